@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What a program knows of its node: const volatile data, set once at load. */
+#pragma once
+#include "address.h"
+
+enum tunnel_mode { TUNNEL_NONE = 0, TUNNEL_VXLAN = 1 };
+
+struct node_config {
+	struct address ipv4, ipv6; /* node's InternalIPs, all zero where it has none */
+	id64 node;                 /* own node id */
+	__u64 netns_cookie;        /* of the node's own network namespace */
+	__u32 uplink;              /* ifindex */
+	__u32 vni;
+	__be16 tunnel_port;
+	__u8 tunnel_mode; /* enum tunnel_mode */
+	__u8 masquerade;  /* 1: translate what leaves for the world */
+	__u16 nat_port_min, nat_port_max; /* masqueraded ports, inclusive */
+};
+_Static_assert(sizeof(struct node_config) == 64, "node_config");

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* translations: directed tuple -> rewritten tuple. A translated flow has two
+ * entries, forward and reverse, each the other's inverse. Host flows to the
+ * world enter too, unchanged, so that a masqueraded port never collides with a
+ * socket of the node. Plain hash: full means refuse and count, never evict.
+ * Writer: lib/nat.h; the timer of hooks/collect.bpf.c deletes what is idle, also
+ * without the agent. Readers: the agent, trace. */
+#pragma once
+#include "address.h"
+
+struct tuple {
+	struct address source, destination;
+	__be16 source_port, destination_port; /* ICMP echo: the id, and 0 */
+	__u8 protocol;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct tuple) == 40, "tuple");
+
+enum translation_flags {
+	TRANSLATION_REVERSE = 1 << 0,
+	TRANSLATION_REPLIED = 1 << 1,
+	TRANSLATION_CLOSING = 1 << 2, /* FIN or RST seen */
+	TRANSLATION_HOST = 1 << 3,    /* belongs to the node's own stack */
+};
+
+struct translation {
+	struct tuple to; /* the packet after rewriting */
+	__u32 flags; /* enum translation_flags */
+	__u32 pad;
+	__u64 seen_ns;   /* coarse monotonic, written at most once a second */
+	id64 service;    /* frontend's service, 0 for masquerading */
+	__u8 spare[8];
+};
+_Static_assert(sizeof(struct translation) == 72, "translation");
+
+/* fragments: LRU, first fragment -> ports, so that later ones find their flow. */
+struct fragment_key {
+	struct address source, destination;
+	__be32 identification;
+	__u8 protocol;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
+
+struct fragment {
+	__be16 source_port, destination_port;
+};
+_Static_assert(sizeof(struct fragment) == 4, "fragment");

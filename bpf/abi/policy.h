@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* policies: (set, direction, level, scope, protocol, port) -> verdict.
+ * A longest-prefix trie whose tail is (protocol, port), so that "all protocols"
+ * and "all ports" are shorter prefixes of the same key:
+ *
+ *   |<---------------- POLICY_FIXED_BITS ---------------->| 16 | 0..16 |
+ *   | direction level pad | set          | scope          |proto| port |
+ *
+ * Lookup order is class, realm, any; the first level that has a match decides;
+ * none: isolated, deny. scope is the class id, the realm, or 0. For ICMP, port
+ * is type << 8 | code. Sets are immutable but for classes that come and go: a
+ * changed set is a new id. Writer: the agent. Readers: lib/policy.h, trace. */
+#pragma once
+#include "address.h"
+
+enum policy_direction { DIRECTION_EGRESS = 1, DIRECTION_INGRESS = 2 };
+enum policy_verdict { VERDICT_ALLOW = 1, VERDICT_DENY = 2 };
+
+#define POLICY_FIXED_BITS 160 /* direction .. scope */
+#define POLICY_PROTOCOL_BITS 16 /* protocol and its pad */
+
+struct policy_key {
+	__u32 prefix_length; /* bits */
+	__u8 direction;      /* enum policy_direction */
+	__u8 level;          /* one of enum policy_levels (endpoint.h) */
+	__u8 pad[2];
+	id64 set;
+	__u64 scope;
+	__u8 protocol;
+	__u8 pad2;
+	__be16 port;
+	__u8 pad3[4]; /* beyond every prefix */
+};
+_Static_assert(sizeof(struct policy_key) == 32, "policy_key");
+
+struct policy_entry {
+	__u8 verdict; /* enum policy_verdict; anything else denies */
+	__u8 flags;   /* 0 */
+	__u16 l7;     /* 0; a program that does not know the value denies */
+	__u32 pad;
+	id64 rule;
+};
+_Static_assert(sizeof(struct policy_entry) == 16, "policy_entry");
+
+/* policy_epoch: array of one. The agent bumps it after the tables are written,
+ * if something that was allowed may now be denied, or a route has moved; a
+ * conntrack entry of another epoch is judged again (lib/conntrack.h). */
+struct policy_epoch {
+	__u32 epoch;
+};
+_Static_assert(sizeof(struct policy_epoch) == 4, "policy_epoch");

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// What native/addon offers, syscall-shaped, no Kubernetes noun; this file is its only importer's type.
+// A call that can block returns a Promise and runs on the thread pool. Failures are KernelError-shaped:
+// an Error with {code: 'ENOENT', errno: 2, syscall: 'bpf(BPF_OBJ_GET)'} and, for load, {verifierLog}.
+
+/** An open file descriptor; whoever gets one closes it, once. */
+export type Fd = number & { readonly brand: 'Fd' }
+
+export interface MapInfo {
+  readonly name: string
+  readonly type: number
+  readonly keySize: number
+  readonly valueSize: number
+  readonly maxEntries: number
+  readonly flags: number
+}
+
+/** An ELF object being prepared: open -> reuseMap/setMaxEntries/setRodata -> load -> fds -> close. */
+export interface BpfObject {
+  readonly maps: readonly MapInfo[]
+  readonly programs: readonly { readonly name: string; readonly section: string }[]
+  setMaxEntries(map: string, maxEntries: number): void
+  /** The object uses this open map instead of creating its own; the fd stays the caller's. */
+  reuseMap(map: string, fd: Fd): void
+  /** Sets a `const volatile` variable by name. */
+  setRodata(variable: string, bytes: Uint8Array): void
+  setAutoload(program: string, autoload: boolean): void
+  load(): Promise<void>
+  /** A duplicate that outlives close(). */
+  mapFd(map: string): Fd
+  programFd(program: string): Fd
+  /** Idempotent. */
+  close(): void
+}
+
+export interface TestRun {
+  readonly retval: number
+  readonly data: Uint8Array
+  readonly context: Uint8Array
+  /** Mean of one run. */
+  readonly durationNs: number
+}
+
+export interface Ring {
+  close(): void
+}
+
+/** One netlink socket, opened in the namespace it was asked for; requests are serialised in order. */
+export interface NetlinkSocket {
+  /** Sends one message (nlmsghdr included; the addon fills in sequence and port) and resolves to the answer's messages
+   *  (without DONE or a zero ACK). Rejects with the kernel's errno and extended-ack text. */
+  request(message: Uint8Array): Promise<readonly Uint8Array[]>
+  /** For multicast groups: every further message goes to the callback. */
+  subscribe(group: number, onMessage: (message: Uint8Array) => void): void
+  close(): void
+}
+
+export interface Addon {
+  readonly libbpfVersion: string
+  openObject(elf: Uint8Array, name: string): BpfObject
+
+  pin(fd: Fd, path: string): void
+  /** Throws ENOENT when nothing is pinned there. */
+  openPinned(path: string): Fd
+  closeFd(fd: Fd): void
+
+  mapInfo(fd: Fd): MapInfo & { readonly id: number }
+  programInfo(fd: Fd): {
+    readonly id: number
+    readonly name: string
+    readonly tag: string
+    readonly verifiedInstructions: number
+    readonly mapIds: readonly number[]
+  }
+  /** null: no such key. */
+  mapLookup(fd: Fd, key: Uint8Array): Uint8Array | null
+  /** flags: BPF_ANY 0, BPF_NOEXIST 1, BPF_EXIST 2. */
+  mapUpdate(fd: Fd, key: Uint8Array, value: Uint8Array, flags: number): void
+  /** false: there was none. */
+  mapDelete(fd: Fd, key: Uint8Array): boolean
+  /** keys and values are count elements back to back; per-CPU maps are not for these. Falls back to single calls for map
+   *  types without batch operations. Resolves to how many were done before a failure made it reject. */
+  mapUpdateBatch(fd: Fd, keys: Uint8Array, values: Uint8Array, count: number): Promise<number>
+  mapDeleteBatch(fd: Fd, keys: Uint8Array, count: number): Promise<number>
+  /** Whole contents; LPM tries and arrays too. valueSize for per-CPU maps is rounded up to 8 x possible CPUs. */
+  mapDump(fd: Fd): Promise<{ readonly keys: Uint8Array; readonly values: Uint8Array; readonly count: number }>
+  possibleCpus(): number
+
+  /** target: ifindex in the caller's network namespace, or an fd of a cgroup directory. attachType: enum bpf_attach_type
+   *  (BPF_TCX_INGRESS 46, BPF_TCX_EGRESS 47, BPF_CGROUP_INET4_CONNECT 10 ...). */
+  linkCreate(program: Fd, target: number, attachType: number): Fd
+  linkUpdate(link: Fd, program: Fd): void
+  /** ifindex is 0 when the device has gone or the link is not a tcx one. */
+  linkInfo(link: Fd): {
+    readonly id: number
+    readonly programId: number
+    readonly attachType: number
+    readonly ifindex: number
+  }
+  /** clsact filter in direct-action mode, for kernels without tcx; creates the qdisc, replaces the filter. */
+  filterAttach(program: Fd, ifindex: number, direction: 'ingress' | 'egress', priority: number, handle: number): void
+  filterDetach(ifindex: number, direction: 'ingress' | 'egress', priority: number, handle: number): void
+
+  testRun(program: Fd, data: Uint8Array, context: Uint8Array | null, repeat: number): Promise<TestRun>
+
+  /** Records arrive in batches (at most 4096 per call): bytes holds them back to back, each recordSize long. After a
+   *  wake-up the ring is drained every drainMs until a drain finds nothing; then it sleeps until woken. */
+  openRing(fd: Fd, recordSize: number, drainMs: number, onRecords: (bytes: Uint8Array, count: number) => void): Ring
+
+  /** protocol: NETLINK_ROUTE 0, NETLINK_SOCK_DIAG 4. netns null: the caller's. */
+  openNetlink(protocol: number, netns: Fd | null): NetlinkSocket
+  /** Fails unless the path is a network namespace (NS_GET_NSTYPE). */
+  openNetns(path: string): Fd
+  netnsCookie(netns: Fd): bigint
+  /** Writes a file below /proc/sys/net as that namespace sees it. */
+  writeSysctl(netns: Fd, path: string, value: string): void
+  /** Directory fd, for cgroups. */
+  openDirectory(path: string): Fd
+  /** Exclusive flock on a file, created 0600; throws EWOULDBLOCK when another process holds it. */
+  lockFile(path: string): Fd
+}

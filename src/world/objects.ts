@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// The objects that Heddle knows: trimmed to the fields that are read, validated and canonical. The two sources
+// (src/manifests, later src/kube) make them from API JSON; nothing behind them sees API JSON.
+
+import type { Address, Port, Prefix } from '../core/address.ts'
+import type { Protocol } from '../core/protocol.ts'
+
+/** "namespace/name"; cluster-scoped objects are "name". */
+export type ObjectName = string
+
+export type Labels = Readonly<Record<string, string>>
+
+export interface Namespace {
+  readonly kind: 'Namespace'
+  readonly name: string
+  readonly labels: Labels
+}
+
+export interface Node {
+  readonly kind: 'Node'
+  readonly name: string
+  readonly labels: Labels
+  /** status.addresses of type InternalIP. */
+  readonly internalIPs: readonly Address[]
+  /** spec.podCIDRs. */
+  readonly podCIDRs: readonly Prefix[]
+}
+
+export interface Pod {
+  readonly kind: 'Pod'
+  readonly namespace: string
+  readonly name: string
+  readonly labels: Labels
+  /** spec.nodeName; '' while unscheduled. */
+  readonly nodeName: string
+  readonly hostNetwork: boolean
+  /** status.podIPs. */
+  readonly podIPs: readonly Address[]
+  /** Succeeded or Failed, or being removed: its addresses are no longer its own. */
+  readonly finished: boolean
+  /** metadata.creationTimestamp, milliseconds; the youngest owner of an address wins. */
+  readonly createdMs: number
+  readonly containerPorts: readonly { readonly name: string; readonly port: Port; readonly protocol: Protocol }[]
+}
+
+export interface ServicePort {
+  readonly name: string
+  readonly protocol: Protocol
+  readonly port: Port
+}
+
+export interface Service {
+  readonly kind: 'Service'
+  readonly namespace: string
+  readonly name: string
+  /** spec.clusterIPs; empty when headless or ExternalName. */
+  readonly clusterIPs: readonly Address[]
+  readonly ports: readonly ServicePort[]
+  /** spec.selector, for the lab's slice controller; null when absent. */
+  readonly selector: Labels | null
+}
+
+export interface EndpointSlice {
+  readonly kind: 'EndpointSlice'
+  readonly namespace: string
+  readonly name: string
+  /** Name of the Service in the same namespace (label kubernetes.io/service-name). */
+  readonly serviceName: string
+  readonly family: 4 | 6
+  readonly ports: readonly { readonly name: string; readonly port: Port; readonly protocol: Protocol }[]
+  readonly endpoints: readonly {
+    readonly addresses: readonly Address[]
+    readonly ready: boolean
+    readonly serving: boolean
+    readonly terminating: boolean
+    readonly nodeName: string
+  }[]
+}
+
+/** metav1.LabelSelector. */
+export interface LabelSelector {
+  readonly matchLabels: Labels
+  readonly matchExpressions: readonly {
+    readonly key: string
+    readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist'
+    readonly values: readonly string[]
+  }[]
+}
+
+/** NetworkPolicyPeer: either a CIDR or selectors (AND; a missing namespaceSelector means the policy's own namespace). */
+export type PolicyPeer =
+  | { readonly ipBlock: { readonly cidr: Prefix; readonly except: readonly Prefix[] } }
+  | { readonly podSelector: LabelSelector | null; readonly namespaceSelector: LabelSelector | null }
+
+/** NetworkPolicyPort; port null: all ports of the protocol. A name is resolved per destination pod. */
+export interface PolicyPort {
+  readonly protocol: Protocol
+  readonly port: Port | string | null
+  readonly endPort: Port | null
+}
+
+export interface PolicyRule {
+  /** null: every peer (missing or empty list in the API). */
+  readonly peers: readonly PolicyPeer[] | null
+  /** null: every port. */
+  readonly ports: readonly PolicyPort[] | null
+}
+
+export interface NetworkPolicy {
+  readonly kind: 'NetworkPolicy'
+  readonly namespace: string
+  readonly name: string
+  readonly podSelector: LabelSelector
+  /** null: the policy does not isolate that direction (policyTypes, after defaulting). */
+  readonly ingress: readonly PolicyRule[] | null
+  readonly egress: readonly PolicyRule[] | null
+}
+
+export type KubeObject = Namespace | Node | Pod | Service | EndpointSlice | NetworkPolicy
+export type Kind = KubeObject['kind']
+
+/** A pod of this node that the CNI plugin wired. Its policy is found by namespace/name in World. */
+export interface Endpoint {
+  readonly containerId: string
+  readonly ifname: string
+  readonly namespace: string
+  readonly name: string
+  /** pod UID from CNI_ARGS, '' when the runtime gave none. */
+  readonly uid: string
+  readonly addresses: readonly Address[]
+  /** Host side of the veth. */
+  readonly ifindex: number
+  readonly hostIfname: string
+  readonly netnsCookie: bigint
+}
