@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+# Heddle's build: objects, addon, shim, generated codecs, bundle. Sources are found by folder, so a new hook or addon
+# file needs no change here. CONTRACT.md states what each public target promises.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# The Node of the lockfile and a Go new enough come first; tools/setup.sh installs them.
+export PATH := $(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/bin:$(PATH)
+
+CLANG ?= clang-19
+LLVM_STRIP ?= llvm-strip-19
+CLANG_FORMAT ?= clang-format-19
+CXX := g++
+MUSL_CC ?= musl-gcc
+export CLANG LLVM_STRIP CLANG_FORMAT
+
+BPF_CFLAGS := -target bpf -O2 -g -mcpu=v3 -std=gnu11 -Wall -Werror -I bpf
+ADDON_CXXFLAGS := -std=c++17 -fPIC -g1 -Wall -Wextra -Wno-cast-function-type -Wno-missing-field-initializers \
+  -isystem node_modules/node-api-headers/include -isystem node_modules/node-addon-api \
+  -DNAPI_VERSION=9 -DNODE_ADDON_API_DISABLE_DEPRECATED -DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
+ADDON_LIBS := -lbpf -lelf -lz
+SANITIZE := -O1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+SHIM_CFLAGS := -std=gnu11 -Os -s -static -Wall -Wextra -Werror
+
+BPF_HEADERS := $(wildcard bpf/*.h bpf/abi/*.h bpf/lib/*.h)
+BPF_SOURCES := $(wildcard bpf/hooks/*.bpf.c)
+BPF_OBJECTS := $(BPF_SOURCES:bpf/hooks/%.bpf.c=build/bpf/%.o)
+ADDON_SOURCES := $(wildcard native/addon/*.cc)
+ADDON_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/addon/%.o)
+ASAN_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/asan/%.o)
+SHIM_SOURCES := $(wildcard native/cni-shim/*.c)
+TS_SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts')
+
+.PHONY: all build setup check test demo bench bench-short soak check-kernels asan clean
+all: build
+
+setup:
+	@tools/setup.sh
+
+build: $(BPF_OBJECTS) build/heddle.node build/heddle-cni build/abi.stamp dist/heddle.mjs
+
+# --- data plane -----------------------------------------------------------------------------------------------------
+build/bpf/%.o: bpf/hooks/%.bpf.c $(BPF_HEADERS) | setup
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+	$(LLVM_STRIP) -g $@
+
+# --- addon ----------------------------------------------------------------------------------------------------------
+build/addon/%.o: native/addon/%.cc | setup
+	@mkdir -p $(@D)
+	$(CXX) $(ADDON_CXXFLAGS) -O2 -MMD -MP -c $< -o $@
+
+build/heddle.node: $(ADDON_OBJECTS)
+	$(CXX) -shared -o $@ $^ $(ADDON_LIBS)
+
+build/asan/%.o: native/addon/%.cc | setup
+	@mkdir -p $(@D)
+	$(CXX) $(ADDON_CXXFLAGS) $(SANITIZE) -MMD -MP -c $< -o $@
+
+asan: build/asan/heddle.node
+build/asan/heddle.node: $(ASAN_OBJECTS)
+	$(CXX) -shared $(SANITIZE) -o $@ $^ $(ADDON_LIBS)
+
+-include $(ADDON_OBJECTS:.o=.d) $(ASAN_OBJECTS:.o=.d)
+
+# --- CNI executable -------------------------------------------------------------------------------------------------
+build/heddle-cni: $(SHIM_SOURCES) $(wildcard native/cni-shim/*.h) | setup
+	@mkdir -p $(@D)
+	$(MUSL_CC) $(SHIM_CFLAGS) -o $@ $(SHIM_SOURCES)
+
+# --- TypeScript -----------------------------------------------------------------------------------------------------
+# The generator rewrites src/generated only when its text changes; the stamp keeps make from asking again.
+build/abi.stamp: tools/generate-abi.ts $(wildcard bpf/abi/*.h bpf/*.h) $(BPF_OBJECTS) | setup
+	@mkdir -p $(@D)
+	node tools/generate-abi.ts
+	@touch $@
+
+dist/heddle.mjs: $(TS_SOURCES) build/abi.stamp package-lock.json | setup
+	esbuild src/main.ts --bundle --platform=node --target=node24 --format=esm --log-level=warning --outfile=$@ \
+	  --banner:js="import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);"
+
+# --- what people call -----------------------------------------------------------------------------------------------
+test: build
+	@node tools/test.ts
+
+demo: build
+	@bin/heddle lab demo
+
+check: | setup
+	@node tools/check.ts
+
+bench: build
+	@node bench/main.ts
+
+bench-short: build
+	@node bench/main.ts --short
+
+soak: build
+	@node test/soak/main.ts
+
+check-kernels: build
+	@node test/kernels/main.ts
+
+clean:
+	rm -rf build dist
