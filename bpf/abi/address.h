@@ -6,6 +6,13 @@
  * mapped address. Keys are compared as memory: every pad byte is 0. */
 #pragma once
 
+#ifdef __bpf__ /* tables exist only in programs; elsewhere these headers are layout */
+#include "../kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#else
+#include <linux/types.h>
+#endif
+
 struct address {
 	__u8 bytes[16];
 };

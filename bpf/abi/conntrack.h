@@ -42,3 +42,19 @@ struct flow {
 	__u8 spare[8];
 };
 _Static_assert(sizeof(struct flow) == 56, "flow");
+
+#ifdef __bpf__
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 262144);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows_opening SEC(".maps");
+#endif

@@ -41,3 +41,19 @@ struct endpoint_addresses {
 	struct address ipv4, ipv6; /* all zero where the pod has none */
 };
 _Static_assert(sizeof(struct endpoint_addresses) == 32, "endpoint_addresses");
+
+#ifdef __bpf__
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct endpoint_key);
+	__type(value, struct endpoint);
+} endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct endpoint_cookie_key);
+	__type(value, struct endpoint_addresses);
+} endpoint_cookie SEC(".maps");
+#endif

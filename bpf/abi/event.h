@@ -72,3 +72,20 @@ struct event {
 	__u8 spare[8];
 };
 _Static_assert(sizeof(struct event) == 112, "event");
+
+#ifdef __bpf__
+#define DROPS_CAPACITY 64 /* room for reasons to come, so that the map keeps its size */
+_Static_assert(DROP_REASONS <= DROPS_CAPACITY, "drops");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROPS_CAPACITY);
+	__type(key, __u32);
+	__type(value, struct drop_count);
+} drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20); /* bytes */
+} events SEC(".maps");
+#endif

@@ -49,3 +49,20 @@ struct policy_epoch {
 	__u32 epoch;
 };
 _Static_assert(sizeof(struct policy_epoch) == 4, "policy_epoch");
+
+#ifdef __bpf__
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct policy_key);
+	__type(value, struct policy_entry);
+} policies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct policy_epoch);
+} policy_epoch SEC(".maps");
+#endif

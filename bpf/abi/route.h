@@ -46,3 +46,27 @@ struct nexthop {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct nexthop) == 40, "nexthop");
+
+#ifdef __bpf__
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix);
+	__type(value, struct route);
+} routes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct node_key);
+	__type(value, struct node);
+} nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct nexthop_key);
+	__type(value, struct nexthop);
+} nexthops SEC(".maps");
+#endif

@@ -55,3 +55,34 @@ struct sock_peer {
 	id64 backend_list; /* the list it was chosen from: another list, another choice */
 };
 _Static_assert(sizeof(struct sock_peer) == 32, "sock_peer");
+
+#ifdef __bpf__
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct frontend_key);
+	__type(value, struct frontend);
+} frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1048576);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct backend_key);
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct sock_peer_key);
+	__type(value, struct sock_peer);
+} sock_backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct sock_peer_key);
+	__type(value, struct sock_peer);
+} sock_frontends SEC(".maps");
+#endif
