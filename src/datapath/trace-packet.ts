@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// A packet as the data plane sees it: its headers decoded, its payload only by length. `trace` takes and returns these;
+// test/support turns them into bytes and back.
+
+import type { Address, Family } from '../core/address.ts'
+import { Protocol } from '../core/protocol.ts'
+
+export const EtherType = { IPv4: 0x0800, ARP: 0x0806, IPv6: 0x86dd } as const
+
+/** TCP flag bits, RFC 9293 3.1. */
+export const TcpFlag = { FIN: 0x01, SYN: 0x02, RST: 0x04, PSH: 0x08, ACK: 0x10, URG: 0x20 } as const
+
+export const IcmpType = {
+  EchoReply: 0,
+  Unreachable: 3,
+  EchoRequest: 8,
+  TimeExceeded: 11,
+  ParameterProblem: 12,
+} as const
+export const Icmpv6Type = {
+  Unreachable: 1,
+  PacketTooBig: 2,
+  TimeExceeded: 3,
+  ParameterProblem: 4,
+  EchoRequest: 128,
+  EchoReply: 129,
+  NeighbourSolicitation: 135,
+  NeighbourAdvertisement: 136,
+} as const
+
+export interface Tcp {
+  readonly kind: 'tcp'
+  readonly sourcePort: number
+  readonly destinationPort: number
+  readonly flags: number
+  readonly payloadBytes: number
+}
+
+export interface Udp {
+  readonly kind: 'udp'
+  readonly sourcePort: number
+  readonly destinationPort: number
+  readonly payloadBytes: number
+}
+
+/** A UDP packet whose payload is VXLAN (RFC 7348) around an Ethernet frame with `inner`. */
+export interface Vxlan {
+  readonly kind: 'vxlan'
+  readonly sourcePort: number
+  readonly destinationPort: number
+  readonly vni: number
+  readonly inner: Packet
+}
+
+/** Echo, and every ICMP message that is no error; identifier is 0 where the type has none. */
+export interface Icmp {
+  readonly kind: 'icmp'
+  readonly type: number
+  readonly code: number
+  readonly identifier: number
+  readonly payloadBytes: number
+}
+
+/** An ICMP error and the packet that it quotes. */
+export interface IcmpError {
+  readonly kind: 'icmpError'
+  readonly type: number
+  readonly code: number
+  /** The second word of the header: the MTU where the type carries one. */
+  readonly word: number
+  readonly quoted: IpPacket
+}
+
+/** A transport without ports, or what follows the first fragment. */
+export interface Opaque {
+  readonly kind: 'opaque'
+  readonly payloadBytes: number
+}
+
+export type Transport = Tcp | Udp | Vxlan | Icmp | IcmpError | Opaque
+
+export interface FragmentHeader {
+  readonly identification: number
+  /** Bytes, a multiple of 8; 0 is the first. */
+  readonly offset: number
+  readonly more: boolean
+}
+
+export interface IpPacket {
+  readonly kind: 'ip'
+  readonly family: Family
+  readonly source: Address
+  readonly destination: Address
+  /** DSCP and ECN. */
+  readonly trafficClass: number
+  /** IPv4 only. */
+  readonly dontFragment: boolean
+  readonly hopLimit: number
+  /** Bytes of IPv4 options or of an IPv6 hop-by-hop header, a multiple of 4 or 8. */
+  readonly optionBytes: number
+  readonly fragment: FragmentHeader | null
+  /** Of the transport. */
+  readonly protocol: number
+  readonly transport: Transport
+}
+
+/** A frame that is not IP, or whose IP header cannot be read. */
+export interface OtherFrame {
+  readonly kind: 'other'
+  readonly etherType: number
+  readonly payloadBytes: number
+}
+
+export type Packet = IpPacket | OtherFrame
+
+/** Whether an ICMP type of this family reports an error about a packet that it quotes (RFC 792, RFC 4443 2.1). */
+export function isIcmpErrorType(family: Family, type: number): boolean {
+  if (family === 6) return type < 128
+  return type === IcmpType.Unreachable || type === IcmpType.TimeExceeded || type === IcmpType.ParameterProblem
+}
+
+export function icmpProtocol(family: Family): number {
+  return family === 4 ? Protocol.ICMP : Protocol.ICMPv6
+}
+
+/** Source and destination port as the tables know them: of ICMP the identifier and 0, else 0 where there is none. */
+export function ports(transport: Transport): { readonly source: number; readonly destination: number } {
+  switch (transport.kind) {
+    case 'tcp':
+    case 'udp':
+    case 'vxlan':
+      return { source: transport.sourcePort, destination: transport.destinationPort }
+    case 'icmp':
+      return { source: transport.identifier, destination: 0 }
+    case 'icmpError':
+    case 'opaque':
+      return { source: 0, destination: 0 }
+  }
+}
