@@ -12,8 +12,8 @@ struct node_config {
 	__u32 uplink;              /* ifindex */
 	__u32 vni;
 	__be16 tunnel_port;
-	__u8 tunnel_mode; /* enum tunnel_mode */
-	__u8 masquerade;  /* 1: translate what leaves for the world */
+	__u8 tunnel_mode;                 /* enum tunnel_mode */
+	__u8 masquerade;                  /* 1: translate what leaves for the world */
 	__u16 nat_port_min, nat_port_max; /* masqueraded ports, inclusive */
 };
 _Static_assert(sizeof(struct node_config) == 64, "node_config");

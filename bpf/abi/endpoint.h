@@ -21,9 +21,9 @@ _Static_assert(sizeof(struct endpoint_key) == 16, "endpoint_key");
 
 struct endpoint {
 	__u64 netns_cookie;
-	id64 egress_set;  /* 0: no policy isolates egress, everything may leave */
-	id64 ingress_set; /* 0: no policy isolates ingress */
-	__u32 ifindex;    /* host side of the veth */
+	id64 egress_set;                    /* 0: no policy isolates egress, everything may leave */
+	id64 ingress_set;                   /* 0: no policy isolates ingress */
+	__u32 ifindex;                      /* host side of the veth */
 	__u8 egress_levels, ingress_levels; /* enum policy_levels */
 	__u8 isolated; /* 1: policy not known yet; only own host may reach it, nothing may leave */
 	__u8 pad;

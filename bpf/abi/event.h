@@ -9,30 +9,30 @@
 
 enum drop_reason {
 	DROP_NONE = 0,
-	DROP_PARSE = 1,              /* truncated or malformed header */
-	DROP_ETHERTYPE = 2,          /* neither IPv4 nor IPv6 */
-	DROP_MULTICAST = 3,          /* multicast or broadcast destination */
-	DROP_MAPPED_ADDRESS = 4,     /* IPv6 packet with an IPv4-mapped address */
-	DROP_SOURCE = 5,             /* a pod sent from an address that is not its own */
-	DROP_FRAGMENT = 6,           /* a fragment before its first */
+	DROP_PARSE = 1,          /* truncated or malformed header */
+	DROP_ETHERTYPE = 2,      /* neither IPv4 nor IPv6 */
+	DROP_MULTICAST = 3,      /* multicast or broadcast destination */
+	DROP_MAPPED_ADDRESS = 4, /* IPv6 packet with an IPv4-mapped address */
+	DROP_SOURCE = 5,         /* a pod sent from an address that is not its own */
+	DROP_FRAGMENT = 6,       /* a fragment before its first */
 	DROP_POLICY_EGRESS = 7,
 	DROP_POLICY_INGRESS = 8,
-	DROP_NO_ENDPOINT = 9,        /* unallocated address of a pod CIDR */
-	DROP_NO_BACKEND = 10,        /* Service without endpoints */
-	DROP_NO_FRONTEND = 11,       /* address of the Service CIDR without such a port */
-	DROP_NO_NEXTHOP = 12,        /* route to a node that has no nexthop */
-	DROP_TUNNEL_SOURCE = 13,     /* outer source is no known node */
-	DROP_TUNNEL_INNER = 14,      /* inner source does not belong to the outer one */
-	DROP_TUNNEL_FORGED = 15,     /* a pod sent to a node's tunnel port */
-	DROP_BARE_SOURCE = 16,       /* outside the tunnel with a source that must not be bare */
+	DROP_NO_ENDPOINT = 9,    /* unallocated address of a pod CIDR */
+	DROP_NO_BACKEND = 10,    /* Service without endpoints */
+	DROP_NO_FRONTEND = 11,   /* address of the Service CIDR without such a port */
+	DROP_NO_NEXTHOP = 12,    /* route to a node that has no nexthop */
+	DROP_TUNNEL_SOURCE = 13, /* outer source is no known node */
+	DROP_TUNNEL_INNER = 14,  /* inner source does not belong to the outer one */
+	DROP_TUNNEL_FORGED = 15, /* a pod sent to a node's tunnel port */
+	DROP_BARE_SOURCE = 16,   /* outside the tunnel with a source that must not be bare */
 	DROP_TRANSLATIONS_FULL = 17,
-	DROP_NAT_PORTS = 18,         /* no free port to masquerade with */
+	DROP_NAT_PORTS = 18, /* no free port to masquerade with */
 	DROP_FLOWS_FULL = 19,
-	DROP_HEADER_WRITE = 20,      /* a helper refused to rewrite the packet */
-	DROP_NOT_READY = 21,         /* the endpoint's policy is not in force yet */
-	DROP_IP_OPTIONS = 22,        /* extension headers or options beyond the bound */
-	DROP_EVENT_LOST = 23,        /* not a packet: events that found the ring full */
-	DROP_REASONS = 24,           /* how many; grows at the end */
+	DROP_HEADER_WRITE = 20, /* a helper refused to rewrite the packet */
+	DROP_NOT_READY = 21,    /* the endpoint's policy is not in force yet */
+	DROP_IP_OPTIONS = 22,   /* extension headers or options beyond the bound */
+	DROP_EVENT_LOST = 23,   /* not a packet: events that found the ring full */
+	DROP_REASONS = 24,      /* how many; grows at the end */
 };
 
 enum event_type { EVENT_DROP = 1 };
@@ -56,9 +56,9 @@ struct event {
 	__be16 source_port, destination_port;
 	__u8 protocol;
 	__u8 tcp_flags;
-	__u8 type;   /* enum event_type */
-	__u8 reason; /* enum drop_reason */
-	__u8 hook;   /* enum hook */
+	__u8 type;      /* enum event_type */
+	__u8 reason;    /* enum drop_reason */
+	__u8 hook;      /* enum hook */
 	__u8 direction; /* enum policy_direction where policy decided, else 0 */
 	__u8 pad[2];
 	__u32 ifindex;

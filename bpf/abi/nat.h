@@ -25,10 +25,10 @@ enum translation_flags {
 
 struct translation {
 	struct tuple to; /* the packet after rewriting */
-	__u32 flags; /* enum translation_flags */
+	__u32 flags;     /* enum translation_flags */
 	__u32 pad;
-	__u64 seen_ns;   /* coarse monotonic, written at most once a second */
-	id64 service;    /* frontend's service, 0 for masquerading */
+	__u64 seen_ns; /* coarse monotonic, written at most once a second */
+	id64 service;  /* frontend's service, 0 for masquerading */
 	__u8 spare[8];
 };
 _Static_assert(sizeof(struct translation) == 72, "translation");

@@ -16,7 +16,7 @@
 enum policy_direction { DIRECTION_EGRESS = 1, DIRECTION_INGRESS = 2 };
 enum policy_verdict { VERDICT_ALLOW = 1, VERDICT_DENY = 2 };
 
-#define POLICY_FIXED_BITS 160 /* direction .. scope */
+#define POLICY_FIXED_BITS 160   /* direction .. scope */
 #define POLICY_PROTOCOL_BITS 16 /* protocol and its pad */
 
 struct policy_key {

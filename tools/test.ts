@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// `make test`: every suite, one summary line each, and the closing line of CONTRACT.md. Arguments name suites to run.
+// A suite that finds no test, or ends without a report, counts as one failure: silence is not success.
+
+import { spawn } from 'node:child_process'
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { SuiteReport } from './test-reporter.ts'
+
+interface Suite {
+  readonly name: string
+  run(): Promise<SuiteReport | null>
+}
+
+const vitestSuites = ['unit', 'kernel', 'packet', 'netns', 'e2e']
+const scratch = mkdtempSync(join(tmpdir(), 'heddle-test-'))
+
+async function runVitest(project: string): Promise<SuiteReport | null> {
+  const report = join(scratch, `${project}.json`)
+  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', project, '--reporter=./tools/test-reporter.ts']
+  const child = spawn(process.execPath, args, {
+    stdio: 'inherit',
+    env: { ...process.env, HEDDLE_TEST_REPORT: report },
+  })
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve))
+  const counts = readReport(report)
+  if (counts === null) return null
+  return code === 0 || counts.failed > 0 ? counts : { ...counts, failed: 1 }
+}
+
+function readReport(path: string): SuiteReport | null {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as SuiteReport
+  } catch {
+    return null
+  }
+}
+
+/** Counts of `go test -json` in one module: tests and subtests alike; a package that does not build is a failure. */
+async function runGo(folder: string): Promise<SuiteReport> {
+  const child = spawn('go', ['test', '-count=1', '-json', './...'], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const spawned = new Promise<number | null>((resolve) => {
+    child.on('close', resolve)
+    child.on('error', () => resolve(null))
+  })
+  let passed = 0
+  let failed = 0
+  const skipped: { name: string; reason: string }[] = []
+  const output = new Map<string, string[]>()
+  for await (const line of createInterface({ input: child.stdout })) {
+    const event = JSON.parse(line) as { Action: string; Package?: string; Test?: string; Output?: string }
+    const name = `${event.Package ?? folder}${event.Test ? ` ${event.Test}` : ''}`
+    if (event.Action === 'output') output.set(name, [...(output.get(name) ?? []), event.Output ?? ''])
+    else if (event.Action === 'pass' && event.Test) passed++
+    else if (event.Action === 'skip' && event.Test) skipped.push({ name, reason: skipReason(output.get(name) ?? []) })
+    else if (event.Action === 'fail') {
+      if (event.Test) failed++
+      process.stdout.write(`  FAILED ${name}\n${(output.get(name) ?? []).join('').replace(/^/gm, '    ')}\n`)
+    }
+  }
+  const code = await spawned
+  return { passed, failed: code === 0 ? failed : Math.max(failed, 1), skipped }
+}
+
+/** Text of t.Skip, which go prints as "    file_test.go:12: text". */
+function skipReason(output: readonly string[]): string {
+  return output.map((line) => /_test\.go:\d+: (.*)/.exec(line)?.[1]).find((text) => text !== undefined) ?? ''
+}
+
+function suites(): readonly Suite[] {
+  const modules = globSync('test/**/go.mod').map((path) => dirname(path))
+  return [
+    ...vitestSuites.map((name) => ({ name, run: () => runVitest(name) })),
+    ...modules.map((folder) => ({ name: `go:${folder}`, run: () => runGo(folder) })),
+  ]
+}
+
+function summary(name: string, report: SuiteReport, seconds: number): string {
+  const counts = `${report.passed} passed, ${report.failed} failed, ${report.skipped.length} skipped`
+  return `${name.padEnd(14)} ${counts} (${seconds.toFixed(1)} s)\n`
+}
+
+async function main(names: readonly string[]): Promise<number> {
+  if (process.getuid?.() !== 0) {
+    process.stderr.write('make test needs root: most suites make network namespaces and load programs\n')
+    return 2
+  }
+  const known = suites()
+  const unknown = names.find((name) => !known.some((suite) => suite.name === name))
+  if (unknown !== undefined) {
+    process.stderr.write(`there is no suite ${unknown}; there are: ${known.map((suite) => suite.name).join(', ')}\n`)
+    return 2
+  }
+  const lines: string[] = []
+  const total = { passed: 0, failed: 0, skipped: 0 }
+  for (const suite of known.filter((suite) => names.length === 0 || names.includes(suite.name))) {
+    process.stdout.write(`== ${suite.name}\n`)
+    const started = performance.now()
+    const report = (await suite.run()) ?? { passed: 0, failed: 1, skipped: [] }
+    const empty = report.passed + report.failed + report.skipped.length === 0
+    if (empty) process.stdout.write('  FAILED: the suite has no test\n')
+    const counted = empty ? { ...report, failed: 1 } : report
+    const line = summary(suite.name, counted, (performance.now() - started) / 1000)
+    lines.push(
+      line,
+      ...counted.skipped.map(({ name, reason }) => `  skipped ${name}: ${reason || 'no reason given'}\n`),
+    )
+    process.stdout.write(line)
+    total.passed += counted.passed
+    total.failed += counted.failed
+    total.skipped += counted.skipped.length
+  }
+  process.stdout.write(`\n${lines.join('')}\n`)
+  process.stdout.write(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`)
+  return total.failed === 0 ? 0 : 1
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} finally {
+  rmSync(scratch, { recursive: true, force: true })
+}
