@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// The input model: immutable objects in an owned store. A source puts and deletes; each change marks what it makes
+// dirty; the loop takes the dirty keys and compiles those. What World holds depends on the objects, not on their order.
+
+import type { Address } from '../core/address.ts'
+import { endpointKey, objectName } from '../core/names.ts'
+import { sameValue } from './equal.ts'
+import type {
+  Endpoint,
+  EndpointSlice,
+  Kind,
+  KubeObject,
+  Namespace,
+  NetworkPolicy,
+  Node,
+  ObjectName,
+  Pod,
+  Service,
+} from './objects.ts'
+import { type Claim, createOwners } from './owners.ts'
+
+/** What changed since the last takeDirty. */
+export interface Dirty {
+  /** Services whose own object or slices changed; compile each, also when it is gone (no frontends). */
+  readonly services: ReadonlySet<ObjectName>
+  readonly nodes: ReadonlySet<ObjectName>
+  /** endpointKey of endpoints that came, changed or went. */
+  readonly endpoints: ReadonlySet<string>
+  /** Something that policy compilation reads: namespaces, pods, policies, nodes, endpoints. */
+  readonly policy: boolean
+}
+
+/** What compilation may read. Iteration order is not defined: compilers sort. */
+export interface WorldView {
+  namespace(name: string): Namespace | undefined
+  node(name: string): Node | undefined
+  pod(name: ObjectName): Pod | undefined
+  service(name: ObjectName): Service | undefined
+  networkPolicy(name: ObjectName): NetworkPolicy | undefined
+  endpoint(key: string): Endpoint | undefined
+
+  namespaces(): Iterable<Namespace>
+  nodes(): Iterable<Node>
+  pods(): Iterable<Pod>
+  services(): Iterable<Service>
+  networkPolicies(): Iterable<NetworkPolicy>
+  endpoints(): Iterable<Endpoint>
+
+  podsOfNode(nodeName: string): Iterable<Pod>
+  podsOfNamespace(namespace: string): Iterable<Pod>
+  policiesOfNamespace(namespace: string): Iterable<NetworkPolicy>
+  /** service: "namespace/name". */
+  slicesOfService(service: ObjectName): Iterable<EndpointSlice>
+
+  /** Pod that an address belongs to: the pod of a local endpoint, else the youngest pod that is not finished and not on
+   *  the host's network (equal age: the later name). */
+  ownerOf(address: Address): ObjectName | undefined
+  /** Every address that has an owner. */
+  ownedAddresses(): Iterable<Address>
+  countOf(kind: Kind): number
+}
+
+export interface World extends WorldView {
+  /** False when an equal object was there: nothing is dirty. */
+  put(object: KubeObject): boolean
+  /** False when there was none. */
+  delete(kind: Kind, name: ObjectName): boolean
+  /** Makes the World's API objects exactly these: what a source says after it has listed everything. */
+  replaceAll(objects: Iterable<KubeObject>): void
+  putEndpoint(endpoint: Endpoint): boolean
+  /** key: endpointKey. */
+  deleteEndpoint(key: string): boolean
+  /** Hands over the dirty keys and starts anew. */
+  takeDirty(): Dirty
+}
+
+export function keyOf(object: KubeObject): ObjectName {
+  return objectName('namespace' in object ? object.namespace : '', object.name)
+}
+
+export function createWorld(): World {
+  const namespaces = new Map<ObjectName, Namespace>()
+  const nodes = new Map<ObjectName, Node>()
+  const pods = new Map<ObjectName, Pod>()
+  const services = new Map<ObjectName, Service>()
+  const slices = new Map<ObjectName, EndpointSlice>()
+  const policies = new Map<ObjectName, NetworkPolicy>()
+  const endpoints = new Map<string, Endpoint>()
+  const tables: { readonly [K in Kind]: Map<ObjectName, KubeObject> } = {
+    Namespace: namespaces as Map<ObjectName, KubeObject>,
+    Node: nodes as Map<ObjectName, KubeObject>,
+    Pod: pods as Map<ObjectName, KubeObject>,
+    Service: services as Map<ObjectName, KubeObject>,
+    EndpointSlice: slices as Map<ObjectName, KubeObject>,
+    NetworkPolicy: policies as Map<ObjectName, KubeObject>,
+  }
+
+  const podsByNode = createIndex<Pod>()
+  const podsByNamespace = createIndex<Pod>()
+  const policiesByNamespace = createIndex<NetworkPolicy>()
+  const slicesByService = createIndex<EndpointSlice>()
+  const owners = createOwners()
+  const claims = new Map<Pod | Endpoint, Claim>()
+
+  let dirtyServices = new Set<ObjectName>()
+  let dirtyNodes = new Set<ObjectName>()
+  let dirtyEndpoints = new Set<string>()
+  let dirtyPolicy = false
+
+  function claim(owner: Pod | Endpoint, addresses: readonly Address[], made: Claim): void {
+    claims.set(owner, made)
+    for (const address of addresses) owners.add(address, made)
+  }
+
+  function disclaim(owner: Pod | Endpoint, addresses: readonly Address[]): void {
+    const made = claims.get(owner)
+    if (made === undefined) return
+    for (const address of addresses) owners.remove(address, made)
+    claims.delete(owner)
+  }
+
+  function index(object: KubeObject): void {
+    if (object.kind === 'Pod') {
+      podsByNode.add(object.nodeName, object)
+      podsByNamespace.add(object.namespace, object)
+      if (!object.finished && !object.hostNetwork) {
+        claim(object, object.podIPs, { pod: keyOf(object), createdMs: object.createdMs })
+      }
+    } else if (object.kind === 'NetworkPolicy') {
+      policiesByNamespace.add(object.namespace, object)
+    } else if (object.kind === 'EndpointSlice') {
+      slicesByService.add(objectName(object.namespace, object.serviceName), object)
+    }
+  }
+
+  function unindex(object: KubeObject): void {
+    if (object.kind === 'Pod') {
+      podsByNode.remove(object.nodeName, object)
+      podsByNamespace.remove(object.namespace, object)
+      disclaim(object, object.podIPs)
+    } else if (object.kind === 'NetworkPolicy') {
+      policiesByNamespace.remove(object.namespace, object)
+    } else if (object.kind === 'EndpointSlice') {
+      slicesByService.remove(objectName(object.namespace, object.serviceName), object)
+    }
+  }
+
+  function markDirty(object: KubeObject): void {
+    switch (object.kind) {
+      case 'Service':
+        dirtyServices.add(keyOf(object))
+        break
+      case 'EndpointSlice':
+        dirtyServices.add(objectName(object.namespace, object.serviceName))
+        break
+      case 'Node':
+        dirtyNodes.add(object.name)
+        dirtyPolicy = true
+        break
+      default:
+        dirtyPolicy = true
+    }
+  }
+
+  function put(object: KubeObject): boolean {
+    const table = tables[object.kind]
+    const name = keyOf(object)
+    const old = table.get(name)
+    if (sameValue(old, object)) return false
+    if (old !== undefined) {
+      unindex(old)
+      markDirty(old)
+    }
+    table.set(name, object)
+    index(object)
+    markDirty(object)
+    return true
+  }
+
+  function remove(kind: Kind, name: ObjectName): boolean {
+    const old = tables[kind].get(name)
+    if (old === undefined) return false
+    tables[kind].delete(name)
+    unindex(old)
+    markDirty(old)
+    return true
+  }
+
+  function deleteEndpoint(key: string): boolean {
+    const old = endpoints.get(key)
+    if (old === undefined) return false
+    endpoints.delete(key)
+    disclaim(old, old.addresses)
+    dirtyEndpoints.add(key)
+    dirtyPolicy = true
+    return true
+  }
+
+  return {
+    namespace: (name) => namespaces.get(name),
+    node: (name) => nodes.get(name),
+    pod: (name) => pods.get(name),
+    service: (name) => services.get(name),
+    networkPolicy: (name) => policies.get(name),
+    endpoint: (key) => endpoints.get(key),
+    namespaces: () => namespaces.values(),
+    nodes: () => nodes.values(),
+    pods: () => pods.values(),
+    services: () => services.values(),
+    networkPolicies: () => policies.values(),
+    endpoints: () => endpoints.values(),
+    podsOfNode: podsByNode.of,
+    podsOfNamespace: podsByNamespace.of,
+    policiesOfNamespace: policiesByNamespace.of,
+    slicesOfService: slicesByService.of,
+    ownerOf: owners.of,
+    ownedAddresses: owners.addresses,
+    countOf: (kind) => tables[kind].size,
+    put,
+    delete: remove,
+    replaceAll(objects) {
+      const kept = new Set<string>()
+      for (const object of objects) {
+        kept.add(`${object.kind} ${keyOf(object)}`)
+        put(object)
+      }
+      for (const [kind, table] of Object.entries(tables)) {
+        for (const name of table.keys()) {
+          if (!kept.has(`${kind} ${name}`)) remove(kind as Kind, name)
+        }
+      }
+    },
+    putEndpoint(endpoint) {
+      const key = endpointKey(endpoint)
+      if (sameValue(endpoints.get(key), endpoint)) return false
+      deleteEndpoint(key)
+      endpoints.set(key, endpoint)
+      // What no orchestrator named is nobody's pod: it owns no class.
+      if (endpoint.name !== '') {
+        const pod = objectName(endpoint.namespace, endpoint.name)
+        claim(endpoint, endpoint.addresses, { pod, createdMs: Number.POSITIVE_INFINITY })
+      }
+      dirtyEndpoints.add(key)
+      dirtyPolicy = true
+      return true
+    },
+    deleteEndpoint,
+    takeDirty() {
+      const dirty = { services: dirtyServices, nodes: dirtyNodes, endpoints: dirtyEndpoints, policy: dirtyPolicy }
+      dirtyServices = new Set()
+      dirtyNodes = new Set()
+      dirtyEndpoints = new Set()
+      dirtyPolicy = false
+      return dirty
+    },
+  }
+}
+
+interface Index<T> {
+  add(key: string, item: T): void
+  remove(key: string, item: T): void
+  of(key: string): Iterable<T>
+}
+
+function createIndex<T>(): Index<T> {
+  const items = new Map<string, Set<T>>()
+  return {
+    add(key, item) {
+      const set = items.get(key)
+      if (set === undefined) items.set(key, new Set([item]))
+      else set.add(item)
+    },
+    remove(key, item) {
+      const set = items.get(key)
+      set?.delete(item)
+      if (set?.size === 0) items.delete(key)
+    },
+    of: (key) => items.get(key) ?? [],
+  }
+}
