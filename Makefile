@@ -55,6 +55,7 @@ build/addon/%.o: native/addon/%.cc | setup
 	$(CXX) $(ADDON_CXXFLAGS) -O2 -MMD -MP -c $< -o $@
 
 build/heddle.node: $(ADDON_OBJECTS)
+	@mkdir -p $(@D)
 	$(CXX) -shared -o $@ $^ $(ADDON_LIBS)
 
 build/asan/%.o: native/addon/%.cc | setup
@@ -74,7 +75,7 @@ build/heddle-cni: $(SHIM_SOURCES) $(wildcard native/cni-shim/*.h) | setup
 
 # --- TypeScript -----------------------------------------------------------------------------------------------------
 # The generator rewrites src/generated only when its text changes; the stamp keeps make from asking again.
-build/abi.stamp: tools/generate-abi.ts $(wildcard bpf/abi/*.h bpf/*.h) $(BPF_OBJECTS) | setup
+build/abi.stamp: tools/generate-abi.ts tools/btf.ts $(wildcard bpf/abi/*.h bpf/*.h) | setup
 	@mkdir -p $(@D)
 	node tools/generate-abi.ts
 	@touch $@
