@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent API: HTTP/1.1 and JSON on <runDir>/agent.sock (0600). Every reply is one of these types; a request that fails
+// gets a status of 4xx or 5xx and ApiError. `src/cli` and `src/lab` are its readers.
+//
+//   GET  /v1/status                    Status
+//   GET  /v1/endpoints                 EndpointRow[]       read back from the kernel's maps,
+//   GET  /v1/services                  ServiceRow[]        with drift against what is desired
+//   GET  /v1/policies                  PolicyRow[]
+//   GET  /v1/nodes                     NodeRow[]
+//   GET  /v1/plan                      PlanReply           what would change in the kernel now
+//   GET  /v1/trace?from&to&port&protocol   TraceReply      from and to as in CONTRACT.md
+//   GET  /v1/events                    PacketEvent per line (NDJSON), until the client closes
+//   POST /v1/sync                      SyncReply           reads every source again; replies when all is in force
+
+import type { Address, Family, Prefix } from '../core/address.ts'
+
+export interface ApiError {
+  /** One sentence: what, where, what to do. */
+  readonly error: string
+}
+
+/** How an entry of the kernel compares with what is desired. `missing` rows come from the desired state alone. */
+export type Drift = 'none' | 'missing' | 'unexpected' | 'different'
+
+export interface Version {
+  readonly version: string
+  /** '' when built outside a checkout. */
+  readonly commit: string
+  /** First characters of the hash over bpf/abi; pins carry it. */
+  readonly abi: string
+  /** uname -r. */
+  readonly kernel: string
+}
+
+export interface KernelFeature {
+  readonly name: string
+  readonly found: boolean
+  /** What Heddle does without it; the agent does not start where that is ''. */
+  readonly without: string
+}
+
+export interface MapFill {
+  readonly name: string
+  /** What is desired to be in it; null for maps that the kernel side fills (conntrack, translations). */
+  readonly desiredCount: number | null
+  readonly maxEntries: number
+}
+
+/** A refused object or file: the others keep working, the last good version stays in force. */
+export interface SourceProblem {
+  readonly file: string
+  /** 1-based index in the file. */
+  readonly document: number
+  /** Path such as spec.ports[0].port; '' when the whole document is meant. */
+  readonly field: string
+  readonly message: string
+  /** Kind and name where they could be read. */
+  readonly object: string
+  /** Since when the last good version has been stale, milliseconds; null where there never was one. */
+  readonly lastGoodAgeMs: number | null
+}
+
+export interface SourceStatus {
+  readonly name: string
+  readonly synchronised: boolean
+  readonly objectCounts: Readonly<Record<string, number>>
+  readonly problems: readonly SourceProblem[]
+}
+
+export interface PoolStatus {
+  readonly prefix: Prefix
+  readonly family: Family
+  readonly allocated: number
+  readonly resting: number
+  readonly capacity: number
+}
+
+export interface DropCount {
+  readonly reason: string
+  readonly packets: number
+  readonly bytes: number
+}
+
+export interface Status {
+  readonly nodeName: string
+  readonly version: Version
+  readonly pid: number
+  readonly startedAt: string
+  readonly rssBytes: number
+  /** Every source has synchronised and what they say is in force. */
+  readonly ready: boolean
+  /** Why not ready, or what is wrong although it is; empty when all is well. */
+  readonly conditions: readonly string[]
+  readonly families: readonly Family[]
+  readonly mode: 'native' | 'vxlan'
+  readonly nodeAddresses: readonly Address[]
+  readonly podCIDRs: readonly Prefix[]
+  readonly uplink: { readonly name: string; readonly ifindex: number; readonly mtu: number }
+  readonly podMtu: number
+  readonly kernelFeatures: readonly KernelFeature[]
+  readonly maps: readonly MapFill[]
+  readonly sources: readonly SourceStatus[]
+  readonly pools: readonly PoolStatus[]
+  readonly drops: readonly DropCount[]
+  /** The last time that tables were written; null before the first. */
+  readonly lastApply: {
+    readonly at: string
+    readonly stepCount: number
+    readonly milliseconds: number
+    /** '' when it succeeded. */
+    readonly error: string
+  } | null
+}
+
+export interface EndpointRow {
+  readonly namespace: string
+  readonly name: string
+  readonly containerId: string
+  readonly addresses: readonly Address[]
+  readonly ifindex: number
+  readonly hostIfname: string
+  /** true: its policy is not known yet; nothing may leave, only this node may reach it. */
+  readonly isolated: boolean
+  /** Id of the policy set, 16 hex digits; null: no policy isolates that direction. */
+  readonly ingressSet: string | null
+  readonly egressSet: string | null
+  readonly drift: Drift
+}
+
+export interface ServiceRow {
+  readonly namespace: string
+  readonly name: string
+  readonly portName: string
+  readonly address: Address
+  readonly port: number
+  readonly protocol: string
+  readonly backends: readonly { readonly address: Address; readonly port: number }[]
+  readonly drift: Drift
+}
+
+/** One policy set in one direction, as the kernel holds it. */
+export interface PolicyRow {
+  readonly set: string
+  readonly direction: 'egress' | 'ingress'
+  /** namespace/name of the policies in it. */
+  readonly policies: readonly string[]
+  /** namespace/name of the endpoints that it is enforced on. */
+  readonly endpoints: readonly string[]
+  readonly entries: readonly {
+    readonly level: 'class' | 'realm' | 'any'
+    /** Peer as text: a class id in hex, a realm's name, or 'any'. */
+    readonly scope: string
+    /** 'TCP', 'any' ... */
+    readonly protocol: string
+    /** '80', '80/14' (a prefix of ports), or 'any'. */
+    readonly port: string
+    readonly verdict: 'allow' | 'deny'
+    readonly rule: string
+    readonly drift: Drift
+  }[]
+  readonly drift: Drift
+}
+
+export interface NodeRow {
+  readonly name: string
+  readonly own: boolean
+  readonly addresses: readonly Address[]
+  readonly podCIDRs: readonly Prefix[]
+  readonly nexthops: readonly {
+    readonly family: Family
+    readonly gateway: Address
+    readonly tunnel: Address
+    readonly ifindex: number
+  }[]
+  readonly drift: Drift
+}
+
+export interface PlanReply {
+  /** In the order in which they would be performed; empty: the kernel holds what is desired. */
+  readonly steps: readonly string[]
+}
+
+export interface TraceReply {
+  readonly from: string
+  readonly to: string
+  readonly verdict: 'allow' | 'deny'
+  /** Drop reason where denied. */
+  readonly reason: string | null
+  /** Rule that decided, by name. */
+  readonly rule: string | null
+  readonly steps: readonly { readonly stage: string; readonly text: string }[]
+}
+
+export interface SyncReply {
+  /** From the request to everything in force. */
+  readonly milliseconds: number
+  readonly stepCount: number
+  readonly problems: readonly SourceProblem[]
+}
+
+export interface PacketEvent {
+  /** RFC 3339. */
+  readonly time: string
+  readonly type: 'drop'
+  /** Name of enum drop_reason without its prefix, lower case with dashes: 'policy-ingress'. */
+  readonly reason: string
+  /** 'from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock'. */
+  readonly hook: string
+  readonly direction: 'egress' | 'ingress' | null
+  readonly source: Address
+  readonly sourcePort: number
+  readonly destination: Address
+  readonly destinationPort: number
+  readonly protocol: string
+  readonly tcpFlags: string
+  readonly ifindex: number
+  /** Bytes of the packet. */
+  readonly length: number
+  /** namespace/name of the local endpoint; null where none is involved. */
+  readonly pod: string | null
+  /** Pods or nodes at both ends, where this node knows them. */
+  readonly sourceName: string | null
+  readonly destinationName: string | null
+  /** Policy and rule that decided, or the policies that isolate; null where policy did not decide. */
+  readonly rule: string | null
+  readonly service: string | null
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one configuration file of a node. Every setting is one row of `settings`: its meaning, its default, and what it
+// accepts; `heddle config` prints the table as a file. A key that is not there is refused.
+
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
+import type { Prefix } from '../core/address.ts'
+import { isParseError, parsePrefix } from '../core/address.ts'
+
+export type Mode = 'native' | 'vxlan'
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
+
+export interface Config {
+  readonly nodeName: string
+  readonly manifests: string
+  readonly mode: Mode
+  readonly uplink: string
+  readonly mtu: 'auto' | number
+  readonly masquerade: boolean
+  readonly serviceCIDRs: readonly Prefix[]
+  readonly tunnelPort: number
+  readonly vni: number
+  readonly natPortMin: number
+  readonly natPortMax: number
+  readonly runDir: string
+  readonly stateDir: string
+  readonly bpffs: string
+  readonly cgroup: string
+  readonly objectsDir: string
+  readonly metricsAddress: string
+  readonly logLevel: LogLevel
+  /** Entries of each map whose default does not fit. */
+  readonly mapSizes: Readonly<Record<string, number>>
+}
+
+/** What is wrong with a configuration file, ready to print: "file:line: key: what". */
+export interface ConfigProblem {
+  readonly configProblem: string
+}
+
+interface Setting<T> {
+  readonly meaning: string
+  readonly initial: T
+  /** The value, or what was expected instead. */
+  readonly read: (value: unknown) => T | Expected
+}
+
+interface Expected {
+  readonly expected: string
+}
+
+const text: (value: unknown) => string | Expected = (value) =>
+  typeof value === 'string' && value !== '' ? value : { expected: 'a text' }
+
+const path: (value: unknown) => string | Expected = (value) =>
+  typeof value === 'string' && value.startsWith('/') ? value : { expected: 'an absolute path' }
+
+const oneOf =
+  <T extends string>(...choices: readonly T[]) =>
+  (value: unknown): T | Expected =>
+    choices.find((choice) => choice === value) ?? { expected: choices.join(' or ') }
+
+const integer =
+  (min: number, max: number) =>
+  (value: unknown): number | Expected =>
+    typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max
+      ? value
+      : { expected: `a whole number from ${min} to ${max}` }
+
+const prefixes = (value: unknown): readonly Prefix[] | Expected => {
+  if (!Array.isArray(value)) return { expected: 'a list of prefixes' }
+  const parsed = value.map((item) => parsePrefix(String(item)))
+  const bad = parsed.find(isParseError)
+  return bad ? { expected: `prefixes such as 10.96.0.0/16, not ${bad.text}` } : (parsed as Prefix[])
+}
+
+const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return { expected: 'map names with a size each' }
+  const bad = Object.entries(value).find(([, size]) => !Number.isInteger(size) || size < 1 || size > 1 << 24)
+  return bad ? { expected: `a size from 1 to ${1 << 24} for ${bad[0]}` } : (value as Record<string, number>)
+}
+
+const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
+  nodeName: {
+    meaning: "Name of this node's Node object.",
+    initial: hostname(),
+    read: text,
+  },
+  manifests: {
+    meaning: 'Folder of manifests (YAML or JSON) that the agent follows.',
+    initial: '/etc/heddle/manifests',
+    read: path,
+  },
+  mode: {
+    meaning: 'How packets reach pods of other nodes: native (the network routes pod CIDRs) or vxlan.',
+    initial: 'vxlan',
+    read: oneOf('native', 'vxlan'),
+  },
+  uplink: {
+    meaning: "Device that leads to the other nodes; auto: the one that holds the node's InternalIP.",
+    initial: 'auto',
+    read: text,
+  },
+  mtu: {
+    meaning: "MTU of pods; auto: the uplink's, less the tunnel's headers.",
+    initial: 'auto',
+    read: (value) => (value === 'auto' ? 'auto' : integer(1280, 65535)(value)),
+  },
+  masquerade: {
+    meaning: "Give packets that leave the cluster the node's own address.",
+    initial: true,
+    read: (value) => (typeof value === 'boolean' ? value : { expected: 'true or false' }),
+  },
+  serviceCIDRs: {
+    meaning: 'Prefixes of ClusterIPs: an address in them that no Service has is refused.',
+    initial: [],
+    read: prefixes,
+  },
+  tunnelPort: {
+    meaning: 'UDP port of the tunnel.',
+    initial: 8472,
+    read: integer(1, 65535),
+  },
+  vni: {
+    meaning: 'VXLAN network identifier; equal on all nodes.',
+    initial: 1,
+    read: integer(0, 0xffffff),
+  },
+  natPortMin: {
+    meaning: 'First port that masqueraded connections may get.',
+    initial: 32768,
+    read: integer(1024, 65535),
+  },
+  natPortMax: {
+    meaning: 'Last port that masqueraded connections may get.',
+    initial: 65535,
+    read: integer(1024, 65535),
+  },
+  runDir: {
+    meaning: 'Sockets and lock; may vanish at a reboot.',
+    initial: '/run/heddle',
+    read: path,
+  },
+  stateDir: {
+    meaning: 'Journals of addresses, endpoints and last good objects; must survive a reboot.',
+    initial: '/var/lib/heddle',
+    read: path,
+  },
+  bpffs: {
+    meaning: 'A mounted bpf file system; maps and links are pinned in its folder heddle.',
+    initial: '/sys/fs/bpf',
+    read: path,
+  },
+  cgroup: {
+    meaning: 'cgroup2 folder whose processes reach Services at the socket; auto: the root of the cgroup2 mount.',
+    initial: 'auto',
+    read: (value) => (value === 'auto' ? 'auto' : path(value)),
+  },
+  objectsDir: {
+    meaning: 'Folder of the compiled programs.',
+    initial: new URL('../../build/bpf', import.meta.url).pathname,
+    read: path,
+  },
+  metricsAddress: {
+    meaning: 'Where /metrics, /healthz and /readyz are served over HTTP; off: nowhere.',
+    initial: '127.0.0.1:9964',
+    read: (value) =>
+      value === 'off' || (typeof value === 'string' && /^.+:\d{1,5}$/.test(value))
+        ? value
+        : { expected: 'ADDRESS:PORT or off' },
+  },
+  logLevel: {
+    meaning: 'Least important messages that are logged: trace, debug, info, warn or error.',
+    initial: 'info',
+    read: oneOf('trace', 'debug', 'info', 'warn', 'error'),
+  },
+  mapSizes: {
+    meaning: 'Entries of single maps, where the default does not fit: {flows: 262144}.',
+    initial: {},
+    read: mapSizes,
+  },
+}
+
+/** The configuration that a file's text gives; missing keys have their defaults. `file` is for messages. */
+export function parseConfig(source: string, file: string): Config | ConfigProblem {
+  const lines = new LineCounter()
+  const document = parseDocument(source, { lineCounter: lines })
+  const at = (offset: number, message: string): ConfigProblem => ({
+    configProblem: `${file}:${lines.linePos(offset).line}: ${message}`,
+  })
+  const syntax = document.errors[0]
+  if (syntax) return at(syntax.pos[0], syntax.message.split('\n')[0]!)
+  const values: Record<string, unknown> = Object.fromEntries(
+    Object.entries(settings).map(([key, setting]) => [key, setting.initial]),
+  )
+  const contents = document.contents
+  if (contents === null) return values as unknown as Config
+  if (!isMap(contents)) return at(0, 'the configuration must be a mapping of keys to values')
+  for (const { key, value } of contents.items) {
+    const name = isScalar(key) ? String(key.value) : String(key)
+    const offset = (key as Node).range?.[0] ?? 0
+    if (!Object.hasOwn(settings, name)) return at(offset, `unknown key ${name}`)
+    const plain = (value as Node | null)?.toJS(document) ?? null
+    const read = settings[name as keyof Config].read(plain)
+    if (isExpected(read)) return at(offset, `${name} must be ${read.expected}`)
+    values[name] = read
+  }
+  const config = values as unknown as Config
+  if (config.natPortMin > config.natPortMax) return at(0, 'natPortMin must not be above natPortMax')
+  return config
+}
+
+export function readConfig(file: string): Config | ConfigProblem {
+  try {
+    return parseConfig(readFileSync(file, 'utf8'), file)
+  } catch (error) {
+    return { configProblem: `${file}: ${(error as Error).message.replace(/, .*/, '')}` }
+  }
+}
+
+export function isConfigProblem(value: Config | ConfigProblem): value is ConfigProblem {
+  return 'configProblem' in value
+}
+
+/** The documented file with every default, as `heddle config` prints it. */
+export function defaultConfigText(): string {
+  return Object.entries(settings)
+    .map(([key, { meaning, initial }]) => `# ${meaning}\n${key}: ${JSON.stringify(initial).replaceAll('"', '')}\n`)
+    .join('\n')
+}
+
+function isExpected(value: unknown): value is Expected {
+  return typeof value === 'object' && value !== null && 'expected' in value
+}
