@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node's addresses and attachments: the allocator's state, made durable by the journal.
 
-import type { Address, Prefix } from '../core/address.ts'
-import type { Attachment, AttachmentId, Wired } from './attachment.ts'
-
-/** One of the node's podCIDRs. */
-export interface Pool {
-  readonly prefix: Prefix
-  /** Never given away, e.g. an address of the node inside the prefix. */
-  readonly reserved: readonly Address[]
-}
-
-export interface PoolStatus {
-  readonly prefix: Prefix
-  /** Addresses that can be given away; a bigint because of IPv6. */
-  readonly capacity: bigint
-  readonly used: number
-  readonly resting: number
-}
+import { type Address, family } from '../core/address.ts'
+import {
+  chooseAddress,
+  emptyState,
+  type Fact,
+  type Moment,
+  type Pool,
+  type PoolStatus,
+  poolStatus,
+  record,
+  snapshot,
+} from './allocator.ts'
+import { type Attachment, type AttachmentId, attachmentKey, type Wired } from './attachment.ts'
+import { type JournalFile, openJournal } from './journal.ts'
+import { decodeFacts } from './records.ts'
 
 /** Bad luck as a value: the pool that has no address left. */
 export interface Exhausted {
@@ -27,8 +25,8 @@ export interface Exhausted {
 export interface Ipam {
   readonly attachments: () => readonly Attachment[]
   readonly get: (id: AttachmentId) => Attachment | undefined
-  /** Takes one address of each pool and records the attachment; it has reached the file when this resolves, the disk
-   *  after sync. */
+  /** Takes one address of each pool and records the attachment, which has none yet. It has reached the file when this
+   *  resolves, the disk after sync. Rejects with the file's error; nothing is taken then. */
   readonly allocate: (request: Omit<Attachment, 'addresses' | 'wired' | 'answered'>) => Promise<Attachment | Exhausted>
   readonly setWired: (id: AttachmentId, wired: Wired) => Promise<Attachment>
   readonly setAnswered: (id: AttachmentId) => Promise<void>
@@ -36,13 +34,87 @@ export interface Ipam {
   readonly release: (id: AttachmentId) => Promise<void>
   /** Resolves when everything recorded so far is on the disk. */
   readonly sync: () => Promise<void>
+  /** One of each pool that is used; empty until the node has podCIDRs. */
   readonly status: () => readonly PoolStatus[]
+  /** Lines of the journal that could not be read at start; a torn tail after a crash is one. */
+  readonly damagedRecords: number
   readonly close: () => Promise<void>
 }
 
 export interface IpamOptions {
-  /** Absolute; made 0600 when missing. */
-  readonly journalPath: string
-  /** Asked at each allocation: the node's podCIDRs may come or change later. At most one of each family is used. */
+  readonly file: JournalFile
+  /** Asked at each allocation: the node's podCIDRs may come or change later. The first of each family is used. */
   readonly pools: () => readonly Pool[]
+  readonly now: () => Moment
+}
+
+export async function openIpam({ file, pools, now }: IpamOptions): Promise<Ipam> {
+  const { facts, damaged } = decodeFacts(await file.read())
+  const state = emptyState()
+  for (const fact of facts) record(state, fact)
+  const journal = await openJournal(file, () => snapshot(state))
+
+  function write(fact: Fact): Promise<void> {
+    record(state, fact)
+    return journal.append([fact])
+  }
+
+  function release(attachment: Attachment): Promise<void> {
+    const { containerId, ifname, addresses } = attachment
+    return write({ fact: 'drop', id: { containerId, ifname }, addresses, at: now() })
+  }
+
+  async function change(id: AttachmentId, changes: Partial<Attachment>): Promise<Attachment> {
+    const before = state.attachments.get(attachmentKey(id))
+    if (before === undefined) throw new Error(`broken invariant: no attachment ${attachmentKey(id)}`)
+    const attachment = { ...before, ...changes }
+    await write({ fact: 'put', attachment })
+    return attachment
+  }
+
+  return {
+    attachments: () => [...state.attachments.values()],
+    get: (id) => state.attachments.get(attachmentKey(id)),
+    async allocate(request) {
+      if (state.attachments.has(attachmentKey(request))) {
+        throw new Error(`broken invariant: ${attachmentKey(request)} is allocated twice`)
+      }
+      const addresses: Address[] = []
+      for (const pool of onePerFamily(pools())) {
+        const address = chooseAddress(state, pool, now())
+        if (address === null) return { exhausted: poolStatus(state, pool, now()) }
+        addresses.push(address)
+      }
+      const attachment: Attachment = { ...request, addresses, wired: null, answered: false }
+      try {
+        await write({ fact: 'put', attachment })
+      } catch (error) {
+        // The journal replaces the whole file before it writes again, so the state need not be written here.
+        await release(attachment).catch(() => {})
+        throw error
+      }
+      return attachment
+    },
+    setWired: (id, wired) => change(id, { wired }),
+    async setAnswered(id) {
+      await change(id, { answered: true })
+    },
+    async release(id) {
+      const attachment = state.attachments.get(attachmentKey(id))
+      if (attachment !== undefined) await release(attachment)
+    },
+    sync: () => journal.sync(),
+    status: () => onePerFamily(pools()).map((pool) => poolStatus(state, pool, now())),
+    damagedRecords: damaged,
+    close: () => journal.close(),
+  }
+}
+
+function onePerFamily(pools: readonly Pool[]): readonly Pool[] {
+  return ([4, 6] as const).flatMap((wanted) => pools.find(({ prefix }) => family(prefix) === wanted) ?? [])
+}
+
+/** The clock of the journal: CLOCK_MONOTONIC runs on across restarts of the process, and a boot begins a new one. */
+export function bootClock(bootId: string): () => Moment {
+  return () => ({ bootId, ms: Number(process.hrtime.bigint() / 1_000_000n) })
 }

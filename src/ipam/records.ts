@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The journal's text: one fact in a line, "<crc32, 8 hex digits> <JSON>", with a newline before and behind it. Two newlines
+// between records keep one damaged byte, wherever it is, from reaching more than one record.
+
+import { crc32 } from 'node:zlib'
+import type { Fact } from './allocator.ts'
+
+const CHECKSUM_DIGITS = 8
+const NEWLINE = 0x0a
+
+export function encodeFacts(facts: readonly Fact[]): Buffer {
+  return Buffer.from(facts.map(encodeFact).join(''))
+}
+
+function encodeFact(fact: Fact): string {
+  const json = JSON.stringify(fact, (_key, value) => (typeof value === 'bigint' ? String(value) : value))
+  return `\n${checksum(Buffer.from(json))} ${json}\n`
+}
+
+/** The facts that are whole, in order; `damaged` counts the lines that are not (a torn tail is one). */
+export function decodeFacts(bytes: Uint8Array): { readonly facts: readonly Fact[]; readonly damaged: number } {
+  const facts: Fact[] = []
+  let damaged = 0
+  for (let start = 0; start < bytes.length; ) {
+    const newline = bytes.indexOf(NEWLINE, start)
+    const end = newline < 0 ? bytes.length : newline
+    if (end > start) {
+      const fact = decodeFact(Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start))
+      if (fact === null) damaged++
+      else facts.push(fact)
+    }
+    start = end + 1
+  }
+  return { facts, damaged }
+}
+
+function decodeFact(line: Buffer): Fact | null {
+  const json = line.subarray(CHECKSUM_DIGITS + 1)
+  const head = line.toString('latin1', 0, CHECKSUM_DIGITS + 1)
+  if (head !== `${checksum(json)} `) return null
+  return JSON.parse(json.toString(), (key, value) => (key === 'netnsCookie' ? BigInt(value) : value)) as Fact
+}
+
+function checksum(bytes: Buffer): string {
+  return crc32(bytes).toString(16).padStart(CHECKSUM_DIGITS, '0')
+}
