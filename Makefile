@@ -35,7 +35,7 @@ ASAN_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/asan/%.o)
 SHIM_SOURCES := $(wildcard native/cni-shim/*.c)
 TS_SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts')
 
-.PHONY: all build setup check test demo bench bench-short soak check-kernels asan clean
+.PHONY: all build setup netperf check test demo bench bench-short soak check-kernels asan clean
 all: build
 
 setup:
@@ -94,11 +94,14 @@ demo: build
 check: | setup
 	@node tools/check.ts
 
-bench: build
+bench: build | netperf
 	@node bench/main.ts
 
-bench-short: build
+bench-short: build | netperf
 	@node bench/main.ts --short
+
+netperf: | setup
+	@tools/netperf.sh
 
 soak: build
 	@node test/soak/main.ts

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// One netperf run: a rate each 0.1 s, both ends pinned to one CPU, at high priority, with a fixed congestion control.
+
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { runProgram } from '../src/lab/process.ts'
+
+export const tests = ['TCP_RR', 'TCP_CRR', 'TCP_STREAM', 'UDP_RR'] as const
+export type Test = (typeof tests)[number]
+
+/** Where a measurement starts and what it reaches. */
+export interface Path {
+  /** Path of the client's network namespace. */
+  readonly netns: string
+  /** cgroup2 folder that the client joins; null: it stays where it is. */
+  readonly cgroup: string | null
+  /** Address of the server's control connection. */
+  readonly server: string
+  /** Address and port that the measured connections use; null: the server's address, any port. */
+  readonly data: { readonly address: string; readonly port: number } | null
+}
+
+const bin = fileURLToPath(new URL('../.tools/netperf/usr/bin/', import.meta.url))
+const join = 'if [ -n "$0" ]; then echo $$ >"$0/cgroup.procs" || exit 1; fi; exec "$@"'
+
+/** Rates of one run of `seconds`: transactions per second, or Mbit/s for TCP_STREAM. Throws when netperf fails. */
+export async function measure(path: Path, test: Test, seconds: number): Promise<readonly number[]> {
+  const argv = ['/bin/sh', '-c', join, path.cgroup ?? '', ...enter(path.netns), ...netperf(path, test, seconds)]
+  const outcome = await runProgram(argv, { timeoutMs: (seconds + 20) * 1000 })
+  const rates = interimRates(outcome.stdout)
+  if (outcome.exitCode === 0 && rates.length > 0) return rates
+  throw new Error(`netperf ${test} to ${path.data?.address ?? path.server} failed: ${outcome.stderr || outcome.stdout}`)
+}
+
+/** The rates of netperf's `-D` lines: "Interim result: 41522.66 Trans/s over 0.100 seconds ending at ...". */
+export function interimRates(output: string): readonly number[] {
+  return [...output.matchAll(/^Interim result: +([\d.]+) /gm)].map((match) => Number(match[1]))
+}
+
+function enter(netns: string): readonly string[] {
+  return ['nsenter', `--net=${netns}`, '--', 'nice', '-n', '-15']
+}
+
+function netperf(path: Path, test: Test, seconds: number): readonly string[] {
+  return [
+    `${bin}netperf`,
+    ...['-P', '0', '-t', test, '-H', path.server, '-l', String(seconds), '-T', '1,1', '-D', '0.1', '--'],
+    ...(test.startsWith('TCP') ? ['-K', 'cubic,cubic'] : []),
+    ...(test === 'TCP_STREAM' ? ['-m', '65536'] : []),
+    ...(path.data ? ['-H', path.data.address, '-P', `,${path.data.port}`] : []),
+  ]
+}
+
+export interface Server {
+  stop(): void
+}
+
+/** A netperf server in a network namespace, for IPv4. Resolves when it listens. */
+export async function startServer(netns: string): Promise<Server> {
+  const [program, ...args] = [...enter(netns), `${bin}netserver`, '-D', '-4']
+  const child = spawn(program!, args, { stdio: 'ignore' })
+  const failed = new Promise<never>((_, reject) => {
+    child.on('error', reject)
+    child.on('exit', (code) => reject(new Error(`netserver in ${netns} ended with ${code}`)))
+  })
+  failed.catch(() => {})
+  await Promise.race([failed, listening(netns)])
+  return { stop: () => child.kill('SIGKILL') }
+}
+
+async function listening(netns: string): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const { stdout } = await runProgram(['nsenter', `--net=${netns}`, '--', 'ss', '-Hltn', 'sport = 12865'])
+    if (stdout !== '') return
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  throw new Error(`netserver in ${netns} does not listen`)
+}
