@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command of `heddle`, in the order of its help.
+
+import { agentCommands } from './agent-commands.ts'
+import type { CommandRow } from './command.ts'
+import { labCommands } from './lab-commands.ts'
+import { nodeCommands } from './node-commands.ts'
+
+export const commands: readonly CommandRow[] = [...agentCommands, ...nodeCommands, ...labCommands]
