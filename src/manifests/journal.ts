@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The journal of last good objects: one JSON line per object that came, changed or went, so that a change costs what
+// changed; rewritten whole (new file, rename) when most lines are old. A torn or corrupt line is skipped: what it said is
+// read from the manifests again, unless they refuse it just then.
+
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { appendFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { isRecord } from './cursor.ts'
+import { objectKey } from './parse.ts'
+import type { Change, Held } from './state.ts'
+
+const HEADER = { journal: 'heddle last good manifests', version: 1 }
+/** Lines beyond twice the live ones that make a rewrite worth it. */
+const SLACK_LINES = 1000
+
+export interface Journal {
+  /** Appends; resolves when the kernel has it. `all` is what is held after the change. Calls are serialised by the caller. */
+  record(change: Change, all: () => readonly Held[]): Promise<void>
+}
+
+/** What the journal remembers, oldest first. A missing journal, or one of another version, remembers nothing. */
+export function loadJournal(path: string): readonly Held[] {
+  const held = new Map<string, Held>()
+  let header = true
+  for (const line of readLines(path)) {
+    const entry = parseLine(line)
+    if (header) {
+      if (entry?.version !== HEADER.version) return []
+      header = false
+    } else if (typeof entry?.file === 'string' && typeof entry.key === 'string') {
+      const id = `${entry.file}\n${entry.key}`
+      if (isRecord(entry.object)) held.set(id, entry as unknown as Held)
+      else held.delete(id)
+    }
+  }
+  return [...held.values()].map(({ file, object, keptSinceMs }) => ({ file, object, keptSinceMs }))
+}
+
+/** Rewrites the journal to hold exactly these, and keeps it from then on. */
+export function openJournal(path: string, initial: readonly Held[]): Journal {
+  let lines = rewrite(path, initial)
+  let rewriteAt = 2 * lines + SLACK_LINES
+  return {
+    async record({ held, dropped }, all) {
+      lines += held.length + dropped.length
+      if (lines > rewriteAt) {
+        lines = rewrite(path, all())
+        rewriteAt = 2 * lines + SLACK_LINES
+        return
+      }
+      const gone = dropped.map((entry) => `${JSON.stringify({ ...entry, object: null })}\n`)
+      const text = [...gone, ...held.map(lineOf)].join('')
+      if (text !== '') await appendFile(path, text, { mode: 0o600 })
+    },
+  }
+}
+
+function rewrite(path: string, all: readonly Held[]): number {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const fresh = `${path}.new`
+  const fd = openSync(fresh, 'w', 0o600)
+  try {
+    writeSync(fd, `${JSON.stringify(HEADER)}\n`)
+    for (const held of all) writeSync(fd, lineOf(held))
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+  renameSync(fresh, path)
+  return all.length
+}
+
+function lineOf(held: Held): string {
+  return `${JSON.stringify({ ...held, key: objectKey(held.object) })}\n`
+}
+
+function readLines(path: string): readonly string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
+function parseLine(line: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(line)
+    return isRecord(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}

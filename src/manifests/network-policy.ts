@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// networking.k8s.io/v1 NetworkPolicy with its defaults.
+
+import { prefixCovers } from '../core/address.ts'
+import type { LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule } from '../world/objects.ts'
+import {
+  BadField,
+  type Cursor,
+  choice,
+  field,
+  isMissing,
+  labelKey,
+  labels,
+  labelValue,
+  list,
+  port,
+  prefix,
+  text,
+} from './cursor.ts'
+import { readMetadata, readProtocol } from './fields.ts'
+
+export function readNetworkPolicy(object: Cursor): NetworkPolicy {
+  const spec = field(object, 'spec')
+  if (isMissing(spec)) throw new BadField(spec, 'missing')
+  const ingress = list(field(spec, 'ingress'))
+  const egress = list(field(spec, 'egress'))
+  const types = list(field(spec, 'policyTypes'), 2).map((item) =>
+    choice(item, { Ingress: 'Ingress', Egress: 'Egress' } as const),
+  )
+  // policyTypes: ingress always, egress if there are egress rules.
+  const isolatesIngress = types.length === 0 || types.includes('Ingress')
+  const isolatesEgress = types.length === 0 ? egress.length > 0 : types.includes('Egress')
+  return {
+    kind: 'NetworkPolicy',
+    ...readMetadata(object),
+    podSelector: readSelector(field(spec, 'podSelector')),
+    ingress: isolatesIngress ? ingress.map((rule) => readRule(rule, 'from')) : null,
+    egress: isolatesEgress ? egress.map((rule) => readRule(rule, 'to')) : null,
+  }
+}
+
+function readRule(rule: Cursor, peersField: 'from' | 'to'): PolicyRule {
+  const peers = list(field(rule, peersField))
+  const ports = list(field(rule, 'ports'))
+  return {
+    peers: peers.length === 0 ? null : peers.map(readPeer),
+    ports: ports.length === 0 ? null : ports.map(readPort),
+  }
+}
+
+function readPeer(peer: Cursor): PolicyPeer {
+  const ipBlock = field(peer, 'ipBlock')
+  const podSelector = field(peer, 'podSelector')
+  const namespaceSelector = field(peer, 'namespaceSelector')
+  if (isMissing(ipBlock)) {
+    if (isMissing(podSelector) && isMissing(namespaceSelector)) {
+      throw new BadField(peer, 'needs one of podSelector, namespaceSelector, ipBlock')
+    }
+    return {
+      podSelector: isMissing(podSelector) ? null : readSelector(podSelector),
+      namespaceSelector: isMissing(namespaceSelector) ? null : readSelector(namespaceSelector),
+    }
+  }
+  if (!isMissing(podSelector) || !isMissing(namespaceSelector)) {
+    throw new BadField(peer, 'ipBlock cannot stand beside a selector')
+  }
+  const cidr = prefix(field(ipBlock, 'cidr'))
+  const except = list(field(ipBlock, 'except')).map((item) => {
+    const excluded = prefix(item)
+    if (excluded === cidr || !prefixCovers(cidr, excluded)) {
+      throw new BadField(item, `"${excluded}" is no strict part of ${cidr}`)
+    }
+    return excluded
+  })
+  return { ipBlock: { cidr, except } }
+}
+
+function readPort(item: Cursor): PolicyPort {
+  const written = field(item, 'port')
+  const protocol = readProtocol(item)
+  const endPort = isMissing(field(item, 'endPort')) ? null : port(field(item, 'endPort'))
+  if (typeof written.value === 'string') {
+    const name = text(written)
+    if (name.length > 15 || !/^(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/.test(name)) {
+      throw new BadField(written, 'not a port name (a-z, 0-9 and single "-", at most 15, at least one letter)')
+    }
+    if (endPort !== null) throw new BadField(field(item, 'endPort'), 'needs a numeric port')
+    return { protocol, port: name, endPort: null }
+  }
+  const first = isMissing(written) ? null : port(written)
+  if (endPort !== null && (first === null || endPort < first)) {
+    throw new BadField(field(item, 'endPort'), first === null ? 'needs a port' : `${endPort} is below port ${first}`)
+  }
+  return { protocol, port: first, endPort }
+}
+
+const operators = { In: 'In', NotIn: 'NotIn', Exists: 'Exists', DoesNotExist: 'DoesNotExist' } as const
+
+/** A missing selector reads as the empty one, which selects everything; callers tell the two apart where it matters. */
+function readSelector(selector: Cursor): LabelSelector {
+  return {
+    matchLabels: labels(field(selector, 'matchLabels')),
+    matchExpressions: list(field(selector, 'matchExpressions'), 1000).map((item) => {
+      const key = labelKey(field(item, 'key'), text(field(item, 'key')))
+      const operator = choice(field(item, 'operator'), operators)
+      const values = list(field(item, 'values'), 1000).map(labelValue)
+      const needsValues = operator === 'In' || operator === 'NotIn'
+      if (needsValues !== values.length > 0) {
+        throw new BadField(
+          field(item, 'values'),
+          needsValues ? `missing for ${operator}` : `not allowed for ${operator}`,
+        )
+      }
+      return { key, operator, values }
+    }),
+  }
+}

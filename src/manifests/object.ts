@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// One API object -> one object of World: trimmed to what is read, validated, canonical.
+// Source: core/v1, discovery.k8s.io/v1, networking.k8s.io/v1.
+
+import { type Family, family } from '../core/address.ts'
+import type { EndpointSlice, KubeObject, Namespace, Node, Pod, Service } from '../world/objects.ts'
+import {
+  address,
+  BadField,
+  bool,
+  type Cursor,
+  choice,
+  field,
+  isMissing,
+  labels,
+  list,
+  port,
+  prefix,
+  text,
+  timeMs,
+} from './cursor.ts'
+import { readMetadata, readProtocol } from './fields.ts'
+import { readNetworkPolicy } from './network-policy.ts'
+
+const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
+const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name'
+
+/** By "apiVersion kind". A reader throws BadField, and returns null for an object that Heddle has no use for. */
+export const readers: Readonly<Record<string, (object: Cursor) => KubeObject | null>> = {
+  'v1 Namespace': readNamespace,
+  'v1 Node': readNode,
+  'v1 Pod': readPod,
+  'v1 Service': readService,
+  'discovery.k8s.io/v1 EndpointSlice': readEndpointSlice,
+  'networking.k8s.io/v1 NetworkPolicy': readNetworkPolicy,
+}
+
+/** As the API server does, a Namespace is labelled with its name. */
+export function namespaceNamed(name: string, given: Readonly<Record<string, string>>): Namespace {
+  return { kind: 'Namespace', name, labels: { ...given, [NAMESPACE_NAME_LABEL]: name } }
+}
+
+function readNamespace(object: Cursor): Namespace {
+  return namespaceNamed(readMetadata(object).name, labels(field(field(object, 'metadata'), 'labels')))
+}
+
+function readNode(object: Cursor): Node {
+  const spec = field(object, 'spec')
+  const addresses = list(field(field(object, 'status'), 'addresses'))
+  const podCIDRs = list(field(spec, 'podCIDRs'))
+  const podCIDR = field(spec, 'podCIDR')
+  return {
+    kind: 'Node',
+    name: readMetadata(object).name,
+    labels: labels(field(field(object, 'metadata'), 'labels')),
+    internalIPs: addresses
+      .filter((item) => text(field(item, 'type')) === 'InternalIP')
+      .map((item) => address(field(item, 'address'))),
+    podCIDRs: (podCIDRs.length > 0 || isMissing(podCIDR) ? podCIDRs : [podCIDR]).map(prefix),
+  }
+}
+
+function readPod(object: Cursor): Pod {
+  const metadata = field(object, 'metadata')
+  const spec = field(object, 'spec')
+  const status = field(object, 'status')
+  const podIPs = list(field(status, 'podIPs')).map((item) => field(item, 'ip'))
+  const podIP = field(status, 'podIP')
+  const phase = text(field(status, 'phase'), '')
+  return {
+    kind: 'Pod',
+    ...readMetadata(object),
+    labels: labels(field(metadata, 'labels')),
+    nodeName: text(field(spec, 'nodeName'), ''),
+    hostNetwork: bool(field(spec, 'hostNetwork'), false),
+    podIPs: (podIPs.length > 0 || isMissing(podIP) ? podIPs : [podIP]).map(address),
+    finished: phase === 'Succeeded' || phase === 'Failed',
+    createdMs: timeMs(field(metadata, 'creationTimestamp')),
+    containerPorts: list(field(spec, 'containers')).flatMap((container) =>
+      list(field(container, 'ports')).map((item) => ({
+        name: text(field(item, 'name'), ''),
+        port: port(field(item, 'containerPort')),
+        protocol: readProtocol(item),
+      })),
+    ),
+  }
+}
+
+function readService(object: Cursor): Service {
+  const spec = field(object, 'spec')
+  const clusterIPs = list(field(spec, 'clusterIPs'), 2)
+  const clusterIP = field(spec, 'clusterIP')
+  const written = clusterIPs.length > 0 || isMissing(clusterIP) ? clusterIPs : [clusterIP]
+  const external = text(field(spec, 'type'), 'ClusterIP') === 'ExternalName'
+  const selector = field(spec, 'selector')
+  return {
+    kind: 'Service',
+    ...readMetadata(object),
+    clusterIPs: external ? [] : written.filter((item) => text(item) !== 'None' && text(item) !== '').map(address),
+    ports: list(field(spec, 'ports')).map((item) => ({
+      name: text(field(item, 'name'), ''),
+      protocol: readProtocol(item),
+      port: port(field(item, 'port')),
+    })),
+    selector: isMissing(selector) ? null : labels(selector),
+  }
+}
+
+function readEndpointSlice(object: Cursor): EndpointSlice | null {
+  const type = choice<Family | null>(field(object, 'addressType'), { IPv4: 4, IPv6: 6, FQDN: null })
+  if (type === null) return null
+  return {
+    kind: 'EndpointSlice',
+    ...readMetadata(object),
+    serviceName: labels(field(field(object, 'metadata'), 'labels'))[SERVICE_NAME_LABEL] ?? '',
+    family: type,
+    // A port without a number means all ports, which no Service port asks for.
+    ports: list(field(object, 'ports'))
+      .filter((item) => !isMissing(field(item, 'port')))
+      .map((item) => ({
+        name: text(field(item, 'name'), ''),
+        port: port(field(item, 'port')),
+        protocol: readProtocol(item),
+      })),
+    endpoints: list(field(object, 'endpoints')).map((item) => readSliceEndpoint(item, type)),
+  }
+}
+
+/** Conditions that are missing read as the API says: ready, serving as ready, not terminating. */
+function readSliceEndpoint(item: Cursor, type: Family): EndpointSlice['endpoints'][number] {
+  const conditions = field(item, 'conditions')
+  const ready = bool(field(conditions, 'ready'), true)
+  return {
+    addresses: list(field(item, 'addresses'), 100).map((at) => {
+      const value = address(at)
+      if (family(value) !== type) throw new BadField(at, `"${value}" is not of addressType IPv${type}`)
+      return value
+    }),
+    ready,
+    serving: bool(field(conditions, 'serving'), ready),
+    terminating: bool(field(conditions, 'terminating'), false),
+    nodeName: text(field(item, 'nodeName'), ''),
+  }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// The folder of manifests as a source of World: reads it, watches it, remembers what was good.
+//
+//   fs.watch, poll, sync() --> which files --> parse (parse.ts) --> settle (state.ts) --> journal --> onChange
+//
+// One run at a time; requests that arrive meanwhile are one more run.
+
+import { type FSWatcher, readdirSync, readFileSync, type Stats, statSync, watch } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { KubeObject } from '../world/objects.ts'
+import { type Journal, loadJournal, openJournal } from './journal.ts'
+import { createManifestParser } from './parse.ts'
+import { type Change, createManifests, type HeldProblem } from './state.ts'
+
+export interface ManifestChange {
+  readonly put: readonly KubeObject[]
+  readonly deleted: readonly KubeObject[]
+  /** What the reading and parsing of this change took, milliseconds. */
+  readonly parseMs: number
+}
+
+export interface ManifestSource extends Disposable {
+  /** Looks at every file again; resolves after onChange has been told of what changed. */
+  sync(): Promise<void>
+  problems(): readonly HeldProblem[]
+  notices(): readonly string[]
+  objects(): Iterable<KubeObject>
+}
+
+export interface ManifestSourceOptions {
+  /** Remembers last good objects across restarts. */
+  readonly journalPath: string
+  /** Told of every change; the first call, made before watchManifests resolves, holds all objects. */
+  readonly onChange: (change: ManifestChange) => void
+  /** A journal that cannot be written, a watch that failed: the source goes on. */
+  readonly onError: (error: Error) => void
+}
+
+const DEBOUNCE_MS = 30
+/** A mounted ConfigMap changes by renaming this link; its files are links through it and say nothing. */
+const CONFIG_MAP_SWAP = '..data'
+/** Watching can miss what a network file system changes; looking at every file now and then does not. */
+const POLL_MS = 10_000
+const FILE_BYTES_MAX = 256 * 1024 * 1024
+/** A file as young as this when it was read may change again within the clock's resolution. */
+const SETTLED_MS = 100
+/** Longest stretch of reading and parsing before other work gets a turn. */
+const TURN_MS = 10
+
+/** Reads the file or folder (with its subfolders: *.yaml, *.yml, *.json; hidden ones are skipped) and follows it. Throws
+ *  when it is not there at the start; later a vanished folder is a problem, and its objects are kept. */
+export async function watchManifests(given: string, options: ManifestSourceOptions): Promise<ManifestSource> {
+  const path = resolve(given)
+  const parser = createManifestParser()
+  const manifests = createManifests()
+  for (const held of loadJournal(options.journalPath)) manifests.restore(held)
+  statSync(path)
+
+  const seen = new Map<string, string>() // file -> signature of what was read
+  const watchers = new Map<string, FSWatcher>() // folder -> its watcher
+  const suspects = new Set<string>() // files that a watcher named
+  let journal: Journal | null = null
+  let scanning = false
+  let timer: NodeJS.Timeout | null = null
+  let running: Promise<void> | null = null
+  let closed = false
+
+  const poll = setInterval(() => void request(true).catch(report), POLL_MS)
+  poll.unref()
+  await request(true)
+
+  return {
+    sync: () => request(true),
+    problems: manifests.problems,
+    notices: manifests.notices,
+    objects: manifests.objects,
+    [Symbol.dispose]() {
+      closed = true
+      clearInterval(poll)
+      if (timer !== null) clearTimeout(timer)
+      for (const watcher of watchers.values()) watcher.close()
+    },
+  }
+
+  /** Resolves after a run that began no earlier than now. */
+  async function request(scan: boolean): Promise<void> {
+    if (scan) scanning = true
+    while (running !== null) await running.catch(() => {}) // reported to whoever started it
+    if (closed || !(scanning || suspects.size > 0)) return
+    running = run().finally(() => {
+      running = null
+    })
+    await running
+  }
+
+  async function run(): Promise<void> {
+    const startMs = performance.now()
+    const files = scanning ? scan() : [...suspects]
+    const forced = new Set(suspects)
+    scanning = false
+    suspects.clear()
+    const changes: Change[] = []
+    let turnMs = performance.now()
+    for (const file of files) {
+      const change = look(file, forced.has(file))
+      if (change !== null) changes.push(change)
+      if (performance.now() - turnMs < TURN_MS) continue
+      await nextTurn()
+      turnMs = performance.now()
+    }
+    await tell(changes, performance.now() - startMs)
+  }
+
+  async function tell(changes: readonly Change[], parseMs: number): Promise<void> {
+    const first = journal === null
+    const change: Change = {
+      put: first ? [...manifests.objects()] : changes.flatMap((each) => each.put),
+      deleted: first ? [] : changes.flatMap((each) => each.deleted),
+      held: changes.flatMap((each) => each.held),
+      dropped: changes.flatMap((each) => each.dropped),
+    }
+    try {
+      if (journal === null) journal = openJournal(options.journalPath, manifests.held())
+      else await journal.record(change, manifests.held)
+    } catch (error) {
+      report(error)
+    }
+    if (!closed && (first || change.put.length > 0 || change.deleted.length > 0)) {
+      options.onChange({ put: change.put, deleted: change.deleted, parseMs })
+    }
+  }
+
+  /** Every manifest file, with those that were there before: a vanished one must be looked at once more. */
+  function scan(): readonly string[] {
+    const found = new Set<string>(manifests.paths())
+    const folders = new Set<string>()
+    try {
+      if (statSync(path).isDirectory()) {
+        walk(path, found, folders)
+      } else {
+        found.add(path)
+        folders.add(dirname(path))
+      }
+    } catch (error) {
+      report(error)
+      return []
+    }
+    follow(folders)
+    return [...found].sort()
+  }
+
+  function look(file: string, forced: boolean): Change | null {
+    try {
+      return read(file, forced)
+    } catch (error) {
+      return manifests.fail(file, (error as Error).message, Date.now())
+    }
+  }
+
+  /** Null: it has not changed. */
+  function read(file: string, forced: boolean): Change | null {
+    const stats = statOf(file)
+    if (stats === null || !stats.isFile()) {
+      seen.delete(file)
+      parser.forget(file)
+      return manifests.remove(file)
+    }
+    const signature = signatureOf(stats)
+    if (!forced && seen.get(file) === signature) return null
+    if (Date.now() - stats.mtimeMs > SETTLED_MS) seen.set(file, signature)
+    else seen.delete(file)
+    if (stats.size > FILE_BYTES_MAX) return manifests.fail(file, `larger than ${FILE_BYTES_MAX} bytes`, Date.now())
+    return manifests.update(parser.parse(file, readFileSync(file, 'utf8')), Date.now())
+  }
+
+  function follow(folders: ReadonlySet<string>): void {
+    for (const [folder, watcher] of watchers) {
+      if (folders.has(folder)) continue
+      watcher.close()
+      watchers.delete(folder)
+    }
+    for (const folder of folders) {
+      if (watchers.has(folder)) continue
+      try {
+        const watcher = watch(folder, { persistent: false }, (_event, name) => suspect(folder, name))
+        watcher.on('error', report)
+        watchers.set(folder, watcher)
+      } catch (error) {
+        report(error)
+      }
+    }
+  }
+
+  function suspect(folder: string, name: string | null): void {
+    const file = name === null ? null : join(folder, name)
+    if (file !== null && (file === path || isManifest(file))) suspects.add(file)
+    else if (name === null || name === CONFIG_MAP_SWAP || !name.startsWith('.')) scanning = true
+    else return
+    timer ??= setTimeout(() => {
+      timer = null
+      request(false).catch(report)
+    }, DEBOUNCE_MS)
+  }
+
+  function report(error: unknown): void {
+    options.onError(error instanceof Error ? error : new Error(String(error)))
+  }
+}
+
+function walk(folder: string, files: Set<string>, folders: Set<string>): void {
+  folders.add(folder)
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.name.startsWith('.')) continue
+    const at = join(folder, entry.name)
+    if (entry.isDirectory()) walk(at, files, folders)
+    else if (isManifest(at)) files.add(at)
+  }
+}
+
+function isManifest(file: string): boolean {
+  return /\/[^./][^/]*\.(yaml|yml|json)$/.test(file)
+}
+
+function statOf(file: string): Stats | null {
+  try {
+    return statSync(file)
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null
+    throw error
+  }
+}
+
+function signatureOf(stats: Stats): string {
+  return `${stats.ino} ${stats.size} ${stats.mtimeMs} ${stats.ctimeMs}`
+}
