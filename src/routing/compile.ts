@@ -1,32 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes -> entries of the tables routes, nodes and nexthops (bpf/abi/route.h), and the kernel's own routes.
+// Nodes -> entries of the tables routes, nodes and nexthops (bpf/abi/route.h), and the kernel's own routes to pods of
+// other nodes, which its stack needs for what it sends itself.
 
 import { type Address, type Family, family, type Prefix } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import { compareText, nodeId } from '../core/names.ts'
-import type { Nexthop, NexthopKey, Node as NodeEntry, Route } from '../generated/abi.ts'
-import { NodeFlags, RouteKind } from '../generated/abi.ts'
+import {
+  type Nexthop,
+  type NexthopKey,
+  type Node as NodeEntry,
+  NodeFlags,
+  type Route,
+  RouteKind,
+} from '../generated/abi.ts'
 import type { Node } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 
-export type TunnelMode = 'native' | 'vxlan'
-
 export interface RoutingInput {
   readonly nodeName: string
-  readonly mode: TunnelMode
+  readonly mode: 'native' | 'vxlan'
   readonly serviceCIDRs: readonly Prefix[]
   /** ifindex of the uplink. */
   readonly uplink: number
   /** MTU of the uplink, bytes. */
   readonly uplinkMtu: number
   /** Node address -> the neighbour that leads there on the uplink: the address itself when it is on the link. From the
-   *  kernel's route lookup; an address that is absent is not reachable now. */
+   *  kernel's route lookup; an address that is absent cannot be reached now. */
   readonly gateways: ReadonlyMap<Address, Address>
 }
 
-/** A route in the node's main table, so that its own stack reaches pods of other nodes. */
+/** A route in the node's main table. */
 export interface KernelRoute {
   readonly destination: Prefix
+  /** On the uplink's link. */
   readonly gateway: Address
   readonly ifindex: number
   /** Preferred source: the node's own address of that family. */
@@ -42,6 +48,101 @@ export interface CompiledRouting {
   readonly nexthops: ReadonlyMap<string, { readonly key: NexthopKey; readonly value: Nexthop }>
   /** Sorted by destination. */
   readonly kernelRoutes: readonly KernelRoute[]
-  /** What cannot be reached or overlaps, one sentence each, sorted. */
+  /** What cannot be reached or is claimed twice, one sentence each, sorted. */
   readonly notices: readonly string[]
+}
+
+/** Outer Ethernet-less headers and the inner Ethernet header that VXLAN adds, bytes (RFC 7348): IP + UDP 8 + VXLAN 8 + 14. */
+export const vxlanOverhead: Readonly<Record<Family, number>> = { 4: 50, 6: 70 }
+
+/** First address of each family; a node is reached over the family that the packet has. */
+export function nodeAddress(node: Node, wanted: Family): Address | undefined {
+  return node.internalIPs.find((address) => family(address) === wanted)
+}
+
+export function compileRouting(world: WorldView, input: RoutingInput): CompiledRouting {
+  const all = [...world.nodes()].sort((a, b) => compareText(a.name, b.name))
+  const own = all.find((node) => node.name === input.nodeName)
+  const notices = own === undefined ? [`node ${input.nodeName} has no Node object: its pods have no routes`] : []
+  const others = all.filter((node) => node !== own)
+  const nodes = new Map<Address, NodeEntry>()
+  const routes = new Map<Prefix, Route>()
+  const owners = new Map<Prefix | Address, string>()
+
+  // First come, first served, in an order that depends on names alone; this node never loses what is its own.
+  const claim = (what: Prefix | Address, node: Node): boolean => {
+    const owner = owners.get(what)
+    if (owner !== undefined) {
+      if (owner !== node.name) notices.push(`${what} belongs to node ${owner}, so node ${node.name} does not get it`)
+      return false
+    }
+    owners.set(what, node.name)
+    return true
+  }
+
+  for (const node of own === undefined ? others : [own, ...others]) {
+    const id = nodeId(node.name)
+    for (const address of node.internalIPs) {
+      if (claim(address, node)) nodes.set(address, { node: id, flags: node === own ? NodeFlags.OWN : 0 })
+    }
+    for (const podCIDR of node.podCIDRs) {
+      if (claim(podCIDR, node))
+        routes.set(podCIDR, { kind: node === own ? RouteKind.OWN_PODS : RouteKind.PODS, node: id })
+    }
+  }
+  for (const serviceCIDR of input.serviceCIDRs) {
+    const owner = owners.get(serviceCIDR)
+    if (owner === undefined) routes.set(serviceCIDR, { kind: RouteKind.SERVICES, node: 0n })
+    else notices.push(`${serviceCIDR} is a Service CIDR and a pod CIDR of node ${owner}: it stays a pod CIDR`)
+  }
+
+  const nexthops = new Map<string, { key: NexthopKey; value: Nexthop }>()
+  const kernelRoutes: KernelRoute[] = []
+  for (const node of own === undefined ? [] : others) {
+    for (const each of [4, 6] as const) {
+      const podCIDRs = node.podCIDRs.filter((podCIDR) => family(podCIDR) === each && owners.get(podCIDR) === node.name)
+      const address = nodeAddress(node, each)
+      const source = nodeAddress(own!, each)
+      const gateway = address === undefined ? undefined : input.gateways.get(address)
+      if (address === undefined || source === undefined || gateway === undefined) {
+        if (podCIDRs.length > 0) notices.push(unreachable(podCIDRs, node, own!, each, address, source))
+        continue
+      }
+      const id = nodeId(node.name)
+      const value = { gateway, tunnel: address, ifindex: input.uplink }
+      nexthops.set(nexthopName(id, each), { key: { node: id, family: each }, value })
+      const mtu = input.uplinkMtu - (input.mode === 'vxlan' ? vxlanOverhead[each] : 0)
+      for (const destination of podCIDRs)
+        kernelRoutes.push({ destination, gateway, ifindex: input.uplink, source, mtu })
+    }
+  }
+  return {
+    routes,
+    nodes,
+    nexthops,
+    kernelRoutes: kernelRoutes.sort((a, b) => compareText(a.destination, b.destination)),
+    notices: notices.sort(),
+  }
+}
+
+/** Key of CompiledRouting.nexthops. */
+export function nexthopName(node: Id64, of: Family): string {
+  return `${node}/${of}`
+}
+
+function unreachable(
+  podCIDRs: readonly Prefix[],
+  node: Node,
+  own: Node,
+  each: Family,
+  address: Address | undefined,
+  source: Address | undefined,
+): string {
+  const why =
+    address === undefined
+      ? `it has no IPv${each} InternalIP`
+      : source === undefined
+        ? `node ${own.name} has no IPv${each} InternalIP`
+        : `the kernel has no route to ${address} on the uplink`
+  return `${podCIDRs.join(', ')} of node ${node.name} cannot be reached: ${why}`
 }
