@@ -1,14 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CNI commands.
+// The CNI commands. Requests for one attachment run one after the other, others side by side.
+//
+// An attachment's life, in the journal: allocated -> wired -> answered -> released. Its record is written before the veth
+// pair exists and removed after the pair is gone, so that whatever a crash leaves is known by name.
 
+import { createHash } from 'node:crypto'
+import { type Attachment, type AttachmentId, attachmentKey, endpointOf } from '../ipam/attachment.ts'
 import type { Ipam } from '../ipam/ipam.ts'
-import type { CniEvent, Endpoints, Wiring } from './interfaces.ts'
-import type { CniReply, CniRequest } from './protocol.ts'
+import { checkAttachment } from './check.ts'
+import type { CniEvent, Endpoints, Site, Wiring } from './interfaces.ts'
+import { createLocks } from './locks.ts'
+import { identifyNetns, isNetnsGone } from './netns.ts'
+import {
+  answerVersion,
+  type CniCommand,
+  type CniError,
+  CniErrorCode,
+  type CniReply,
+  type CniRequest,
+  cniError,
+  isCniError,
+  parseCommand,
+} from './protocol.ts'
+import { attachmentResult, formatResult } from './results.ts'
 
 export interface CniParts {
   readonly ipam: Ipam
   readonly wiring: Wiring
   readonly endpoints: Endpoints
+  /** ipam/journal.ts bootId(). */
+  readonly bootId: string
   /** null when ADD can be served, else why not (one sentence), for STATUS. */
   readonly unavailable: () => string | null
   readonly report: (event: CniEvent) => void
@@ -16,8 +37,238 @@ export interface CniParts {
 
 export interface CniHandlers {
   /** Never rejects: every failure is a reply with the specification's error JSON. */
-  handle(request: CniRequest): Promise<CniReply>
+  readonly handle: (request: CniRequest) => Promise<CniReply>
   /** Removes every attachment whose network namespace is gone (after a reboot: all of them). The agent calls it at start,
-   *  before it restores endpoints, and once a minute. Resolves to how many. */
-  collect(): Promise<number>
+   *  before it restores endpoints, and once a minute. Resolves to those removed; what fails stays for the next time. */
+  readonly collect: () => Promise<readonly Attachment[]>
+}
+
+/** How long an ADD waits for the endpoint's policy. */
+const JOIN_TIMEOUT_MS = 10_000
+
+type Command<Name> = Extract<CniCommand, { command: Name }>
+
+/** Success: the output. */
+type Outcome = { readonly output: string; readonly attachment?: Attachment } | CniError
+
+/** Name of the host side of an attachment's veth pair; always the same for the same attachment. */
+export function hostIfname(id: AttachmentId): string {
+  return `hd${createHash('sha256').update(attachmentKey(id)).digest('hex').slice(0, 12)}`
+}
+
+export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, report }: CniParts): CniHandlers {
+  const locks = createLocks()
+
+  async function add(command: Command<'ADD'>): Promise<Outcome> {
+    const { id, config, pod, prevResult } = command
+    const found = ipam.get(id)
+    if (found?.answered) {
+      return cniError(CniErrorCode.ALREADY_ATTACHED, `${attachmentKey(id)} is attached already`, 'DEL it first')
+    }
+    const netns = await identifyNetns(command.netns, bootId)
+    if (typeof netns === 'string') return cniError(CniErrorCode.INVALID_ENVIRONMENT, 'invalid CNI_NETNS', netns)
+    const noPools = ipam.status().length === 0
+    if (noPools) return cniError(CniErrorCode.TRY_AGAIN_LATER, 'the node has no pod CIDR yet')
+    // What an ADD that nobody answered left behind is made anew, with the same addresses.
+    if (found !== undefined) await unwire(found)
+
+    const request = { ...id, network: config.name, netns, pod, hostIfname: hostIfname(id) }
+    const allocated = await attempt(() => ipam.allocate(request), journalFailed)
+    if (isCniError(allocated)) return allocated
+    if ('exhausted' in allocated) {
+      const { prefix, capacity, used, resting } = allocated.exhausted
+      const details = `all ${capacity} addresses are taken (${used} in use, ${resting} resting)`
+      return cniError(CniErrorCode.POOL_EXHAUSTED, `pool ${prefix} is exhausted`, details)
+    }
+    const attachment = await attach(allocated)
+    if (isCniError(attachment)) return attachment
+    const gateways = attachment.addresses.map((address) => wiring.gateway(address))
+    const result = attachmentResult(attachment, gateways, prevResult, config.dns)
+    return { output: formatResult(config.cniVersion, result), attachment }
+  }
+
+  /** Wires and joins an allocated attachment; on failure nothing of it is left. */
+  async function attach(allocated: Attachment): Promise<Attachment | CniError> {
+    const synced = attempt(() => ipam.sync(), journalFailed)
+    const attached = await (async () => {
+      const wired = await attempt(() => wiring.wire(siteOf(allocated), allocated.addresses), wireFailed)
+      if (isCniError(wired)) return wired
+      const complete = await attempt(() => ipam.setWired(allocated, wired), journalFailed)
+      if (isCniError(complete)) return complete
+      const late = AbortSignal.timeout(JOIN_TIMEOUT_MS)
+      const joined = await attempt(() => endpoints.join(endpointOf(complete)!, late), joinFailed)
+      return joined === undefined ? complete : joined
+    })()
+    const sync = await synced
+    const outcome = sync === undefined ? attached : sync
+    if (!isCniError(outcome)) return outcome
+    const left = await attempt(() => remove(allocated), kernelFailed)
+    return left === undefined ? outcome : { ...outcome, details: `${outcome.details}; ${left.msg}: ${left.details}` }
+  }
+
+  async function unwire(attachment: AttachmentId & { readonly hostIfname: string }): Promise<void> {
+    await wiring.unwire(attachment.hostIfname)
+    await endpoints.leave(attachment)
+  }
+
+  async function remove(attachment: AttachmentId & { readonly hostIfname: string }): Promise<void> {
+    await unwire(attachment)
+    await ipam.release(attachment)
+  }
+
+  async function del({ id }: Command<'DEL'>): Promise<Outcome> {
+    // Also for what the journal does not know: the name alone says what there may be to remove.
+    await remove({ ...id, hostIfname: hostIfname(id) })
+    await ipam.sync()
+    return { output: '' }
+  }
+
+  async function check({ id, netns, prevResult }: Command<'CHECK'>): Promise<Outcome> {
+    const attachment = ipam.get(id)
+    if (attachment === undefined) {
+      return cniError(CniErrorCode.UNKNOWN_CONTAINER, `${attachmentKey(id)} is not attached`)
+    }
+    const inspected = await wiring.inspect({ ...siteOf(attachment), netnsPath: netns })
+    const gateways = attachment.addresses.map((address) => wiring.gateway(address))
+    const problem = checkAttachment(attachment, gateways, prevResult, inspected)
+    return problem === null
+      ? { output: '' }
+      : cniError(CniErrorCode.CHECK_FAILED, `${attachmentKey(id)} is broken`, problem)
+  }
+
+  async function gc({ config, valid }: Command<'GC'>): Promise<Outcome> {
+    const kept = new Set(valid.map(attachmentKey))
+    const isStale = async (attachment: Attachment) =>
+      attachment.network === config.name && !kept.has(attachmentKey(attachment))
+    const { problems } = await removeEach(isStale)
+    await ipam.sync()
+    if (problems.length === 0) return { output: '' }
+    return cniError(CniErrorCode.KERNEL_REFUSED, `${problems.length} attachments could not be removed`, problems[0])
+  }
+
+  /** Those that a request is working on are left alone: they are not stale. */
+  async function removeEach(isStale: (attachment: Attachment) => Promise<boolean>) {
+    const removed: Attachment[] = []
+    const problems: string[] = []
+    for (const attachment of ipam.attachments()) {
+      const unlock = locks.tryAcquire(attachmentKey(attachment))
+      if (unlock === null) continue
+      try {
+        if (ipam.get(attachment) !== attachment || !(await isStale(attachment))) continue
+        await remove(attachment)
+        removed.push(attachment)
+      } catch (error) {
+        problems.push(`${attachmentKey(attachment)}: ${messageOf(error)}`)
+      } finally {
+        unlock()
+      }
+    }
+    return { removed, problems }
+  }
+
+  function status(): Outcome {
+    const problem = ipam.status().length === 0 ? 'the node has no pod CIDR yet' : unavailable()
+    // Exhausted pools are no reason: they would make the node NotReady, and kubelet would evict the pods that hold them.
+    return problem === null ? { output: '' } : cniError(CniErrorCode.NOT_AVAILABLE, 'ADD cannot be served', problem)
+  }
+
+  async function run(command: CniCommand): Promise<Outcome> {
+    switch (command.command) {
+      case 'ADD':
+        return add(command)
+      case 'DEL':
+        return del(command)
+      case 'CHECK':
+        return check(command)
+      case 'GC':
+        return gc(command)
+      case 'STATUS':
+        return status()
+    }
+  }
+
+  async function handle(request: CniRequest): Promise<CniReply> {
+    const start = performance.now()
+    const command = parseCommand(request)
+    if (isCniError(command)) return reply(request, start, command)
+    const unlock = 'id' in command ? await locks.acquire(attachmentKey(command.id)) : () => {}
+    const outcome = await run(command).catch((error: unknown) => kernelFailed(error))
+    return reply(request, start, outcome, (whole) => settle(outcome, whole).finally(unlock))
+  }
+
+  /** Until an ADD's result is with the runtime the attachment stays locked and can be completed by a repeated ADD. */
+  async function settle(outcome: Outcome, whole: boolean): Promise<void> {
+    if (isCniError(outcome) || outcome.attachment === undefined || !whole) return
+    // Should the file refuse, the attachment is only not known as answered after a restart.
+    await ipam.setAnswered(outcome.attachment).catch(() => {})
+  }
+
+  function reply(
+    request: CniRequest,
+    start: number,
+    outcome: Outcome,
+    delivered: (whole: boolean) => unknown = () => {},
+  ): CniReply {
+    const error = isCniError(outcome) ? outcome : null
+    const attachment = isCniError(outcome) ? undefined : outcome.attachment
+    report({
+      command: request.command,
+      containerId: request.containerId,
+      ifname: request.ifname,
+      pod: attachment === undefined ? '' : `${attachment.pod.namespace}/${attachment.pod.name}`,
+      addresses: attachment?.addresses ?? [],
+      error,
+      durationMs: performance.now() - start,
+    })
+    return {
+      exitCode: error === null ? 0 : 1,
+      output: isCniError(outcome) ? formatError(answerVersion(request.config), outcome) : outcome.output,
+      delivered: (whole) => void delivered(whole),
+    }
+  }
+
+  return {
+    handle,
+    collect: async () => (await removeEach(({ netns }) => isNetnsGone(netns, bootId))).removed,
+  }
+}
+
+export function formatError(version: string, { code, msg, details }: CniError): string {
+  return JSON.stringify({ cniVersion: version, code, msg, details })
+}
+
+function siteOf({ netns, ifname, hostIfname }: Attachment): Site {
+  return { netnsPath: netns.path, ifname, hostIfname }
+}
+
+/** The value of the work, or its failure as a CniError. */
+async function attempt<T>(work: () => Promise<T>, describe: (cause: unknown) => CniError): Promise<T | CniError> {
+  try {
+    return await work()
+  } catch (cause) {
+    return describe(cause)
+  }
+}
+
+function journalFailed(cause: unknown): CniError {
+  return cniError(CniErrorCode.IO_FAILURE, 'the address journal cannot be written', messageOf(cause), cause)
+}
+
+function wireFailed(cause: unknown): CniError {
+  const isTaken = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST'
+  return isTaken
+    ? cniError(CniErrorCode.INTERFACE_EXISTS, 'the pod has an interface of that name already', messageOf(cause), cause)
+    : cniError(CniErrorCode.KERNEL_REFUSED, 'the pod could not be wired', messageOf(cause), cause)
+}
+
+function joinFailed(cause: unknown): CniError {
+  return cniError(CniErrorCode.TRY_AGAIN_LATER, "the pod's policy is not in force", messageOf(cause), cause)
+}
+
+function kernelFailed(cause: unknown): CniError {
+  return cniError(CniErrorCode.KERNEL_REFUSED, 'the kernel or the agent failed', messageOf(cause), cause)
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
 }

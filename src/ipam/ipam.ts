@@ -22,12 +22,15 @@ export interface Exhausted {
   readonly exhausted: PoolStatus
 }
 
+export type AllocationRequest = Omit<Attachment, 'addresses' | 'wired' | 'answered'>
+
 export interface Ipam {
   readonly attachments: () => readonly Attachment[]
   readonly get: (id: AttachmentId) => Attachment | undefined
-  /** Takes one address of each pool and records the attachment, which has none yet. It has reached the file when this
-   *  resolves, the disk after sync. Rejects with the file's error; nothing is taken then. */
-  readonly allocate: (request: Omit<Attachment, 'addresses' | 'wired' | 'answered'>) => Promise<Attachment | Exhausted>
+  /** Takes one address of each pool and records the attachment; one that is there already and was not answered keeps its
+   *  addresses. It has reached the file when this resolves, the disk after sync. Rejects with the file's error; nothing
+   *  is taken then. */
+  readonly allocate: (request: AllocationRequest) => Promise<Attachment | Exhausted>
   readonly setWired: (id: AttachmentId, wired: Wired) => Promise<Attachment>
   readonly setAnswered: (id: AttachmentId) => Promise<void>
   /** Idempotent; the addresses rest 30 s. */
@@ -64,6 +67,16 @@ export async function openIpam({ file, pools, now }: IpamOptions): Promise<Ipam>
     return write({ fact: 'drop', id: { containerId, ifname }, addresses, at: now() })
   }
 
+  function choose(): readonly Address[] | Exhausted {
+    const addresses: Address[] = []
+    for (const pool of onePerFamily(pools())) {
+      const address = chooseAddress(state, pool, now())
+      if (address === null) return { exhausted: poolStatus(state, pool, now()) }
+      addresses.push(address)
+    }
+    return addresses
+  }
+
   async function change(id: AttachmentId, changes: Partial<Attachment>): Promise<Attachment> {
     const before = state.attachments.get(attachmentKey(id))
     if (before === undefined) throw new Error(`broken invariant: no attachment ${attachmentKey(id)}`)
@@ -76,20 +89,15 @@ export async function openIpam({ file, pools, now }: IpamOptions): Promise<Ipam>
     attachments: () => [...state.attachments.values()],
     get: (id) => state.attachments.get(attachmentKey(id)),
     async allocate(request) {
-      if (state.attachments.has(attachmentKey(request))) {
-        throw new Error(`broken invariant: ${attachmentKey(request)} is allocated twice`)
-      }
-      const addresses: Address[] = []
-      for (const pool of onePerFamily(pools())) {
-        const address = chooseAddress(state, pool, now())
-        if (address === null) return { exhausted: poolStatus(state, pool, now()) }
-        addresses.push(address)
-      }
+      const before = state.attachments.get(attachmentKey(request))
+      if (before?.answered) throw new Error(`broken invariant: ${attachmentKey(request)} is allocated twice`)
+      const addresses = before?.addresses ?? choose()
+      if ('exhausted' in addresses) return addresses
       const attachment: Attachment = { ...request, addresses, wired: null, answered: false }
       try {
         await write({ fact: 'put', attachment })
       } catch (error) {
-        // The journal replaces the whole file before it writes again, so the state need not be written here.
+        // The journal replaces the whole file before it writes again, so this need not reach the file.
         await release(attachment).catch(() => {})
         throw error
       }
