@@ -8,7 +8,7 @@ import { bringUp, takeDown } from '../lab/lifecycle.ts'
 import { withLabLock } from '../lab/lock.ts'
 import { checkLabName } from '../lab/names.ts'
 import { setNodeLink } from '../lab/network.ts'
-import { type ManifestDocument, readManifests } from '../lab/objects.ts'
+import { type KubeManifest, readManifests } from '../lab/objects.ts'
 import { commandAt } from '../lab/places.ts'
 import { runForeground } from '../lab/process.ts'
 import { serve } from '../lab/serve.ts'
@@ -46,8 +46,7 @@ export const labCommands: readonly CommandRow[] = [
     examples: ['heddle lab apply examples/shop.yaml'],
     options: [nameOption],
     printsData: true,
-    run: (call) =>
-      change(call, 'applying', (cluster, documents) => cluster.apply(documents.map(({ object }) => object))),
+    run: (call) => change(call, 'applying', (cluster, objects) => cluster.apply(objects)),
   },
   {
     usage: 'lab delete <path...>',
@@ -55,8 +54,7 @@ export const labCommands: readonly CommandRow[] = [
     examples: ['heddle lab delete examples/shop.yaml'],
     options: [nameOption],
     printsData: true,
-    run: (call) =>
-      change(call, 'deleting', (cluster, documents) => cluster.delete(documents.map(({ object }) => object))),
+    run: (call) => change(call, 'deleting', (cluster, objects) => cluster.delete(objects)),
   },
   {
     usage: 'lab exec <place> <command...>',
@@ -137,7 +135,7 @@ export const labCommands: readonly CommandRow[] = [
     summary: 'A small server for pods: answers HTTP and UDP with its own name and the address it sees the client at.',
     examples: ['heddle lab serve --http 8080 --udp 5353'],
     options: [
-      ['--http <port>', 'HTTP port; a connection may also send a bare line and gets a line back'],
+      ['--http <port>', 'HTTP port'],
       ['--udp <port>', 'UDP port'],
     ],
     run: async (call) => {
@@ -164,13 +162,13 @@ async function up(call: Call): Promise<undefined> {
   if (!Number.isInteger(nodeCount) || nodeCount < 1 || nodeCount > 100)
     throw new CommandError(`--nodes takes a number from 1 to 100, not "${textOption(call, 'nodes')}"`, 2)
   const plan = { name, nodeCount, mode: call.options.mode as Mode, families: call.options.families as Families }
-  const paths = (call.options.manifests ?? []) as string[]
-  const documents = readManifests(paths)
+  const { objects, problems } = readManifests((call.options.manifests ?? []) as string[])
+  if (problems.length > 0) throw new CommandError(problems.join('\n'), 2)
   const progress = startProgress(call.warn)
   await withLabLock(name, async () => {
     const cluster = await bringUp(plan, progress.step)
     progress.step('applying the manifests')
-    if (documents.length > 0) await cluster.apply(documents.map(({ object }) => object))
+    if (objects.length > 0) await cluster.apply(objects)
     progress.done()
     printData(call, await labStatus(cluster), statusText)
   }).finally(progress.done)
@@ -180,17 +178,18 @@ async function up(call: Call): Promise<undefined> {
 async function change(
   call: Call,
   doing: string,
-  move: (cluster: Cluster, documents: ManifestDocument[]) => Promise<NodeSync[]>,
+  move: (cluster: Cluster, objects: readonly KubeManifest[]) => Promise<NodeSync[]>,
 ): Promise<number> {
-  const documents = readManifests(call.args)
+  const manifests = readManifests(call.args)
   const progress = startProgress(call.warn)
-  progress.step(`${doing} ${documents.length} objects`)
-  const syncs = await withLabLock(labName(call), () => move(Cluster.open(labName(call)), documents)).finally(
+  progress.step(`${doing} ${manifests.objects.length} objects`)
+  const syncs = await withLabLock(labName(call), () => move(Cluster.open(labName(call)), manifests.objects)).finally(
     progress.done,
   )
   printData(call, { nodes: syncs }, syncText)
   for (const { name, problems } of syncs) for (const problem of problems) call.warn(`heddle: node ${name}: ${problem}`)
-  return syncs.some(({ problems }) => problems.length > 0) ? 2 : 0
+  for (const problem of manifests.problems) call.warn(`heddle: ${problem}`)
+  return manifests.problems.length > 0 || syncs.some(({ problems }) => problems.length > 0) ? 2 : 0
 }
 
 function syncText({ nodes }: { readonly nodes: readonly NodeSync[] }): string {

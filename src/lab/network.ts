@@ -39,12 +39,12 @@ export async function makeNetwork(lab: string, families: Families, nodes: readon
     null,
     places.map((place) => `netns add ${netnsName(lab, place)}`),
   )
+  // A link-local address under duplicate address detection delays the first neighbour solicitation by a second or two.
+  const eager = { 'net/ipv6/conf/default/accept_dad': '0', 'net/ipv6/conf/default/accept_ra': '0' }
+  const router = { 'net/ipv4/ip_forward': '1', 'net/ipv6/conf/all/forwarding': '1' }
+  await Promise.all(places.map((place) => setSysctls(lab, place, place === 'fabric' ? { ...eager, ...router } : eager)))
   await makeFabric(lab, families, nodes)
-  await Promise.all([
-    makeOutside(lab, families),
-    ...nodes.map((node) => makeNodeLink(lab, node)),
-    setSysctls(lab, 'fabric', { 'net/ipv4/ip_forward': '1', 'net/ipv6/conf/all/forwarding': '1' }),
-  ])
+  await Promise.all([makeOutside(lab, families), ...nodes.map((node) => makeNodeLink(lab, node))])
 }
 
 async function makeFabric(lab: string, families: Families, nodes: readonly LabNode[]): Promise<void> {

@@ -4,8 +4,9 @@
 
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { LineCounter, parseAllDocuments } from 'yaml'
+import { parseAllDocuments } from 'yaml'
 import { CommandError } from '../core/command-error.ts'
+import { createManifestParser } from '../manifests/parse.ts'
 
 export interface KubeManifest {
   readonly apiVersion: string
@@ -26,12 +27,10 @@ export interface ObjectMeta {
 const clusterScoped = new Set(['Namespace', 'Node'])
 const known = new Set(['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', 'NetworkPolicy'])
 
-/** A document of a manifest file, and where it stands, for messages. */
-export interface ManifestDocument {
-  readonly file: string
-  /** From 1. */
-  readonly document: number
-  readonly object: KubeManifest
+/** The good objects of manifest files, and a sentence for each bad one: file:line, document and field. */
+export interface Manifests {
+  readonly objects: readonly KubeManifest[]
+  readonly problems: readonly string[]
 }
 
 /** "Kind namespace/name"; equal for two versions of one object. */
@@ -45,10 +44,11 @@ export function qualifiedName(object: KubeManifest): string {
   return namespace === undefined ? name : `${namespace}/${name}`
 }
 
-/** Every document under the given files and folders (their *.yaml, *.yml and *.json, by name), lists unrolled, namespaces
- *  filled in. Throws a usage error that names file and document for what is no object. */
-export function readManifests(paths: readonly string[]): ManifestDocument[] {
-  return paths.flatMap(manifestFiles).flatMap(readManifestFile)
+/** Every object under the given files and folders (their *.yaml, *.yml and *.json, by name), judged by the reader that
+ *  the agents use; lists unrolled, namespaces filled in. Throws a usage error for a path that cannot be read. */
+export function readManifests(paths: readonly string[]): Manifests {
+  const files = paths.flatMap(manifestFiles).map(readManifestFile)
+  return { objects: files.flatMap(({ objects }) => objects), problems: files.flatMap(({ problems }) => problems) }
 }
 
 function manifestFiles(path: string): string[] {
@@ -63,37 +63,35 @@ function manifestFiles(path: string): string[] {
   }
 }
 
-function readManifestFile(file: string): ManifestDocument[] {
-  const text = readFileSync(file, 'utf8')
-  const lineCounter = new LineCounter()
-  const documents = parseAllDocuments(text, { lineCounter })
-  if (!Array.isArray(documents)) return []
-  return documents.flatMap((parsed, index) => {
-    const syntax = parsed.errors[0]
-    if (syntax) {
-      const line = lineCounter.linePos(syntax.pos[0]).line
-      throw new CommandError(`${file}:${line}: document ${index + 1}: ${syntax.message.split('\n')[0]}`, 2)
-    }
-    const value: unknown = parsed.toJS()
-    if (value === null || value === undefined) return []
-    const items = isRecord(value) && Array.isArray(value.items) ? value.items : [value]
-    return items.map((item) => ({ file, document: index + 1, object: asObject(item, file, index + 1) }))
-  })
+function readManifestFile(file: string): Manifests {
+  const source = readFileSync(file, 'utf8')
+  const { problems } = createManifestParser().parse(file, source)
+  const badObjects = new Set(problems.map(({ object }) => object))
+  const badDocuments = new Set(problems.filter(({ object }) => object === '').map(({ document }) => document))
+  const parsed = parseAllDocuments(source)
+  const documents: unknown[] = Array.isArray(parsed)
+    ? parsed.map((document) => (document.errors.length > 0 ? null : document.toJS()))
+    : []
+  return {
+    objects: documents
+      .filter((_, index) => !badDocuments.has(index + 1))
+      .flatMap((value) => (isRecord(value) && Array.isArray(value.items) ? value.items : [value]))
+      .filter(isObject)
+      .map(withNamespace)
+      .filter((object) => !badObjects.has(objectKey(object))),
+    problems: problems.map(({ line, document, object, field, message }) =>
+      [`${file}:${line}: document ${document}`, object, field, message].filter((part) => part !== '').join(': '),
+    ),
+  }
 }
 
-function asObject(value: unknown, file: string, document: number): KubeManifest {
-  const refuse = (field: string, what: string) =>
-    new CommandError(`${file}: document ${document}: ${field}: ${what}`, 2)
-  if (!isRecord(value)) throw refuse('document', 'an object with apiVersion, kind and metadata is expected')
-  if (typeof value.apiVersion !== 'string') throw refuse('apiVersion', 'is missing')
-  if (typeof value.kind !== 'string') throw refuse('kind', 'is missing')
-  if (!known.has(value.kind)) throw refuse('kind', `${value.kind} is none of ${[...known].join(', ')}`)
-  const metadata = value.metadata
-  if (!isRecord(metadata) || typeof metadata.name !== 'string' || metadata.name === '')
-    throw refuse('metadata.name', 'is missing')
-  if (clusterScoped.has(value.kind)) return value as unknown as KubeManifest
-  const namespace = metadata.namespace ?? 'default'
-  return { ...value, metadata: { ...metadata, namespace } } as unknown as KubeManifest
+function isObject(value: unknown): value is KubeManifest {
+  return isRecord(value) && typeof value.kind === 'string' && known.has(value.kind) && isRecord(value.metadata)
+}
+
+function withNamespace(object: KubeManifest): KubeManifest {
+  if (clusterScoped.has(object.kind)) return object
+  return { ...object, metadata: { ...object.metadata, namespace: object.metadata.namespace ?? 'default' } }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

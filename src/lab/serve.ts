@@ -22,28 +22,35 @@ export async function serve(wanted: {
   readonly httpPort: number | null
   readonly udpPort: number | null
 }): Promise<void> {
-  const answer = (client: string, clientPort: number, bytes: number): string =>
-    JSON.stringify({ server: wanted.name, client: client.replace(/^::ffff:/, ''), clientPort, bytes } satisfies Answer)
-  if (wanted.httpPort !== null) {
-    const server = createServer((request, response) => {
-      let bytes = 0
-      request.on('data', (chunk: Buffer) => {
-        bytes += chunk.length
-      })
-      request.on('end', () => {
-        const { remoteAddress = '', remotePort = 0 } = request.socket
-        response.setHeader('content-type', 'application/json')
-        response.end(`${answer(remoteAddress, remotePort, bytes)}\n`)
-      })
+  if (wanted.httpPort !== null) await serveHttp(wanted.name, wanted.httpPort)
+  if (wanted.udpPort !== null) await serveUdp(wanted.name, wanted.udpPort)
+}
+
+async function serveHttp(name: string, port: number): Promise<void> {
+  const server = createServer((request, response) => {
+    let bytes = 0
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length
     })
-    server.keepAliveTimeout = 120_000
-    await new Promise<void>((resolve) => server.listen(wanted.httpPort, '::', 4_096, resolve))
-  }
-  if (wanted.udpPort !== null) {
-    const socket = createSocket('udp6')
-    socket.on('message', (message, { address, port }) =>
-      socket.send(answer(address, port, message.length), port, address),
-    )
-    await new Promise<void>((resolve) => socket.bind(wanted.udpPort ?? 0, '::', resolve))
-  }
+    request.on('end', () => {
+      const { remoteAddress = '', remotePort = 0 } = request.socket
+      response.setHeader('content-type', 'application/json')
+      response.end(`${answer(name, remoteAddress, remotePort, bytes)}\n`)
+    })
+  })
+  // Longer than any test keeps a connection idle.
+  server.keepAliveTimeout = 120_000
+  await new Promise<void>((resolve) => server.listen(port, '::', 4_096, resolve))
+}
+
+async function serveUdp(name: string, port: number): Promise<void> {
+  const socket = createSocket('udp6')
+  socket.on('message', (message, { address, port }) =>
+    socket.send(answer(name, address, port, message.length), port, address),
+  )
+  await new Promise<void>((resolve) => socket.bind(port, '::', resolve))
+}
+
+function answer(server: string, client: string, clientPort: number, bytes: number): string {
+  return JSON.stringify({ server, client: client.replace(/^::ffff:/, ''), clientPort, bytes } satisfies Answer)
 }
