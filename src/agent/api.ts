@@ -198,30 +198,4 @@ export interface SyncReply {
   readonly problems: readonly SourceProblem[]
 }
 
-export interface PacketEvent {
-  /** RFC 3339. */
-  readonly time: string
-  readonly type: 'drop'
-  /** Name of enum drop_reason without its prefix, lower case with dashes: 'policy-ingress'. */
-  readonly reason: string
-  /** 'from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock'. */
-  readonly hook: string
-  readonly direction: 'egress' | 'ingress' | null
-  readonly source: Address
-  readonly sourcePort: number
-  readonly destination: Address
-  readonly destinationPort: number
-  readonly protocol: string
-  readonly tcpFlags: string
-  readonly ifindex: number
-  /** Bytes of the packet. */
-  readonly length: number
-  /** namespace/name of the local endpoint; null where none is involved. */
-  readonly pod: string | null
-  /** Pods or nodes at both ends, where this node knows them. */
-  readonly sourceName: string | null
-  readonly destinationName: string | null
-  /** Policy and rule that decided, or the policies that isolate; null where policy did not decide. */
-  readonly rule: string | null
-  readonly service: string | null
-}
+export type { PacketEvent } from '../observe/events.ts'

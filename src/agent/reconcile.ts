@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// One pass: what is dirty in World -> compile -> plan -> apply. What the kernel holds is read when the agent starts and
+// again after every failure; in between the agent is the only writer and knows.
+
+import type { Address } from '../core/address.ts'
+import { encodeText } from '../datapath/bytes.ts'
+import { type Compiler, createCompiler } from '../datapath/compile.ts'
+import { createTableStore, drift, type TableStore } from '../datapath/desired.ts'
+import {
+  type KernelRoute,
+  type Plan,
+  plan,
+  printPlan,
+  printRefusal,
+  type Refusal,
+  routeDifferences,
+} from '../datapath/plan.ts'
+import { readValue, tableNames } from '../datapath/tables.ts'
+import { endpointKey } from '../generated/abi.ts'
+import { apply, type Kernel } from '../kernel/apply.ts'
+import type { RoutingInput } from '../routing/compile.ts'
+import type { Backend } from '../services/frontends.ts'
+import type { World } from '../world/world.ts'
+
+/** What a pass did, for logs, metrics and status. */
+export interface Applied {
+  readonly at: Date
+  readonly stepCount: number
+  readonly entryCount: number
+  readonly compileMs: number
+  readonly applyMs: number
+  /** Tables that would not hold what is desired: their groups were left as they were. */
+  readonly refusals: readonly Refusal[]
+  /** null: everything in the plan was done. */
+  readonly error: unknown
+}
+
+/** Some tables are too small; the others are in force. */
+export class TablesFull extends Error {
+  constructor(refusals: readonly Refusal[]) {
+    super(`tables are full, nothing of them was written: ${refusals.map(printRefusal).join('; ')}`)
+  }
+}
+
+export interface ReconcilerOptions {
+  readonly world: World
+  readonly kernel: Kernel
+  readonly node: NodeFacts
+  /** For each node address the neighbour on the uplink that leads there; absent: unreachable now. */
+  readonly gateways: (addresses: readonly Address[]) => Promise<ReadonlyMap<Address, Address>>
+  /** Backends that no Service leads to any more: sockets connected to them must learn it. */
+  readonly onRemovedBackends: (backends: readonly Backend[]) => Promise<void>
+  readonly onApplied: (applied: Applied) => void
+}
+
+export type NodeFacts = Omit<RoutingInput, 'gateways'>
+
+export interface Reconciler {
+  readonly store: TableStore
+  readonly compiled: Compiler['compiled']
+  /** For the loop. Rejects when something is left to do. */
+  pass(): Promise<void>
+  /** The plan that a fresh look at the kernel would give; changes nothing. */
+  planNow(): Promise<string[]>
+  /** The endpoint's own entries are in the kernel and do not say isolated. */
+  isInForce(addresses: readonly Address[]): boolean
+  /** Nodes must be looked up again: routes or links of this node have changed. */
+  routesMoved(): void
+}
+
+export function createReconciler(options: ReconcilerOptions): Reconciler {
+  const { world, kernel } = options
+  const store = createTableStore()
+  const compiler = createCompiler(store)
+  let isKernelKnown = false
+  let kernelRoutes: readonly KernelRoute[] = []
+  let gateways: ReadonlyMap<Address, Address> | undefined
+
+  async function readKernel(): Promise<void> {
+    for (const table of tableNames) store.adopt(table, await kernel.readTable(table))
+    kernelRoutes = await kernel.readRoutes()
+    isKernelKnown = true
+  }
+
+  function planFrom(differences: Parameters<typeof plan>[0]['differences'], routes: readonly KernelRoute[]): Plan {
+    return plan({
+      differences,
+      actualCount: store.actualCount,
+      maxEntries: kernel.maxEntries,
+      routes: routeDifferences(compiler.compiled().routing.kernelRoutes, routes),
+      epoch: kernel.readEpoch(),
+    })
+  }
+
+  async function pass(): Promise<void> {
+    const dirty = world.takeDirty()
+    if (gateways === undefined || dirty.nodes.size > 0) gateways = await options.gateways(nodeAddresses(world))
+    const started = performance.now()
+    const { removedBackends } = compiler.compile(world, dirty, { ...options.node, gateways })
+    if (!isKernelKnown) await readKernel()
+    const todo = planFrom(store.differences, kernelRoutes)
+    const planned = performance.now()
+    const { done, failed } = await apply(todo, kernel, store.recordWrite)
+    if (failed) isKernelKnown = false
+    else kernelRoutes = compiler.compiled().routing.kernelRoutes
+    if (todo.steps.length > 0 || todo.refusals.length > 0) {
+      options.onApplied({
+        at: new Date(),
+        stepCount: done,
+        entryCount: entryCount(todo),
+        compileMs: planned - started,
+        applyMs: performance.now() - planned,
+        refusals: todo.refusals,
+        error: failed?.error ?? null,
+      })
+    }
+    if (failed) throw failed.error
+    if (removedBackends.length > 0) await options.onRemovedBackends(removedBackends)
+    if (todo.refusals.length > 0) throw new TablesFull(todo.refusals)
+  }
+
+  return {
+    store,
+    compiled: compiler.compiled,
+    pass,
+    async planNow() {
+      const tables = new Map(
+        await Promise.all(tableNames.map(async (name) => [name, await kernel.readTable(name)] as const)),
+      )
+      const fresh = planFrom((table) => drift(store, table, tables.get(table)!), await kernel.readRoutes())
+      return printPlan(fresh)
+    },
+    isInForce: (addresses) => addresses.every((address) => isEndpointInForce(store, address)),
+    routesMoved() {
+      gateways = undefined
+    },
+  }
+}
+
+function nodeAddresses(world: World): Address[] {
+  return [...world.nodes()].flatMap((node) => node.internalIPs)
+}
+
+function entryCount(todo: Plan): number {
+  return todo.steps.reduce((count, step) => {
+    if (step.kind === 'put') return count + step.entries.length
+    return count + (step.kind === 'delete' ? step.keys.length : 1)
+  }, 0)
+}
+
+function isEndpointInForce(store: TableStore, address: Address): boolean {
+  const key = encodeText(endpointKey, { address })
+  const actual = store.actual('endpoints', key)
+  return actual !== undefined && actual === store.desired('endpoints', key) && !readValue('endpoints', actual).isolated
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// World -> contributions to the tables. Only what is dirty is compiled, and of that only what came out different is
+// contributed again.
+
+import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
+import { endpointKey, objectName, podId, serviceId, servicePortName } from '../core/names.ts'
+import { compilePolicies } from '../policy/compile.ts'
+import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
+import { type CompiledRouting, compileRouting, type RoutingInput } from '../routing/compile.ts'
+import { type Backend, backendListId, type Frontend, serviceFrontends } from '../services/frontends.ts'
+import { sameValue } from '../world/equal.ts'
+import type { Endpoint, ObjectName } from '../world/objects.ts'
+import type { Dirty, WorldView } from '../world/world.ts'
+import type { TableStore } from './desired.ts'
+import { idText, readValue, type TableEntry, type TableName, tableEntry } from './tables.ts'
+
+/** What the last compilation knew beyond the tables: names behind ids, and what is not a table. */
+export interface Compiled {
+  readonly policies: CompiledPolicies
+  readonly routing: CompiledRouting
+}
+
+export interface Compiler {
+  /** Brings the store up to date with what is dirty. */
+  compile(world: WorldView, dirty: Dirty, routing: RoutingInput): Change
+  compiled(): Compiled
+}
+
+export interface Change {
+  /** Backends that a Service had and has no more: connected sockets still lead there. */
+  readonly removedBackends: readonly Backend[]
+}
+
+const NOTHING: Compiled = {
+  policies: {
+    endpoints: new Map(),
+    sets: new Map(),
+    classes: new Map(),
+    classPrefixes: new Map(),
+    classNames: new Map(),
+    rules: new Map(),
+  },
+  routing: { routes: new Map(), nodes: new Map(), nexthops: new Map(), kernelRoutes: [], notices: [] },
+}
+
+/** The first compilation must be given everything as dirty, as a new World does. */
+export function createCompiler(store: TableStore): Compiler {
+  let compiled = NOTHING
+  let routingInput: RoutingInput | undefined
+  return {
+    compiled: () => compiled,
+    compile(world, dirty, routing) {
+      const removedBackends = [...dirty.services].flatMap((name) => compileService(store, world, name))
+      if (dirty.nodes.size > 0 || !sameRoutingInput(routing, routingInput)) {
+        const next = compileRouting(world, routing)
+        contributeRouting(store, compiled.routing, next)
+        compiled = { ...compiled, routing: next }
+        routingInput = routing
+      }
+      if (dirty.policy) {
+        const next = compilePolicies(world, routing.nodeName)
+        contributePolicies(store, compiled.policies, next)
+        compiled = { ...compiled, policies: next }
+      }
+      const endpoints = dirty.policy ? [...world.endpoints()].map(endpointKey) : []
+      for (const key of new Set([...endpoints, ...dirty.endpoints])) {
+        contributeEndpoint(store, key, world.endpoint(key), compiled.policies.endpoints.get(key))
+      }
+      return { removedBackends }
+    },
+  }
+}
+
+function compileService(store: TableStore, world: WorldView, name: ObjectName): Backend[] {
+  const service = world.service(name)
+  const frontends = service === undefined ? [] : serviceFrontends(service, world.slicesOfService(name))
+  const before = backendsOf(store, name)
+  store.contribute('backends', name, frontends.flatMap(backendEntries))
+  store.contribute('frontends', name, frontends.map(frontendEntry))
+  const after = new Set(frontends.flatMap(({ backends }) => backends.map(backendText)))
+  return before.filter((backend) => !after.has(backendText(backend)))
+}
+
+function backendsOf(store: TableStore, service: ObjectName): Backend[] {
+  return store.contributions('backends', service).map(({ value }) => readValue('backends', value) as Backend)
+}
+
+function backendText({ address, port }: Backend): string {
+  return `${address} ${port}`
+}
+
+function frontendEntry(frontend: Frontend): TableEntry {
+  const { address, port, protocol, backends, service, portName } = frontend
+  return tableEntry(
+    'frontends',
+    { address, port, protocol },
+    {
+      backendList: backends.length === 0 ? 0n : backendListId(frontend),
+      count: backends.length,
+      flags: 0,
+      service: serviceId(servicePortName(service, portName, port)),
+    },
+  )
+}
+
+function backendEntries(frontend: Frontend): TableEntry[] {
+  if (frontend.backends.length === 0) return []
+  const backendList = backendListId(frontend)
+  return frontend.backends.map((backend, slot) => tableEntry('backends', { backendList, slot }, backend))
+}
+
+function contributeRouting(store: TableStore, before: CompiledRouting, after: CompiledRouting): void {
+  contributeChanged(store, 'nexthops', before.nexthops, after.nexthops, (_, { key, value }) =>
+    tableEntry('nexthops', key, value),
+  )
+  contributeChanged(store, 'nodes', before.nodes, after.nodes, (address, value) =>
+    tableEntry('nodes', { address }, value),
+  )
+  contributeChanged(store, 'routes', before.routes, after.routes, (prefix, value) =>
+    tableEntry('routes', prefixToKey(prefix), value),
+  )
+}
+
+function contributePolicies(store: TableStore, before: CompiledPolicies, after: CompiledPolicies): void {
+  for (const [id, set] of after.sets) {
+    if (before.sets.get(id)?.entries === set.entries) continue
+    store.contribute(
+      'policies',
+      idText(id),
+      set.entries.map(({ key, value }) => tableEntry('policies', key, value)),
+    )
+  }
+  for (const id of before.sets.keys()) if (!after.sets.has(id)) store.contribute('policies', idText(id), [])
+  contributeChanged(store, 'class_prefixes', before.classPrefixes, after.classPrefixes, (prefix, value) =>
+    tableEntry('class_prefixes', prefixToKey(prefix), value),
+  )
+  contributeChanged(store, 'classes', before.classes, after.classes, (address, value) =>
+    tableEntry('classes', { address }, value),
+  )
+}
+
+/** Contributes the items that are new or different, each as a source of its own, and withdraws those that are gone. */
+function contributeChanged<K extends string, V>(
+  store: TableStore,
+  table: TableName,
+  before: ReadonlyMap<K, V>,
+  after: ReadonlyMap<K, V>,
+  entry: (key: K, value: V) => TableEntry,
+): void {
+  for (const [key, value] of after) {
+    if (!sameValue(before.get(key), value)) store.contribute(table, key, [entry(key, value)])
+  }
+  for (const key of before.keys()) if (!after.has(key)) store.contribute(table, key, [])
+}
+
+/** An endpoint whose pod is not in World yet has no policy: its entries say isolated. */
+function contributeEndpoint(
+  store: TableStore,
+  key: string,
+  endpoint: Endpoint | undefined,
+  policy: EndpointPolicy | undefined,
+): void {
+  if (endpoint === undefined) {
+    store.contribute('endpoints', key, [])
+    store.contribute('endpoint_cookie', key, [])
+    return
+  }
+  const { netnsCookie, ifindex, addresses } = endpoint
+  const value = {
+    netnsCookie,
+    egressSet: policy?.egressSet ?? 0n,
+    ingressSet: policy?.ingressSet ?? 0n,
+    ifindex,
+    egressLevels: policy?.egressLevels ?? 0,
+    ingressLevels: policy?.ingressLevels ?? 0,
+    isolated: policy === undefined ? 1 : 0,
+    pod: podId(objectName(endpoint.namespace, endpoint.name)),
+  }
+  store.contribute(
+    'endpoints',
+    key,
+    addresses.map((address) => tableEntry('endpoints', { address }, value)),
+  )
+  const ipv4 = addresses.find((address) => family(address) === 4) ?? UNSPECIFIED
+  const ipv6 = addresses.find((address) => family(address) === 6) ?? UNSPECIFIED
+  store.contribute('endpoint_cookie', key, [tableEntry('endpoint_cookie', { netnsCookie }, { ipv4, ipv6 })])
+}
+
+function sameRoutingInput(a: RoutingInput, b: RoutingInput | undefined): boolean {
+  if (b === undefined) return false
+  const { gateways, ...rest } = a
+  const { gateways: before, ...restBefore } = b
+  return sameValue(rest, restBefore) && sameValue([...gateways], [...before])
+}

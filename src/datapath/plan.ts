@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// From differences to ordered steps, as data that prints as text.
+//
+//   put backends .. endpoints  |  put kernel routes  |  epoch  |  delete kernel routes  |  delete endpoints .. backends  |  epoch
+//
+// Puts go from referent to reference, deletes the other way. Within a longest-prefix table the longer prefix is put
+// first and deleted last: a packet between two writes never meets a shorter prefix that was not meant for it, such as
+// ::/0 for an IPv4 address.
+
+import { compareText } from '../core/names.ts'
+import type { KernelRoute } from '../routing/compile.ts'
+import type { ByteText } from './bytes.ts'
+import type { Difference } from './desired.ts'
+import { mustRejudge } from './epoch.ts'
+import { keyText, prefixLength, type TableEntry, type TableName, tableGroups, tableNames, valueText } from './tables.ts'
+
+export type { KernelRoute } from '../routing/compile.ts'
+
+export type Step =
+  | { readonly kind: 'put'; readonly table: TableName; readonly entries: readonly TableEntry[] }
+  | { readonly kind: 'delete'; readonly table: TableName; readonly keys: readonly ByteText[] }
+  | { readonly kind: 'put-route'; readonly route: KernelRoute }
+  | { readonly kind: 'delete-route'; readonly route: KernelRoute }
+  | { readonly kind: 'epoch'; readonly epoch: number }
+
+/** A table that cannot hold what is desired; nothing of its group is written. */
+export interface Refusal {
+  readonly table: TableName
+  /** Entries at the fullest moment of the change. */
+  readonly needed: number
+  readonly maxEntries: number
+}
+
+export interface Plan {
+  readonly steps: readonly Step[]
+  readonly refusals: readonly Refusal[]
+}
+
+export interface PlanInput {
+  readonly differences: (table: TableName) => readonly Difference[]
+  readonly actualCount: (table: TableName) => number
+  readonly maxEntries: (table: TableName) => number
+  readonly routes: RouteDifferences
+  /** The epoch in force. */
+  readonly epoch: number
+}
+
+export interface RouteDifferences {
+  /** Absent, or there with another gateway or MTU. */
+  readonly put: readonly KernelRoute[]
+  readonly delete: readonly KernelRoute[]
+}
+
+export function plan(input: PlanInput): Plan {
+  const differences = new Map(tableNames.map((table) => [table, input.differences(table)]))
+  const refusals = tableNames.flatMap((table) => refusal(table, differences.get(table)!, input))
+  for (const group of tableGroups) {
+    if (group.some((table: TableName) => refusals.some((refused) => refused.table === table))) {
+      for (const table of group) differences.set(table, [])
+    }
+  }
+  const puts = tableNames.flatMap((table) => putStep(table, differences.get(table)!))
+  const deletes = tableNames.toReversed().flatMap((table) => deleteStep(table, differences.get(table)!))
+  const rejudgeAfter = (isPart: (difference: Difference) => boolean): boolean =>
+    tableNames.some((table) => differences.get(table)!.some((each) => isPart(each) && mustRejudge(table, each)))
+
+  const steps: Step[] = [...puts, ...input.routes.put.map((route) => ({ kind: 'put-route', route }) as const)]
+  let epoch = input.epoch
+  const nextEpoch = (): Step => {
+    epoch = (epoch + 1) >>> 0
+    return { kind: 'epoch', epoch }
+  }
+  if (rejudgeAfter((each) => each.desired !== undefined)) steps.push(nextEpoch())
+  steps.push(...input.routes.delete.map((route) => ({ kind: 'delete-route', route }) as const), ...deletes)
+  if (rejudgeAfter((each) => each.desired === undefined)) steps.push(nextEpoch())
+  return { steps, refusals }
+}
+
+/** One line for each entry, route and epoch, in order; equal plans print equal text. */
+export function printPlan({ steps, refusals }: Plan): string[] {
+  return [...steps.flatMap(printStep), ...refusals.map(printRefusal)]
+}
+
+export function printRefusal({ table, needed, maxEntries }: Refusal): string {
+  return `refused: ${table} needs ${needed} of ${maxEntries} entries`
+}
+
+/** Compares by destination. */
+export function routeDifferences(desired: readonly KernelRoute[], actual: readonly KernelRoute[]): RouteDifferences {
+  const wanted = new Map(desired.map((route) => [route.destination, route]))
+  const present = new Map(actual.map((route) => [route.destination, route]))
+  return {
+    put: desired.filter((route) => !sameRoute(route, present.get(route.destination))),
+    delete: actual.filter((route) => !wanted.has(route.destination)),
+  }
+}
+
+function sameRoute(a: KernelRoute, b: KernelRoute | undefined): boolean {
+  return (
+    b !== undefined && a.gateway === b.gateway && a.ifindex === b.ifindex && a.source === b.source && a.mtu === b.mtu
+  )
+}
+
+function refusal(table: TableName, differences: readonly Difference[], input: PlanInput): Refusal[] {
+  const added = differences.filter((each) => each.actual === undefined).length
+  const needed = input.actualCount(table) + added
+  const maxEntries = input.maxEntries(table)
+  return added > 0 && needed > maxEntries ? [{ table, needed, maxEntries }] : []
+}
+
+function putStep(table: TableName, differences: readonly Difference[]): Step[] {
+  const entries: TableEntry[] = []
+  for (const { key, desired } of differences) if (desired !== undefined) entries.push({ key, value: desired })
+  return entries.length === 0 ? [] : [{ kind: 'put', table, entries: longestFirst(table, entries) }]
+}
+
+function deleteStep(table: TableName, differences: readonly Difference[]): Step[] {
+  const gone = differences.filter((each) => each.desired === undefined)
+  if (gone.length === 0) return []
+  return [
+    {
+      kind: 'delete',
+      table,
+      keys: longestFirst(table, gone)
+        .map((each) => each.key)
+        .toReversed(),
+    },
+  ]
+}
+
+/** Longer prefixes first, then by key. */
+function longestFirst<T extends { readonly key: ByteText }>(table: TableName, items: readonly T[]): T[] {
+  return items
+    .map((item) => ({ item, length: prefixLength(table, item.key) }))
+    .sort((a, b) => b.length - a.length || compareText(a.item.key, b.item.key))
+    .map(({ item }) => item)
+}
+
+function printStep(step: Step): string[] {
+  switch (step.kind) {
+    case 'put':
+      return step.entries.map(
+        ({ key, value }) => `put ${step.table} ${keyText(step.table, key)} -> ${valueText(step.table, value)}`,
+      )
+    case 'delete':
+      return step.keys.map((key) => `delete ${step.table} ${keyText(step.table, key)}`)
+    case 'put-route':
+      return [`put route ${routeText(step.route)}`]
+    case 'delete-route':
+      return [`delete route ${routeText(step.route)}`]
+    case 'epoch':
+      return [`epoch ${step.epoch}`]
+  }
+}
+
+function routeText({ destination, gateway, ifindex, source, mtu }: KernelRoute): string {
+  return `${destination} via ${gateway} on ifindex ${ifindex} from ${source} mtu ${mtu}`
+}

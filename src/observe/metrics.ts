@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Prometheus reads. Counters of the data plane are taken from the kernel's tables when someone asks.
+
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/** Read at each scrape. */
+export interface Readings {
+  readonly drops: readonly { readonly reason: string; readonly packets: number; readonly bytes: number }[]
+  readonly tables: readonly { readonly name: string; readonly entries: number; readonly maxEntries: number }[]
+  readonly endpointCount: number
+  readonly pools: readonly { readonly prefix: string; readonly allocated: number; readonly resting: number }[]
+  readonly objectCounts: Readonly<Record<string, number>>
+  readonly problemCount: number
+  readonly isReady: boolean
+}
+
+export interface Metrics {
+  applied(seconds: { readonly compile: number; readonly apply: number }, entries: number, isComplete: boolean): void
+  cniRequest(command: string, code: number, seconds: number): void
+  /** Text exposition format. */
+  text(): Promise<string>
+}
+
+const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
+
+export function createMetrics(read: () => Promise<Readings>, version: Readonly<Record<string, string>>): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const gauge = (name: string, help: string, labelNames: readonly string[] = []) =>
+    new Gauge({ name: `heddle_${name}`, help, labelNames: [...labelNames], registers })
+  const counter = (name: string, help: string, labelNames: readonly string[] = []) =>
+    new Counter({ name: `heddle_${name}`, help, labelNames: [...labelNames], registers })
+  const histogram = (name: string, help: string, labelNames: readonly string[] = []) =>
+    new Histogram({ name: `heddle_${name}`, help, labelNames: [...labelNames], buckets: SECONDS, registers })
+
+  gauge('build_info', 'Always 1; the labels say which build runs.', Object.keys(version)).set({ ...version }, 1)
+  const dropPackets = counter('drop_packets_total', 'Packets dropped, by reason; exact.', ['reason'])
+  const dropBytes = counter('drop_bytes_total', 'Bytes of packets dropped, by reason; exact.', ['reason'])
+  const entries = gauge('table_entries', 'Entries that the agent has written to a table.', ['table'])
+  const maxEntries = gauge('table_entries_max', 'Entries that a table can hold.', ['table'])
+  const endpoints = gauge('endpoints', 'Pods that this node has wired.')
+  const allocated = gauge('ipam_allocated', 'Addresses in use.', ['pool'])
+  const resting = gauge('ipam_resting', 'Released addresses that are not given again yet.', ['pool'])
+  const objects = gauge('source_objects', 'Objects of the source, by kind.', ['kind'])
+  const problems = gauge('source_problems', 'Objects and files that are refused at present.')
+  const ready = gauge('ready', '1 when what every source says is in force.')
+  const compileSeconds = histogram('compile_seconds', 'Time to compile and plan one batch of changes.')
+  const applySeconds = histogram('apply_seconds', 'Time to write one batch of changes.')
+  const applyFailures = counter('apply_failures_total', 'Batches that could not be written in full.')
+  const written = counter('entries_written_total', 'Table entries put and deleted.')
+  const cni = histogram('cni_seconds', 'CNI requests, by command and error code (0: success).', ['command', 'code'])
+
+  async function refresh(): Promise<void> {
+    const now = await read()
+    dropPackets.reset()
+    dropBytes.reset()
+    for (const { reason, packets, bytes } of now.drops) {
+      dropPackets.inc({ reason }, packets)
+      dropBytes.inc({ reason }, bytes)
+    }
+    for (const table of now.tables) {
+      entries.set({ table: table.name }, table.entries)
+      maxEntries.set({ table: table.name }, table.maxEntries)
+    }
+    endpoints.set(now.endpointCount)
+    for (const pool of now.pools) {
+      allocated.set({ pool: pool.prefix }, pool.allocated)
+      resting.set({ pool: pool.prefix }, pool.resting)
+    }
+    for (const [kind, count] of Object.entries(now.objectCounts)) objects.set({ kind }, count)
+    problems.set(now.problemCount)
+    ready.set(now.isReady ? 1 : 0)
+  }
+
+  return {
+    applied({ compile, apply }, entryCount, isComplete) {
+      compileSeconds.observe(compile)
+      applySeconds.observe(apply)
+      written.inc(entryCount)
+      if (!isComplete) applyFailures.inc()
+    },
+    cniRequest: (command, code, seconds) => cni.observe({ command, code }, seconds),
+    async text() {
+      await refresh()
+      return registry.metrics()
+    },
+  }
+}
