@@ -116,6 +116,6 @@ export interface Addon {
   writeSysctl(netns: Fd, path: string, value: string): void
   /** Directory fd, for cgroups. */
   openDirectory(path: string): Fd
-  /** Exclusive flock on a file, created 0600; throws EWOULDBLOCK when another process holds it. */
+  /** Exclusive flock on a file, created 0600; throws EAGAIN when another process holds it. */
   lockFile(path: string): Fd
 }

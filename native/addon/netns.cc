@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "netns.h"
+
+#include "arguments.h"
+#include "descriptor.h"
+#include "exports.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+Outcome InNetns(int netns, const std::function<Outcome()> &action)
+{
+	Descriptor home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+	if (!home.valid()) return Failure{errno, "open", "/proc/thread-self/ns/net"};
+	if (setns(netns, CLONE_NEWNET)) return Failure{errno, "setns", ""};
+	Outcome outcome = action();
+	// A thread that stays in a pod's namespace would act on the wrong devices from now on.
+	if (setns(home.get(), CLONE_NEWNET)) abort();
+	return outcome;
+}
+
+namespace
+{
+
+// Opening must not wait, as it would for a FIFO of that name.
+Napi::Value OpenNetns(const Napi::CallbackInfo &call)
+{
+	Napi::Env env = call.Env();
+	std::string path = TextOf(call[0]);
+	Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+	if (!file.valid()) return Throw(env, {errno, "open", path});
+	int type = ioctl(file.get(), NS_GET_NSTYPE);
+	if (type != CLONE_NEWNET) {
+		return Throw(env, {EINVAL, "ioctl(NS_GET_NSTYPE)", path + " is no network namespace"});
+	}
+	return Napi::Number::New(env, file.release());
+}
+
+Napi::Value NetnsCookie(const Napi::CallbackInfo &call)
+{
+	Napi::Env env = call.Env();
+	uint64_t cookie = 0;
+	Outcome failed = InNetns(IntOf(call[0]), [&]() -> Outcome {
+		Descriptor socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+		if (!socket.valid()) return Failure{errno, "socket", ""};
+		socklen_t size = sizeof(cookie);
+		if (getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size)) {
+			return Failure{errno, "getsockopt(SO_NETNS_COOKIE)", ""};
+		}
+		return {};
+	});
+	return failed ? Throw(env, *failed) : Napi::BigInt::New(env, cookie);
+}
+
+Napi::Value WriteSysctl(const Napi::CallbackInfo &call)
+{
+	Napi::Env env = call.Env();
+	std::string name = TextOf(call[1]), value = TextOf(call[2]), path = "/proc/sys/net/" + name;
+	if (name.find("..") != std::string::npos) return Throw(env, {EINVAL, "open", path});
+	Outcome failed = InNetns(IntOf(call[0]), [&]() -> Outcome {
+		Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+		if (!file.valid()) return Failure{errno, "open", path};
+		if (write(file.get(), value.data(), value.size()) < 0) return Failure{errno, "write", path};
+		return {};
+	});
+	return failed ? Throw(env, *failed) : env.Undefined();
+}
+
+} // namespace
+
+void ExportNetns(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("openNetns", Napi::Function::New(env, OpenNetns));
+	exports.Set("netnsCookie", Napi::Function::New(env, NetnsCookie));
+	exports.Set("writeSysctl", Napi::Function::New(env, WriteSysctl));
+}
