@@ -18,10 +18,6 @@ export const IcmpType = {
   ParameterProblem: 12,
 } as const
 export const Icmpv6Type = {
-  Unreachable: 1,
-  PacketTooBig: 2,
-  TimeExceeded: 3,
-  ParameterProblem: 4,
   EchoRequest: 128,
   EchoReply: 129,
   NeighbourSolicitation: 135,
@@ -38,6 +34,14 @@ export interface Tcp {
 
 export interface Udp {
   readonly kind: 'udp'
+  readonly sourcePort: number
+  readonly destinationPort: number
+  readonly payloadBytes: number
+}
+
+/** RFC 9260 3.1; its checksum is not looked at. */
+export interface Sctp {
+  readonly kind: 'sctp'
   readonly sourcePort: number
   readonly destinationPort: number
   readonly payloadBytes: number
@@ -77,7 +81,7 @@ export interface Opaque {
   readonly payloadBytes: number
 }
 
-export type Transport = Tcp | Udp | Vxlan | Icmp | IcmpError | Opaque
+export type Transport = Tcp | Udp | Sctp | Vxlan | Icmp | IcmpError | Opaque
 
 export interface FragmentHeader {
   readonly identification: number
@@ -113,27 +117,11 @@ export interface OtherFrame {
 
 export type Packet = IpPacket | OtherFrame
 
-/** Whether an ICMP type of this family reports an error about a packet that it quotes (RFC 792, RFC 4443 2.1). */
+/** Whether an ICMP type of this family reports an error about a packet that it quotes (RFC 792, RFC 4443). */
 export function isIcmpErrorType(family: Family, type: number): boolean {
-  if (family === 6) return type < 128
-  return type === IcmpType.Unreachable || type === IcmpType.TimeExceeded || type === IcmpType.ParameterProblem
+  return family === 6 ? type >= 1 && type <= 4 : type === 3 || type === 4 || type === 11 || type === 12
 }
 
 export function icmpProtocol(family: Family): number {
   return family === 4 ? Protocol.ICMP : Protocol.ICMPv6
-}
-
-/** Source and destination port as the tables know them: of ICMP the identifier and 0, else 0 where there is none. */
-export function ports(transport: Transport): { readonly source: number; readonly destination: number } {
-  switch (transport.kind) {
-    case 'tcp':
-    case 'udp':
-    case 'vxlan':
-      return { source: transport.sourcePort, destination: transport.destinationPort }
-    case 'icmp':
-      return { source: transport.identifier, destination: 0 }
-    case 'icmpError':
-    case 'opaque':
-      return { source: 0, destination: 0 }
-  }
 }

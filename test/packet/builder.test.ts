@@ -9,6 +9,7 @@ import {
   icmpError,
   laterFragment,
   opaque,
+  sctp,
   tcp,
   udp,
   vxlan,
@@ -34,7 +35,8 @@ const packets: readonly (readonly [string, Packet])[] = [
   ['later fragment', laterFragment(hello, 0x1234)],
   ['IPv6 first fragment', firstFragment(hello6, 0x12345678)],
   ['IPv6 later fragment', laterFragment(hello6, 0x12345678)],
-  ['another transport', opaque('10.1.0.5', '10.2.0.9', 132)],
+  ['another transport', opaque('10.1.0.5', '10.2.0.9', 47)],
+  ['SCTP', sctp('10.1.0.5:4000', '10.2.0.9:80')],
   ['ARP', frame(0x0806)],
   ['an IPv4-mapped source in IPv6', udp('10.1.0.5:53', '[fd00:2::9]:5353', { family: 6 })],
 ]

@@ -173,6 +173,13 @@ function transportBytes(packet: IpPacket): Uint8Array {
     }
     case 'udp':
       return udpBytes(packet, transport.sourcePort, transport.destinationPort, payloadBytes(transport.payloadBytes))
+    case 'sctp':
+      return concat(
+        be16(transport.sourcePort),
+        be16(transport.destinationPort),
+        new Uint8Array(8),
+        payloadBytes(transport.payloadBytes),
+      )
     case 'vxlan': {
       const header = concat([0x08, 0, 0, 0], be32(transport.vni << 8))
       const body = concat(header, packetBytes(transport.inner))
@@ -207,6 +214,10 @@ function parseTransport(header: Omit<IpPacket, 'transport'>, bytes: Uint8Array, 
       flags: bytes[13]!,
       payloadBytes: bytes.length - 20,
     }
+  }
+  if (header.protocol === Protocol.SCTP) {
+    const [sourcePort, destinationPort] = [read16(bytes, 0), read16(bytes, 2)]
+    return { kind: 'sctp', sourcePort, destinationPort, payloadBytes: bytes.length - 12 }
   }
   if (header.protocol === Protocol.UDP) return parseUdp(header, bytes, problems)
   if (header.protocol === icmpProtocol(header.family)) {

@@ -45,6 +45,13 @@ export function udp(from: string, to: string, header: Header = {}): IpPacket {
   return ip(source, destination, Protocol.UDP, header, { kind: 'udp', sourcePort, destinationPort, payloadBytes })
 }
 
+export function sctp(from: string, to: string, header: Header = {}): IpPacket {
+  const [source, sourcePort] = addressAndPort(from)
+  const [destination, destinationPort] = addressAndPort(to)
+  const payloadBytes = header.payloadBytes ?? 16
+  return ip(source, destination, Protocol.SCTP, header, { kind: 'sctp', sourcePort, destinationPort, payloadBytes })
+}
+
 export function echoRequest(from: string, to: string, identifier: number, header: Header = {}): IpPacket {
   return echo(from, to, identifier, header, IcmpType.EchoRequest, Icmpv6Type.EchoRequest)
 }

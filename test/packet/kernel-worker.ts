@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs packets through the shipped programs with BPF_PROG_TEST_RUN. A child process in a network namespace of its own
+// (test/packet/kernel.ts starts it under `unshare --net`), so that its devices, routes and programs vanish with it.
+//
+//   10 uplink, 192.168.0.1/24 and fd00:f::1/64, default route by .254 and ::fe   110 its peer
+//   21, 22, 23 host sides of three pods' veths                                   121, 122, 123 the pods' sides
+
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { type Codec, encode } from '../../src/core/codec.ts'
+import {
+  type FlowState,
+  flowText,
+  fragmentText,
+  type Tables,
+  tableNames,
+  tupleText,
+} from '../../src/datapath/trace-tables.ts'
+import {
+  dropCount,
+  type Event,
+  event,
+  type MapName,
+  maps,
+  type NodeConfig,
+  nodeConfig,
+  u32,
+} from '../../src/generated/abi.ts'
+import type { Addon, Fd } from '../../src/kernel/addon.ts'
+import { loadAddon } from '../../src/kernel/load-addon.ts'
+
+export const hooks = ['from_pod', 'to_pod', 'from_netdev', 'to_netdev'] as const
+export type HookName = (typeof hooks)[number]
+
+export interface Step {
+  readonly hook: HookName
+  readonly bytes: Uint8Array
+  /** Device whose hook runs. */
+  readonly ifindex: number
+  /** Device that the packet came in by: of what the stack forwards, another one; 0 for what it sends. */
+  readonly ingressIfindex: number
+  readonly mark: number
+}
+
+export interface RunRequest {
+  readonly config: NodeConfig
+  readonly tables: Tables
+  readonly state: FlowState
+  readonly steps: readonly Step[]
+}
+
+export interface StepResult {
+  readonly retval: number
+  readonly bytes: Uint8Array
+  readonly mark: number
+  /** Reasons counted by this packet. */
+  readonly reasons: readonly number[]
+  readonly events: readonly Event[]
+  readonly state: FlowState
+}
+
+export type Reply = { readonly results: readonly StepResult[] } | { readonly failure: string }
+
+const stateNames = ['flows', 'flows_opening', 'translations', 'fragments'] as const satisfies readonly MapName[]
+/** Enough for every row; the shipped sizes would cost a second per configuration. */
+const MAX_ENTRIES = 1024
+const MARK_OFFSET = 8 // of __sk_buff
+const INGRESS_IFINDEX_OFFSET = 36
+const IFINDEX_OFFSET = 40
+const SK_BUFF_BYTES = 192
+
+type Entries = readonly (readonly [unknown, unknown])[]
+
+interface Loaded {
+  readonly maps: ReadonlyMap<MapName, Fd>
+  readonly programs: ReadonlyMap<HookName, Fd>
+  readonly events: Event[]
+}
+
+const ip = (...args: readonly string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] })
+
+function setUpDevices() {
+  for (const family of ['ipv4', 'ipv6']) {
+    for (const scope of ['all', 'default']) writeFileSync(`/proc/sys/net/${family}/conf/${scope}/forwarding`, '1')
+  }
+  writeFileSync('/proc/sys/net/ipv6/conf/default/accept_dad', '0')
+  ip('link', 'set', 'lo', 'up')
+  for (const [index, name] of [
+    [10, 'uplink'],
+    [21, 'pod1'],
+    [22, 'pod2'],
+    [23, 'pod3'],
+  ] as const) {
+    const peer = ['peer', 'name', `${name}-peer`, 'index', String(index + 100)]
+    ip('link', 'add', 'name', name, 'index', String(index), 'address', '02:00:00:00:00:01', 'type', 'veth', ...peer)
+    ip('link', 'set', name, 'up')
+    ip('link', 'set', `${name}-peer`, 'up')
+  }
+  for (const [address, gateway] of [
+    ['192.168.0.1/24', '192.168.0.254'],
+    ['fd00:f::1/64', 'fd00:f::fe'],
+  ] as const) {
+    ip('address', 'add', address, 'dev', 'uplink', ...(address.includes(':') ? ['nodad'] : []))
+    ip('route', 'add', 'default', 'via', gateway, 'dev', 'uplink')
+    ip('neighbour', 'add', gateway, 'lladdr', '02:00:00:00:00:fe', 'dev', 'uplink', 'nud', 'permanent')
+  }
+}
+
+async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
+  const opened = new Map<MapName, Fd>()
+  const programs = new Map<HookName, Fd>()
+  for (const hook of hooks) {
+    const path = new URL(`../../build/bpf/${hook}.o`, import.meta.url)
+    const object = addon.openObject(readFileSync(path), hook)
+    for (const { name, maxEntries } of object.maps) {
+      if (!(name in maps)) continue
+      const fd = opened.get(name as MapName)
+      if (fd !== undefined) object.reuseMap(name, fd)
+      else if (name !== 'drops' && name !== 'events') object.setMaxEntries(name, Math.min(maxEntries, MAX_ENTRIES))
+    }
+    object.setRodata('config', encode(nodeConfig, config))
+    await object.load()
+    for (const { name } of object.maps) {
+      if (name in maps && !opened.has(name as MapName)) opened.set(name as MapName, object.mapFd(name))
+    }
+    programs.set(hook, object.programFd(hook))
+    object.close()
+  }
+  const events: Event[] = []
+  addon.openRing(opened.get('events')!, event.size, 1, (bytes, count) => {
+    for (let i = 0; i < count; i++) events.push(event.read(bytes, i * event.size))
+  })
+  return { maps: opened, programs, events }
+}
+
+async function clear(addon: Addon, fd: Fd, keySize: number) {
+  const { keys, count } = await addon.mapDump(fd)
+  for (let i = 0; i < count; i++) addon.mapDelete(fd, keys.subarray(i * keySize, (i + 1) * keySize))
+}
+
+async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunRequest) {
+  for (const name of tableNames) await writeTable(addon, loaded, name, tables[name])
+  for (const name of stateNames) await writeTable(addon, loaded, name, [...state[name].values()])
+}
+
+async function writeTable(addon: Addon, loaded: Loaded, name: MapName, entries: Entries) {
+  const fd = loaded.maps.get(name)
+  if (fd === undefined) return
+  const [key, value] = [maps[name].key as Codec<unknown>, maps[name].value as Codec<unknown>]
+  if (name !== 'policy_epoch') await clear(addon, fd, key.size)
+  for (const entry of entries) addon.mapUpdate(fd, encode(key, entry[0]), encode(value, entry[1]), 0)
+}
+
+async function readState(addon: Addon, loaded: Loaded): Promise<FlowState> {
+  const read = async <K, V>(name: (typeof stateNames)[number], text: (key: K) => string) => {
+    const { key: keyCodec, value: valueCodec } = maps[name]
+    const { keys, values, count } = await addon.mapDump(loaded.maps.get(name)!)
+    return new Map(
+      Array.from({ length: count }, (_, i) => {
+        const key = keyCodec.read(keys, i * keyCodec.size) as K
+        return [text(key), [key, valueCodec.read(values, i * valueCodec.size) as V]] as const
+      }),
+    )
+  }
+  return {
+    flows: await read('flows', flowText),
+    flows_opening: await read('flows_opening', flowText),
+    translations: await read('translations', tupleText),
+    fragments: await read('fragments', fragmentText),
+  }
+}
+
+function dropCounts(addon: Addon, loaded: Loaded): readonly bigint[] {
+  return Array.from({ length: maps.drops.maxEntries }, (_, reason) => {
+    const perCpu = addon.mapLookup(loaded.maps.get('drops')!, encode(u32, reason))!
+    let packets = 0n
+    for (let at = 0; at < perCpu.length; at += dropCount.size) packets += dropCount.read(perCpu, at).packets
+    return packets
+  })
+}
+
+async function runStep(addon: Addon, loaded: Loaded, step: Step): Promise<StepResult> {
+  const context = new Uint8Array(SK_BUFF_BYTES)
+  const view = new DataView(context.buffer)
+  view.setUint32(MARK_OFFSET, step.mark, true)
+  view.setUint32(INGRESS_IFINDEX_OFFSET, step.ingressIfindex, true)
+  view.setUint32(IFINDEX_OFFSET, step.ifindex, true)
+  const before = dropCounts(addon, loaded)
+  const firstEvent = loaded.events.length
+  const { retval, data, context: after } = await addon.testRun(loaded.programs.get(step.hook)!, step.bytes, context, 1)
+  const reasons = dropCounts(addon, loaded).flatMap((count, reason) => (count > before[reason]! ? [reason] : []))
+  for (let waited = 0; reasons.length > 0 && loaded.events.length === firstEvent && waited < 500; waited++) {
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  return {
+    retval,
+    bytes: data,
+    mark: new DataView(after.buffer, after.byteOffset).getUint32(MARK_OFFSET, true),
+    reasons,
+    events: loaded.events.slice(firstEvent),
+    state: await readState(addon, loaded),
+  }
+}
+
+const addon = loadAddon()
+const loadedByConfig = new Map<string, Loaded>()
+
+async function run(request: RunRequest): Promise<Reply> {
+  const configText = encode(nodeConfig, request.config).toString()
+  const loaded = loadedByConfig.get(configText) ?? (await load(addon, request.config))
+  loadedByConfig.set(configText, loaded)
+  await writeTables(addon, loaded, request)
+  const results: StepResult[] = []
+  for (const step of request.steps) results.push(await runStep(addon, loaded, step))
+  return { results }
+}
+
+setUpDevices()
+process.on('message', (request: RunRequest) => {
+  run(request).then(
+    (reply) => process.send!(reply),
+    (error: Error) => process.send!({ failure: error.stack ?? String(error) }),
+  )
+})
+process.on('disconnect', () => process.exit())
+process.send!('ready')

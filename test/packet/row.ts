@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// A row: what the world is, which packets came before, one packet, and what happens to it. It runs in IPv4 and IPv6,
+// each time through `trace` and through the programs, which must agree on verdict, reason, packet and every entry
+// written, also for the packets that came before.
+
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Family } from '../../src/core/address.ts'
+import { type Traced, trace, type Verdict } from '../../src/datapath/trace.ts'
+import type { IpPacket, Packet } from '../../src/datapath/trace-packet.ts'
+import { emptyFlowState, type FlowState, type Tables } from '../../src/datapath/trace-tables.ts'
+import { DropReason, type NodeConfig } from '../../src/generated/abi.ts'
+import { packetBytes, parsePacket } from '../support/packet-bytes.ts'
+import { addressOf, type Host, type LocalPod, native, podIfindex, ruleIdOf, UPLINK } from './cluster.ts'
+import { type Kernel, startKernel } from './kernel.ts'
+import type { HookName, Step, StepResult } from './kernel-worker.ts'
+import type { InFamily } from './vocabulary.ts'
+
+export type ReasonName = Exclude<keyof typeof DropReason, 'NONE' | 'REASONS'>
+
+export interface At {
+  readonly hook: HookName
+  readonly ifindex: number
+  readonly ingressIfindex: number
+  readonly mark: number
+  readonly packet: InFamily<Packet>
+  /** Only this many bytes of the frame. */
+  readonly cut?: number
+}
+
+export interface Expected {
+  readonly verdict: 'pass' | 'drop' | 'redirect'
+  readonly reason?: ReasonName
+  readonly rule?: bigint
+  /** Device of the redirect. */
+  readonly ifindex?: number
+  readonly gateway?: Host
+  readonly tunnel?: boolean
+  readonly out?: InFamily<Packet>
+}
+
+export interface Row {
+  readonly config?: NodeConfig
+  readonly world: Tables
+  /** Entries that exist before the first packet. */
+  readonly state?: InFamily<FlowState>
+  /** Packets that came before. */
+  readonly given?: readonly At[]
+  /** The tables at `when`, where they have changed after `given`. */
+  readonly changed?: Tables
+  readonly when: At
+  readonly then: Expected
+  readonly families?: readonly Family[]
+}
+
+// -- Where a packet is ---------------------------------------------------------------------------------------------
+
+export function fromPod(pod: LocalPod, packet: InFamily<Packet>): At {
+  return { hook: 'from_pod', ifindex: podIfindex[pod], ingressIfindex: podIfindex[pod], mark: 0, packet }
+}
+
+/** What this node's stack sends to a pod, of its own (`forwardedFrom` 0) or forwarded. */
+export function toPod(pod: LocalPod, packet: InFamily<Packet>, forwardedFrom = 0): At {
+  return { hook: 'to_pod', ifindex: podIfindex[pod], ingressIfindex: forwardedFrom, mark: 0, packet }
+}
+
+export function fromNetdev(packet: InFamily<Packet>): At {
+  return { hook: 'from_netdev', ifindex: UPLINK, ingressIfindex: UPLINK, mark: 0, packet }
+}
+
+export function toNetdev(packet: InFamily<Packet>, forwardedFrom = 0): At {
+  return { hook: 'to_netdev', ifindex: UPLINK, ingressIfindex: forwardedFrom, mark: 0, packet }
+}
+
+// -- What becomes of it --------------------------------------------------------------------------------------------
+
+export function passed(out?: InFamily<Packet>): Expected {
+  return { verdict: 'pass', ...(out && { out }) }
+}
+
+/** rule: the name of the rule that decided; null where the set isolates. */
+export function dropped(reason: ReasonName, rule?: string | null): Expected {
+  return { verdict: 'drop', reason, ...(rule !== undefined && { rule: rule === null ? 0n : ruleIdOf(rule) }) }
+}
+
+export function delivered(pod: LocalPod, out?: InFamily<Packet>): Expected {
+  return { verdict: 'redirect', ifindex: podIfindex[pod], ...(out && { out }) }
+}
+
+/** Out by the uplink; gateway null: whatever the kernel's route says. */
+export function sent(gateway: Host | null, out?: InFamily<Packet>): Expected {
+  return { verdict: 'redirect', ifindex: UPLINK, ...(gateway && { gateway }), ...(out && { out }) }
+}
+
+// -- Running -------------------------------------------------------------------------------------------------------
+
+const families: readonly Family[] = [4, 6]
+let kernel: Kernel
+
+beforeAll(async () => {
+  kernel = await startKernel()
+})
+afterAll(() => kernel?.[Symbol.asyncDispose]())
+
+export function packet(name: string, row: Row) {
+  for (const family of row.families ?? families) {
+    test(`${name} (IPv${family})`, async () => {
+      const last = await runRow(kernel, row, family)
+      expect(describeOutcome(last)).toMatchObject(describeExpected(row.then, family))
+      const out = row.then.out?.(family)
+      if (out) expect(last.traced.packet).toEqual(out)
+    })
+  }
+}
+
+export interface Outcome {
+  readonly traced: Traced
+  readonly ran: StepResult
+}
+
+/** Runs the row both ways and compares; the outcome of `when`. */
+export async function runRow(kernel: Kernel, row: Row, family: Family): Promise<Outcome> {
+  const config = row.config ?? native
+  const before = row.given ?? []
+  const stages = row.changed
+    ? [
+        { tables: row.world, ats: before },
+        { tables: row.changed, ats: [row.when] },
+      ]
+    : [{ tables: row.world, ats: [...before, row.when] }]
+  let state = row.state?.(family) ?? emptyFlowState()
+  let last: Outcome | undefined
+  for (const { tables, ats } of stages) {
+    const startNs = process.hrtime.bigint()
+    const steps = ats.map((at) => toStep(at, family))
+    const results = await kernel.run({ config, tables, state, steps })
+    const traceState = structuredClone(state)
+    for (const [i, at] of ats.entries()) {
+      const ran = results[i]!
+      const traced = traceAt(at, family, config, tables, traceState, ran)
+      compare(traced, ran, traceState, steps[i]!, startNs)
+      last = { traced, ran }
+    }
+    state = results.at(-1)?.state ?? state
+  }
+  return last!
+}
+
+function toStep(at: At, family: Family): Step {
+  const bytes = packetBytes(at.packet(family))
+  const { hook, ifindex, ingressIfindex, mark } = at
+  return { hook, ifindex, ingressIfindex, mark, bytes: at.cut === undefined ? bytes : bytes.subarray(0, at.cut) }
+}
+
+function traceAt(
+  at: At,
+  family: Family,
+  config: NodeConfig,
+  tables: Tables,
+  state: FlowState,
+  ran: StepResult,
+): Traced {
+  const whole = at.packet(family)
+  return trace({
+    config,
+    tables,
+    state,
+    hook: at.hook,
+    ifindex: at.ifindex,
+    ingressIfindex: at.ingressIfindex,
+    mark: at.mark,
+    nowNs: process.hrtime.bigint(),
+    packet:
+      at.cut === undefined || whole.kind === 'other'
+        ? whole
+        : { kind: 'other', etherType: whole.family === 4 ? 0x0800 : 0x86dd, payloadBytes: at.cut - 14 },
+    hasRoute: true,
+    chosen: ran.state,
+  })
+}
+
+function compare(traced: Traced, ran: StepResult, state: FlowState, step: Step, startNs: bigint) {
+  const { verdict } = traced
+  const reasons = verdict.kind === 'drop' ? [verdict.reason] : []
+  expect({ action: actionName(ran.retval), reasons: ran.reasons.map(reasonName) }, traced.steps.join('\n')).toEqual({
+    action: actionOf(verdict),
+    reasons: reasons.map(reasonName),
+  })
+  if (verdict.kind === 'drop') {
+    const { rule, set } = ran.events[0]!
+    expect({ rule, set }, 'rule and set of the event').toEqual({ rule: verdict.rule, set: verdict.set })
+  } else if (traced.packet.kind === 'other') {
+    expect(ran.bytes).toEqual(step.bytes)
+  } else {
+    const { packet: out, problems } = parsePacket(ran.bytes)
+    expect(problems, 'checksums and lengths of the packet out').toEqual([])
+    expect(withoutTunnelPort(out), 'packet out').toEqual(withoutTunnelPort(traced.packet))
+    expect(ran.mark, 'mark out').toBe(traced.mark)
+  }
+  expect(comparable(ran.state, startNs), 'entries after').toEqual(comparable(state, startNs))
+}
+
+function actionName(retval: number): string {
+  const names: Record<number, string> = { 0: 'pass', 2: 'drop', 7: 'redirect', 4294967295: 'pass' }
+  return names[retval >>> 0] ?? `TC action ${retval}`
+}
+
+function actionOf(verdict: Verdict): string {
+  return verdict.kind === 'stack' ? 'pass' : verdict.kind === 'drop' ? 'drop' : 'redirect'
+}
+
+export function reasonName(reason: number): string {
+  return Object.entries(DropReason).find(([, value]) => value === reason)?.[0] ?? String(reason)
+}
+
+/** The outer source port comes from a hash of the inner packet that only the kernel knows (RFC 7348 5). */
+function withoutTunnelPort(packet: Packet): Packet {
+  const { transport } = packet as IpPacket
+  if (packet.kind === 'other' || transport.kind !== 'vxlan') return packet
+  return { ...packet, transport: { ...transport, sourcePort: 0 } }
+}
+
+/** Times become 'now' or stay; the coarse clock may lag by a tick. */
+function comparable(state: FlowState, startNs: bigint): unknown {
+  const time = (seenNs: bigint) => (seenNs >= startNs - 20_000_000n && seenNs < startNs + 10n ** 12n ? 'now' : seenNs)
+  return Object.fromEntries(
+    Object.entries(state).map(([table, entries]) => [
+      table,
+      Object.fromEntries(
+        [...(entries as Map<string, readonly [unknown, object]>)].map(([key, [, value]]) => [
+          key,
+          'seenNs' in value ? { ...value, seenNs: time(value.seenNs as bigint) } : value,
+        ]),
+      ),
+    ]),
+  )
+}
+
+function describeOutcome({ traced: { verdict } }: Outcome): object {
+  if (verdict.kind === 'stack') return { verdict: 'pass' }
+  if (verdict.kind === 'drop') return { verdict: 'drop', reason: reasonName(verdict.reason), rule: verdict.rule }
+  return { verdict: 'redirect', ...verdict }
+}
+
+function describeExpected({ out: _, gateway, ...expected }: Expected, family: Family): object {
+  return { ...expected, ...(gateway && { gateway: addressOf(gateway, family) }) }
+}
