@@ -94,19 +94,24 @@ demo: build
 check: | setup
 	@node tools/check.ts
 
-bench: build | netperf
+bench: build build/bench/exec-timer | netperf
 	@node bench/main.ts
 
-bench-short: build | netperf
+bench-short: build build/bench/exec-timer | netperf
 	@node bench/main.ts --short
 
 netperf: | setup
 	@tools/netperf.sh
 
+build/bench/%: bench/%.c | setup
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $<
+
 soak: build
 	@node test/soak/main.ts
 
 check-kernels: build
+	@tools/kernels.sh
 	@node test/kernels/main.ts
 
 clean:

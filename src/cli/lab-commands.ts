@@ -7,7 +7,7 @@ import { Cluster } from '../lab/cluster.ts'
 import { bringUp, takeDown } from '../lab/lifecycle.ts'
 import { withLabLock } from '../lab/lock.ts'
 import { checkLabName } from '../lab/names.ts'
-import { setNodeLink } from '../lab/network.ts'
+import { setNodeLink, type Wire } from '../lab/network.ts'
 import { type KubeManifest, readManifests } from '../lab/objects.ts'
 import { commandAt } from '../lab/places.ts'
 import { runForeground } from '../lab/process.ts'
@@ -27,23 +27,24 @@ export const labCommands: readonly CommandRow[] = [
       'Starts a cluster on this machine; returns when every agent is ready. The root network namespace is not touched.',
     examples: [
       'heddle lab up',
-      'heddle lab up --name six --nodes 3 --mode native --families 46 --manifests examples/shop.yaml',
+      'heddle lab up --name six --nodes 3 --mode native --families 46 --manifests docs/examples/shop.yaml',
     ],
     options: [
       nameOption,
       ['--nodes <count>', 'how many nodes', '2'],
       ['--mode <mode>', 'how packets reach pods of other nodes', 'vxlan'],
       ['--families <families>', 'IPv4, IPv6 or both', '46'],
+      ['--wire <wire>', 'nodes on a fabric, or two on one veth pair (for measuring)', 'fabric'],
       ['--manifests <path...>', 'files and folders to apply once it is up'],
     ],
-    choices: { mode: ['vxlan', 'native'], families: ['4', '6', '46'] },
+    choices: { mode: ['vxlan', 'native'], families: ['4', '6', '46'], wire: ['fabric', 'direct'] },
     printsData: true,
     run: up,
   },
   {
     usage: 'lab apply <path...>',
     summary: 'Applies manifests (YAML or JSON, files or folders); returns when every node has programmed them.',
-    examples: ['heddle lab apply examples/shop.yaml'],
+    examples: ['heddle lab apply docs/examples/shop.yaml'],
     options: [nameOption],
     printsData: true,
     run: (call) => change(call, 'applying', (cluster, objects) => cluster.apply(objects)),
@@ -51,7 +52,7 @@ export const labCommands: readonly CommandRow[] = [
   {
     usage: 'lab delete <path...>',
     summary: 'Deletes the objects that manifests name; returns when every node has let go of them.',
-    examples: ['heddle lab delete examples/shop.yaml'],
+    examples: ['heddle lab delete docs/examples/shop.yaml'],
     options: [nameOption],
     printsData: true,
     run: (call) => change(call, 'deleting', (cluster, objects) => cluster.delete(objects)),
@@ -143,6 +144,13 @@ export const labCommands: readonly CommandRow[] = [
       return undefined
     },
   },
+  {
+    usage: 'lab demo',
+    summary: 'A guided tour on a lab of its own: what it does, what it saw. Exit code 0 only if every claim held.',
+    examples: ['heddle lab demo', 'heddle lab demo --keep'],
+    options: [['--keep', 'leave the lab running at the end']],
+    run: async (call) => (await import('../lab/demo.ts')).runDemo(call, call.options.keep === true),
+  },
 ]
 
 function labName(call: Call): string {
@@ -161,7 +169,13 @@ async function up(call: Call): Promise<undefined> {
   const nodeCount = Number(textOption(call, 'nodes'))
   if (!Number.isInteger(nodeCount) || nodeCount < 1 || nodeCount > 100)
     throw new CommandError(`--nodes takes a number from 1 to 100, not "${textOption(call, 'nodes')}"`, 2)
-  const plan = { name, nodeCount, mode: call.options.mode as Mode, families: call.options.families as Families }
+  const plan = {
+    name,
+    nodeCount,
+    mode: call.options.mode as Mode,
+    families: call.options.families as Families,
+    wire: call.options.wire as Wire,
+  }
   const { objects, problems } = readManifests((call.options.manifests ?? []) as string[])
   if (problems.length > 0) throw new CommandError(problems.join('\n'), 2)
   const progress = startProgress(call.warn)

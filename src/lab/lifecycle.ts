@@ -8,7 +8,7 @@ import { agentReady, prepareNode, startAgent } from './agents.ts'
 import { makeCgroup, removeCgroup } from './cgroup.ts'
 import { Cluster } from './cluster.ts'
 import { cgroup2Mount, cgroupPath, checkout, isNetnsOf, labDir, labsRoot } from './names.ts'
-import { deleteNetns, makeNetwork, planNode } from './network.ts'
+import { deleteNetns, makeNetwork, planNode, type Wire } from './network.ts'
 import { runTool } from './process.ts'
 import { type Families, findState, type Mode, writeState } from './state.ts'
 
@@ -17,6 +17,7 @@ export interface LabPlan {
   readonly nodeCount: number
   readonly mode: Mode
   readonly families: Families
+  readonly wire: Wire
 }
 
 /** Starts a lab; resolves when every agent is ready. What a killed command left under this name is removed first.
@@ -27,10 +28,11 @@ export async function bringUp(plan: LabPlan, step: (text: string) => void): Prom
     throw new CommandError(`lab ${plan.name} is up already; take it down first: heddle lab down --name ${plan.name}`)
   await takeDown(plan.name)
   const nodes = Array.from({ length: plan.nodeCount }, (_, index) => planNode(index + 1, plan.families))
-  const state = { ...plan, complete: false, nodes, pods: [], nextPod: 1, nextNode: 0 }
+  const { name, mode, families } = plan
+  const state = { name, mode, families, complete: false, nodes, pods: [], nextPod: 1, nextNode: 0 }
   writeState(state)
   step('wiring the fabric')
-  await makeNetwork(plan.name, plan.families, nodes)
+  await makeNetwork(plan.name, plan.families, nodes, plan.wire)
   makeCgroup(cgroupPath(plan.name, 'outside'))
   makeCgroup(cgroupPath(plan.name, 'fabric'))
   for (const node of nodes) await prepareNode(state, node)

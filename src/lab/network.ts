@@ -6,8 +6,10 @@
 //    n2 eth0 --- n2 /    fd00:77::1  [fabric] ---------+
 //
 // Nodes share one link and have the fabric as default gateway, which knows neither pods nor Services: what leaves a node
-// with a pod's address is lost there. `outside` has a route back to the nodes only.
+// with a pod's address is lost there. `outside` has a route back to the nodes only. On a direct wire, for measuring, two
+// nodes are the two ends of one veth pair and there is neither fabric nor outside.
 
+import { CommandError } from '../core/command-error.ts'
 import { netnsName, netnsPath } from './names.ts'
 import { ipBatch, runTool } from './process.ts'
 import type { Families, LabNode } from './state.ts'
@@ -32,8 +34,16 @@ export function planNode(number: number, families: Families): LabNode {
   }
 }
 
+export type Wire = 'fabric' | 'direct'
+
 /** Makes fabric, outside and nodes with their links, addresses and routes. */
-export async function makeNetwork(lab: string, families: Families, nodes: readonly LabNode[]): Promise<void> {
+export async function makeNetwork(
+  lab: string,
+  families: Families,
+  nodes: readonly LabNode[],
+  wire: Wire,
+): Promise<void> {
+  if (wire === 'direct') return makeDirectWire(lab, nodes)
   const places = ['fabric', 'outside', ...nodes.map((node) => node.name)]
   await ipBatch(
     null,
@@ -45,6 +55,15 @@ export async function makeNetwork(lab: string, families: Families, nodes: readon
   await Promise.all(places.map((place) => setSysctls(lab, place, place === 'fabric' ? { ...eager, ...router } : eager)))
   await makeFabric(lab, families, nodes)
   await Promise.all([makeOutside(lab, families), ...nodes.map((node) => makeNodeLink(lab, node))])
+}
+
+async function makeDirectWire(lab: string, nodes: readonly LabNode[]): Promise<void> {
+  const [left, right, ...more] = nodes.map((node) => netnsName(lab, node.name))
+  if (left === undefined || right === undefined || more.length > 0)
+    throw new CommandError('a direct wire joins exactly two nodes', 2)
+  await ipBatch(null, [`netns add ${left}`, `netns add ${right}`])
+  await ipBatch(left, [`link add eth0 type veth peer name eth0 netns ${right}`])
+  await Promise.all(nodes.map((node) => makeNodeLink(lab, node)))
 }
 
 async function makeFabric(lab: string, families: Families, nodes: readonly LabNode[]): Promise<void> {

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long a runtime waits for ADD: Heddle's executable and agent against ptp + host-local, turn by turn, on nodes and
+// pod namespaces of the same kind.
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { checkout } from '../src/lab/names.ts'
+import { ipBatch, runProgram } from '../src/lab/process.ts'
+import { median, quantile } from './statistics.ts'
+
+/** A plugin, and the node that it is executed on. */
+interface Subject {
+  readonly program: string
+  readonly netns: string
+  readonly configuration: object
+}
+
+export interface AddTimes {
+  /** Milliseconds from exec to exit. */
+  readonly heddleP50: number
+  readonly heddleP90: number
+  readonly ptpP50: number
+  readonly ptpP90: number
+  readonly ratio: number
+  readonly pods: number
+}
+
+const prefix = 'hdn-add-'
+
+/** Adds `pods` pods with each plugin, alternating, and deletes them again. The Heddle node is `netns`, its agent listens
+ *  at `agentSocket`. */
+export async function timeAdds(pods: number, netns: string, agentSocket: string): Promise<AddTimes> {
+  const folder = mkdtempSync(join(tmpdir(), 'heddle-bench-'))
+  const reference = `${prefix}node`
+  mkdirSync(join(folder, 'ipam'))
+  await ipBatch(null, [`netns add ${reference}`])
+  await ipBatch(reference, ['link set lo up'])
+  const heddle: Subject = {
+    program: `${checkout}/build/heddle-cni`,
+    netns,
+    configuration: { cniVersion: '1.0.0', name: 'heddle', type: 'heddle-cni', agentSocket },
+  }
+  const ptp: Subject = {
+    program: '/usr/lib/cni/ptp',
+    netns: `/run/netns/${reference}`,
+    configuration: {
+      cniVersion: '1.0.0',
+      name: 'reference',
+      type: 'ptp',
+      ipam: { type: 'host-local', dataDir: join(folder, 'ipam'), ranges: [[{ subnet: '10.88.0.0/16' }]] },
+    },
+  }
+  const times = { heddle: [] as number[], ptp: [] as number[] }
+  try {
+    for (let pod = 0; pod < pods; pod++) {
+      times.heddle.push(await addAndDelete(heddle, folder, `h${pod}`))
+      times.ptp.push(await addAndDelete(ptp, folder, `p${pod}`))
+    }
+  } finally {
+    await ipBatch(null, [`netns del ${reference}`])
+    rmSync(folder, { recursive: true })
+  }
+  return {
+    heddleP50: median(times.heddle),
+    heddleP90: quantile(times.heddle, 0.9),
+    ptpP50: median(times.ptp),
+    ptpP90: quantile(times.ptp, 0.9),
+    ratio: median(times.heddle) / median(times.ptp),
+    pods,
+  }
+}
+
+/** Milliseconds of one ADD. */
+async function addAndDelete(subject: Subject, folder: string, pod: string): Promise<number> {
+  const netns = `${prefix}${pod}`
+  await ipBatch(null, [`netns add ${netns}`])
+  try {
+    const milliseconds = await call(subject, folder, 'ADD', netns)
+    await call(subject, folder, 'DEL', netns)
+    return milliseconds
+  } finally {
+    await ipBatch(null, [`netns del ${netns}`])
+  }
+}
+
+async function call(subject: Subject, folder: string, command: string, netns: string): Promise<number> {
+  const input = join(folder, 'configuration.json')
+  writeFileSync(input, JSON.stringify(subject.configuration))
+  const argv = ['nsenter', `--net=${subject.netns}`, '--', `${checkout}/build/bench/exec-timer`, input, subject.program]
+  const { stdout, stderr } = await runProgram(argv, {
+    env: {
+      PATH: process.env.PATH,
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: netns,
+      CNI_NETNS: `/run/netns/${netns}`,
+      CNI_IFNAME: 'eth0',
+      CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${netns}`,
+      CNI_PATH: '/usr/lib/cni',
+    },
+  })
+  const [nanoseconds, status] = (stdout.split('\n', 1)[0] ?? '').split(' ').map(Number)
+  if (nanoseconds !== undefined && status === 0) return nanoseconds / 1e6
+  throw new Error(`${subject.program} ${command} failed: ${stdout || stderr}`)
+}
