@@ -36,7 +36,8 @@ export interface CompiledPolicies {
   /** By endpointKey. A local endpoint whose pod is not in World yet is absent: it stays isolated. */
   readonly endpoints: ReadonlyMap<string, EndpointPolicy>
   readonly sets: ReadonlyMap<Id64, PolicySet>
-  /** Exact addresses: pods and nodes. Empty while no local endpoint is isolated, since nobody looks. */
+  /** Exact addresses: nodes, and the pods whose class is not that of their prefix. While no local endpoint is isolated
+   *  nobody asks, and only nodes are here. */
   readonly classes: ReadonlyMap<Address, PeerClass>
   /** Longest prefixes for every other address; ::/0 and 0.0.0.0/0 are always there. */
   readonly classPrefixes: ReadonlyMap<Prefix, PeerClass>

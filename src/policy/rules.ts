@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rules of policies, with their peers as selectors that have a name: equal selectors are one, whoever uses them.
+
+import type { Prefix } from '../core/address.ts'
+import { type Id64, id64 } from '../core/id64.ts'
+import { objectName } from '../core/names.ts'
+import { PolicyDirection, PolicyLevels } from '../generated/abi.ts'
+import type { LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort } from '../world/objects.ts'
+import { namedPort, portText } from './ports.ts'
+import { isEmpty, selectorText } from './selector.ts'
+
+/** Pods by labels of their own and of their namespace; namespace null: by namespaces' labels. */
+export interface PodPeer {
+  readonly kind: 'pods'
+  readonly text: string
+  readonly namespace: string | null
+  readonly namespaces: LabelSelector | null
+  readonly pods: LabelSelector | null
+}
+
+export interface BlockPeer {
+  readonly kind: 'block'
+  readonly text: string
+  readonly cidr: Prefix
+  readonly except: readonly Prefix[]
+}
+
+/** What a class is made of: its members and its text, which is its name in class keys. */
+export type Selector = PodPeer | BlockPeer
+
+export interface Rule {
+  readonly id: Id64
+  /** "namespace/name ingress[0]". */
+  readonly name: string
+  /** The broadest of its peers: bits of PolicyLevels that say where the rule holds without looking at selectors. */
+  readonly everybody: boolean
+  readonly everyPod: boolean
+  /** The rest of its peers; empty where everybody is one. */
+  readonly selectors: readonly Selector[]
+  /** null: everything, ICMP too. */
+  readonly ports: readonly PolicyPort[] | null
+  /** namedPort of the ports that go by name. */
+  readonly portNames: readonly string[]
+  /** Canonical: equal text, equal meaning. */
+  readonly text: string
+}
+
+export type Direction = (typeof PolicyDirection)[keyof typeof PolicyDirection]
+
+/** Levels at which a rule's peers can stand, most specific first. */
+export const levels = [PolicyLevels.CLASS, PolicyLevels.REALM, PolicyLevels.ANY] as const
+
+export function directionText(direction: Direction): 'egress' | 'ingress' {
+  return direction === PolicyDirection.EGRESS ? 'egress' : 'ingress'
+}
+
+/** The rules of one policy and direction, in order; null when it does not isolate that direction. */
+export function rulesOf(policy: NetworkPolicy, direction: Direction): readonly Rule[] | null {
+  const rules = direction === PolicyDirection.EGRESS ? policy.egress : policy.ingress
+  if (rules === null) return null
+  return rules.map((rule, index) => {
+    const name = `${objectName(policy.namespace, policy.name)} ${directionText(direction)}[${index}]`
+    const everybody = rule.peers === null
+    const everyPod = !everybody && rule.peers.some(isEveryPod)
+    const peers = (rule.peers ?? []).filter((peer) => !isEveryPod(peer))
+    const selectors = unique(peers.map((peer) => selectorOf(peer, policy.namespace)))
+    const portTexts = (rule.ports ?? [null]).map(portText).sort()
+    const peerTexts = [...(everybody ? ['everybody'] : []), ...(everyPod ? ['pods'] : []), ...selectors.keys()].sort()
+    return {
+      id: id64(`rule ${name}`),
+      name,
+      everybody,
+      everyPod,
+      selectors: [...selectors.values()],
+      ports: rule.ports,
+      portNames: (rule.ports ?? []).filter((port) => typeof port.port === 'string').map(namedPort),
+      text: `${name}: ${peerTexts.join(' | ')}: ${portTexts.join(' ')}`,
+    }
+  })
+}
+
+/** namespaceSelector: {} without or with an empty podSelector. */
+function isEveryPod(peer: PolicyPeer): boolean {
+  if ('ipBlock' in peer || peer.namespaceSelector === null) return false
+  return isEmpty(peer.namespaceSelector) && (peer.podSelector === null || isEmpty(peer.podSelector))
+}
+
+function selectorOf(peer: PolicyPeer, ownNamespace: string): Selector {
+  if ('ipBlock' in peer) {
+    const { cidr, except } = peer.ipBlock
+    const excepts = except.length === 0 ? '' : ` except ${except.toSorted().join(',')}`
+    return { kind: 'block', text: `${cidr}${excepts}`, cidr, except }
+  }
+  const { podSelector: pods, namespaceSelector: namespaces } = peer
+  const podText = `pods(${pods === null ? '' : selectorText(pods)})`
+  return namespaces === null
+    ? { kind: 'pods', text: `${podText} in ${ownNamespace}`, namespace: ownNamespace, namespaces: null, pods }
+    : { kind: 'pods', text: `${podText} in namespaces(${selectorText(namespaces)})`, namespace: null, namespaces, pods }
+}
+
+function unique(selectors: readonly Selector[]): ReadonlyMap<string, Selector> {
+  return new Map(selectors.map((selector) => [selector.text, selector]))
+}
