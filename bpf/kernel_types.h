@@ -91,6 +91,7 @@ enum tc_action {
 	TC_ACT_UNSPEC = -1,
 	TC_ACT_OK = 0,
 	TC_ACT_SHOT = 2,
+	TC_ACT_REDIRECT = 7,
 };
 
 enum {

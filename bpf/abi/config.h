@@ -17,3 +17,6 @@ struct node_config {
 	__u16 nat_port_min, nat_port_max; /* masqueraded ports, inclusive */
 };
 _Static_assert(sizeof(struct node_config) == 64, "node_config");
+
+/* skb->mark of a packet that Heddle has judged and sent on: to_netdev lets it out. */
+enum packet_mark { HEDDLE_MARK = 0x4845444c };

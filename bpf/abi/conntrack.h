@@ -28,7 +28,8 @@ enum flow_flags {
 
 /* How a packet of one direction leaves; index 0: from low to high. */
 struct flow_side {
-	__u32 ifindex_in;  /* where this direction was proven to enter; 0: not seen yet */
+	__u32 ifindex_in;  /* where this direction was proven to enter; 0: not seen yet;
+			    * bit 31: the node's stack sent it into this veth */
 	__u32 ifindex_out; /* local pod's veth or the uplink; 0: the stack decides */
 	id64 node;         /* nexthop's node; 0: local */
 };

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Ingress of the uplink: what other nodes and the world send. The stack gets all
+ * that is neither for a pod of this node nor for an address of its pod CIDR. */
+#include "../lib/conntrack.h"
+#include "../lib/finish.h"
+#include "../lib/forward.h"
+#include "../lib/source.h"
+
+static __always_inline enum verdict source_of_netdev(struct packet *p)
+{
+	return p->flags & PACKET_TUNNELLED ? source_tunnelled(p) : source_bare(p);
+}
+
+/* For this node itself: the packet may still come from where it must not. */
+static __always_inline enum verdict admit_to_node(struct packet *p)
+{
+	enum verdict v = source_of_netdev(p);
+
+	return v == NEXT ? PASS : v;
+}
+
+static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *p)
+{
+	enum verdict v = route_lookup(p);
+
+	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
+	if (v == NEXT && p->destination != TO_ENDPOINT) return PASS;
+	if (v == NEXT) v = source_of_netdev(p);
+	if (v == NEXT) v = conntrack(p, skb->ifindex);
+	return v;
+}
+
+static __always_inline bool is_for_stack(enum verdict v, const struct packet *p)
+{
+	return v == DROP && (p->reason == DROP_ETHERTYPE || p->reason == DROP_PARSE);
+}
+
+SEC("tc")
+int from_netdev(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	enum verdict v = parse(skb, &p);
+
+	if (is_for_stack(v, &p)) return TC_ACT_OK;
+	if (v == NEXT && self_has(&p.tuple.destination) && tunnel_is_for_us(&p)) {
+		v = tunnel_decapsulate(skb, &p);
+		if (v == NEXT) v = parse(skb, &p);
+	}
+	if (v == NEXT && self_has(&p.tuple.destination)) v = admit_to_node(&p);
+	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
+	if (v == NEXT) v = forward(skb, &p);
+	return finish(skb, &p, HOOK_FROM_NETDEV, v);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

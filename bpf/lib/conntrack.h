@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Conntrack: a flow that was allowed is not judged again.
+ *
+ * conntrack_known is the fast path: true where the packet's flow is in `flows`, its
+ * epoch is current, this direction was proven to enter here, and nothing about
+ * the packet changes the flow (no SYN, FIN, RST; no translation; no ICMP error).
+ * It then fills packet.destination, .ifindex_out and .node_out.
+ *
+ * conntrack does the rest, once source and route are known:
+ *   - an entry that is not idle, and no SYN: allowed; judged again in its original
+ *     direction if the epoch has moved. A denial leaves the entry as it is, so that
+ *     the next packet is judged in the original direction too. The first reply
+ *     promotes it from `flows_opening` to `flows`.
+ *   - otherwise a new flow, judged in the packet's direction. A TCP packet without
+ *     SYN may belong to a flow older than the table: it is also judged as a reply.
+ *     (Not so UDP and ICMP, whose first packet looks like any other: judged as a
+ *     reply, it would pass an egress policy wherever ingress is open.)
+ *   - an ICMP error is no flow: nothing is entered (lib/icmp.h passes related ones).
+ * DROP: what policy says, DROP_FLOWS_FULL. */
+#pragma once
+#include "../abi/conntrack.h"
+#include "policy.h"
+
+#define SECOND_NS 1000000000ULL
+#define IDLE_TCP_OPENING_NS (60 * SECOND_NS)
+#define IDLE_TCP_NS (6 * 3600 * SECOND_NS)
+#define IDLE_OTHER_NS (120 * SECOND_NS)
+
+/* flow_side.ifindex_in of what this node's stack sends into a pod. */
+#define FROM_STACK (1U << 31)
+
+/* Key of the packet's flow; returns its direction: 0 from low to high, 1 back. */
+static __always_inline __u32 flow_key_of(struct flow_key *key, const struct tuple *t)
+{
+	int order = address_compare(&t->source, &t->destination);
+	bool back;
+
+	if (!order) back = bpf_ntohs(t->source_port) > bpf_ntohs(t->destination_port);
+	else back = order > 0;
+	if (back) {
+		address_copy(&key->low, &t->destination);
+		address_copy(&key->high, &t->source);
+		key->low_port = t->destination_port;
+		key->high_port = t->source_port;
+	} else {
+		address_copy(&key->low, &t->source);
+		address_copy(&key->high, &t->destination);
+		key->low_port = t->source_port;
+		key->high_port = t->destination_port;
+	}
+	*(__u32 *)&key->protocol = t->protocol; /* and the pad */
+	return back;
+}
+
+static __always_inline __u64 idle_limit_ns(__u8 protocol, bool opening)
+{
+	if (protocol != IPPROTO_TCP) return IDLE_OTHER_NS;
+	return opening ? IDLE_TCP_OPENING_NS : IDLE_TCP_NS;
+}
+
+/* False if the flow has been idle too long; otherwise notes that it is not. */
+static __always_inline bool flow_touch(struct flow *flow, __u8 protocol, bool opening)
+{
+	__u64 now = bpf_ktime_get_coarse_ns(), idle = now - flow->seen_ns;
+
+	if (idle < SECOND_NS) return true;
+	if ((__s64)idle > (__s64)idle_limit_ns(protocol, opening)) return false;
+	flow->seen_ns = now;
+	return true;
+}
+
+static __always_inline __u32 epoch_current(void)
+{
+	__u32 zero = 0;
+	const struct policy_epoch *epoch = bpf_map_lookup_elem(&policy_epoch, &zero);
+
+	return epoch ? epoch->epoch : 0;
+}
+
+static __always_inline bool conntrack_known(struct packet *p, __u32 ifindex_in)
+{
+	const struct flow_side *side;
+	ALIGNED struct flow_key key;
+	struct flow *flow;
+	__u32 back;
+
+	if (p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST) || p->flags & PACKET_ICMP_ERROR) return false;
+	back = flow_key_of(&key, &p->tuple);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow) return false;
+	side = &flow->side[back];
+	if (side->ifindex_in != ifindex_in || flow->epoch != epoch_current() || flow->flags & FLOW_TRANSLATED)
+		return false;
+	if (self()->tunnel_mode && flow->side[!back].node != p->tunnel_node) return false;
+	if (!flow_touch(flow, p->tuple.protocol, false)) return false;
+	p->ifindex_out = side->ifindex_out;
+	p->node_out = side->node;
+	p->destination = !side->ifindex_out ? TO_STACK : side->node ? TO_NODE : TO_ENDPOINT;
+	return true;
+}
+
+static __always_inline void flow_note(struct flow *flow, const struct packet *p, __u32 back, __u32 ifindex_in)
+{
+	struct flow_side *side = &flow->side[back];
+
+	if (p->tcp_flags & (TCP_FIN | TCP_RST)) flow->flags |= back ? FLOW_FIN_HIGH : FLOW_FIN_LOW;
+	if (p->flags & PACKET_TRANSLATED) flow->flags |= FLOW_TRANSLATED;
+	if (p->flags & PACKET_TUNNELLED) flow->side[!back].node = p->tunnel_node;
+	if (p->destination == TO_NOBODY) return;
+	side->ifindex_out = p->destination == TO_ENDPOINT ? p->ifindex_out :
+			    p->destination == TO_NODE	  ? self()->uplink :
+							    0;
+	side->node = p->destination == TO_NODE ? p->node_out : 0;
+	side->ifindex_in = ifindex_in;
+}
+
+/* Enters a flow; the packet is its originator's, or else (reversed) an answer. */
+__noinline int flow_open(struct packet *p, __u32 ifindex_in, bool reversed)
+{
+	struct flow flow = {};
+	ALIGNED struct flow_key key;
+	__u32 back;
+
+	if (!p) return DROP;
+	back = flow_key_of(&key, &p->tuple);
+	flow.seen_ns = bpf_ktime_get_coarse_ns();
+	flow.epoch = p->epoch;
+	flow.flags = back != reversed ? FLOW_ORIGIN_HIGH : 0;
+	flow_note(&flow, p, back, ifindex_in);
+	if (bpf_map_update_elem(&flows_opening, &key, &flow, BPF_ANY)) return drop(p, DROP_FLOWS_FULL);
+	bpf_map_delete_elem(&flows, &key);
+	return NEXT;
+}
+
+/* Moves an answered flow out of reach of those that nobody answers. */
+__noinline int flow_promote(struct packet *p)
+{
+	ALIGNED struct flow_key key;
+	struct flow *opening, flow;
+
+	if (!p) return DROP;
+	flow_key_of(&key, &p->tuple);
+	opening = bpf_map_lookup_elem(&flows_opening, &key);
+	if (!opening) return NEXT;
+	flow = *opening;
+	flow.flags |= FLOW_REPLIED;
+	if (bpf_map_update_elem(&flows, &key, &flow, BPF_ANY)) return drop(p, DROP_FLOWS_FULL);
+	bpf_map_delete_elem(&flows_opening, &key);
+	return NEXT;
+}
+
+static __always_inline enum verdict conntrack_new(struct packet *p, __u32 ifindex_in)
+{
+	bool answer = p->tuple.protocol == IPPROTO_TCP && !packet_is_syn(p);
+
+	if (policy_check(p, false) == NEXT) return flow_open(p, ifindex_in, false);
+	if (answer && policy_check(p, true) == NEXT) return flow_open(p, ifindex_in, true);
+	return answer ? policy_check(p, false) : DROP; /* the event names the packet's own direction */
+}
+
+__noinline int conntrack(struct packet *p, __u32 ifindex_in)
+{
+	ALIGNED struct flow_key key;
+	struct flow *flow;
+	bool opening, reversed;
+	__u32 back;
+
+	if (!p) return DROP;
+	p->epoch = epoch_current();
+	if (p->flags & PACKET_ICMP_ERROR) return policy_check(p, false);
+	back = flow_key_of(&key, &p->tuple);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	opening = !flow;
+	if (opening) flow = bpf_map_lookup_elem(&flows_opening, &key);
+	if (!flow || packet_is_syn(p) || !flow_touch(flow, p->tuple.protocol, opening))
+		return conntrack_new(p, ifindex_in);
+
+	reversed = back != !!(flow->flags & FLOW_ORIGIN_HIGH);
+	if (flow->epoch != p->epoch) {
+		enum verdict v = policy_check(p, reversed);
+
+		if (v != NEXT) return v;
+		flow->side[!back].ifindex_in = 0; /* prove and route it again */
+	}
+	flow_note(flow, p, back, ifindex_in);
+	flow->epoch = p->epoch; /* last: conntrack_known trusts a side whose epoch is current */
+	return opening && reversed ? flow_promote(p) : NEXT;
+}

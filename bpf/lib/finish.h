@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The only exit of a packet hook. PASS is TC_ACT_OK, REDIRECT is
+ * TC_ACT_REDIRECT, DROP is TC_ACT_SHOT after its reason is counted in `drops`
+ * and told in `events`. An event that finds the ring full is counted too. */
+#pragma once
+#include "../abi/endpoint.h"
+#include "packet.h"
+
+static __always_inline void drops_add(enum drop_reason reason, __u32 bytes)
+{
+	__u32 key = reason;
+	struct drop_count *count = bpf_map_lookup_elem(&drops, &key);
+
+	if (!count) return;
+	count->packets++;
+	count->bytes += bytes;
+}
+
+/* Room for an event, or NULL, which is counted. */
+static __always_inline struct event *event_reserve(void)
+{
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event) drops_add(DROP_EVENT_LOST, 0);
+	return event;
+}
+
+/* Wakes the reader only where the ring was empty: it drains what it finds. */
+static __always_inline void event_submit(struct event *event)
+{
+	bool first = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) <= sizeof(*event) + 8;
+
+	bpf_ringbuf_submit(event, first ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline id64 event_pod(const struct tuple *tuple, bool from_pod)
+{
+	const struct endpoint *endpoint;
+
+	endpoint = bpf_map_lookup_elem(&endpoints, from_pod ? &tuple->source : &tuple->destination);
+	return endpoint ? endpoint->pod : 0;
+}
+
+__noinline int finish_drop(struct __sk_buff *skb, struct packet *p, enum hook hook)
+{
+	struct event *event;
+
+	if (!p) return TC_ACT_SHOT;
+	drops_add(p->reason < DROPS_CAPACITY ? p->reason : DROP_NONE, skb->len);
+	event = event_reserve();
+	if (!event) return TC_ACT_SHOT;
+	event->time_ns = bpf_ktime_get_ns();
+	address_copy(&event->source, &p->tuple.source);
+	address_copy(&event->destination, &p->tuple.destination);
+	event->source_port = p->tuple.source_port;
+	event->destination_port = p->tuple.destination_port;
+	event->protocol = p->tuple.protocol;
+	event->tcp_flags = p->tcp_flags;
+	event->type = EVENT_DROP;
+	event->reason = p->reason;
+	event->hook = hook;
+	event->direction = p->direction;
+	event->pad[0] = event->pad[1] = 0;
+	event->ifindex = skb->ifindex;
+	event->length = skb->len;
+	event->epoch = p->epoch;
+	event->rule = p->rule;
+	event->set = p->set;
+	event->peer_class = p->peer_class;
+	event->pod = event_pod(&p->tuple, hook == HOOK_FROM_POD);
+	event->service = p->service;
+	__builtin_memset(event->spare, 0, sizeof(event->spare));
+	event_submit(event);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline int finish(struct __sk_buff *skb, struct packet *p, enum hook hook, enum verdict v)
+{
+	if (v == REDIRECT) return TC_ACT_REDIRECT;
+	if (v == PASS) return TC_ACT_OK;
+	return finish_drop(skb, p, hook);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Sends an allowed packet where lib/route.h decided.
+ *
+ *   TO_STACK      PASS
+ *   TO_NOBODY     DROP with packet.unreachable
+ *   TO_ENDPOINT   into the pod, past the stack of this node
+ *   TO_NODE       to the node's nexthop, plain or in VXLAN; DROP_NO_NEXTHOP
+ *   TO_WORLD      PASS: the stack routes it
+ * A redirect takes one from the hop limit. PASS instead of a redirect where the hop
+ * limit is used up or the packet is larger than the way allows: the stack, which
+ * has a route for every pod, answers Time Exceeded or Packet Too Big. */
+#pragma once
+#include "tunnel.h"
+
+#define MTU_ALWAYS_FITS 1280 /* no IP device has less than IPv6 asks (RFC 8200 5) */
+
+static __always_inline enum verdict hop_limit_decrement(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->family == 4) {
+		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
+		__u32 sum;
+
+		if (!ip) return drop(p, DROP_HEADER_WRITE);
+		sum = ip->check + bpf_htons(0x0100); /* RFC 1141 */
+		ip->check = sum + (sum >= 0xffff);
+		ip->ttl--;
+	} else {
+		struct ipv6hdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
+
+		if (!ip) return drop(p, DROP_HEADER_WRITE);
+		ip->hop_limit--;
+	}
+	return NEXT;
+}
+
+/* Bytes of one segment of a GSO packet, without the link header. */
+static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 transport = sizeof(struct udphdr);
+	__u8 tcp_length;
+
+	if (p->tuple.protocol == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, p->transport + 12, &tcp_length, 1)) return 0;
+		transport = (tcp_length >> 4) * 4;
+	}
+	return p->transport - ETH_HLEN + transport + skb->gso_size;
+}
+
+__noinline int larger_than_path(struct __sk_buff *skb, struct packet *p, __u32 ifindex, __u32 overhead)
+{
+	__u32 mtu = 0;
+
+	if (!p) return false;
+	if (bpf_check_mtu(skb, ifindex, &mtu, overhead, 0) > 0) return true;
+	return skb->gso_size && mtu && segment_length(skb, p) + overhead > mtu;
+}
+
+static __always_inline int redirect_neigh(struct __sk_buff *skb, const struct packet *p, __u32 ifindex,
+					  const struct address *gateway)
+{
+	struct bpf_redir_neigh neigh = {};
+
+	if (p->family == 4) {
+		neigh.nh_family = AF_INET;
+		neigh.ipv4_nh = address_ipv4(gateway);
+	} else {
+		neigh.nh_family = AF_INET6;
+		COPY_ALIGNED(neigh.ipv6_nh, gateway, sizeof(*gateway), 4);
+	}
+	skb->mark = HEDDLE_MARK;
+	bpf_redirect_neigh(ifindex, &neigh, sizeof(neigh), 0);
+	return REDIRECT;
+}
+
+static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct packet *p)
+{
+	struct nexthop_key key = { .node = p->node_out, .family = p->family };
+	const struct nexthop *nexthop = bpf_map_lookup_elem(&nexthops, &key);
+	bool tunnel = self()->tunnel_mode == TUNNEL_VXLAN;
+	__u32 overhead = tunnel ? tunnel_overhead(p->family) : 0;
+
+	if (!nexthop) return drop(p, DROP_NO_NEXTHOP);
+	if (skb->len > MTU_ALWAYS_FITS && larger_than_path(skb, p, nexthop->ifindex, overhead)) return PASS;
+	if (hop_limit_decrement(skb, p) == DROP) return DROP;
+	if (tunnel && tunnel_encapsulate(skb, p, &nexthop->tunnel) == DROP) return DROP;
+	return redirect_neigh(skb, p, nexthop->ifindex, &nexthop->gateway);
+}
+
+static __always_inline enum verdict forward(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->destination == TO_STACK || p->destination == TO_WORLD) return PASS;
+	if (p->destination == TO_NOBODY) return drop(p, p->unreachable);
+	if (p->hop_limit <= 1) return PASS;
+	if (p->destination == TO_NODE) return forward_node(skb, p);
+	if (hop_limit_decrement(skb, p) == DROP) return DROP;
+	bpf_redirect_peer(p->ifindex_out, 0);
+	return REDIRECT;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Where a packet goes, by its destination after DNAT. Fills packet.destination and
+ * what belongs to it; never decides: forward.h acts after policy has spoken.
+ *
+ *   a local pod           TO_ENDPOINT   ifindex_out
+ *   own node's address    TO_STACK
+ *   another node's, or an address of its pod CIDR
+ *                         TO_NODE       node_out
+ *   own pod CIDR          TO_NOBODY     DROP_NO_ENDPOINT
+ *   Service CIDR          TO_NOBODY     DROP_NO_FRONTEND
+ *   a node's tunnel port  TO_NOBODY     DROP_TUNNEL_FORGED (VXLAN mode, UDP)
+ *   anything else         TO_WORLD */
+#pragma once
+#include "../abi/endpoint.h"
+#include "../abi/route.h"
+#include "node.h"
+#include "packet.h"
+
+static __always_inline const struct endpoint *endpoint_of(const struct address *a)
+{
+	return bpf_map_lookup_elem(&endpoints, a);
+}
+
+static __always_inline const struct route *route_of(const struct address *a)
+{
+	struct prefix prefix;
+
+	address_to_prefix(&prefix, a);
+	return bpf_map_lookup_elem(&routes, &prefix);
+}
+
+static __always_inline enum verdict route_nobody(struct packet *p, enum drop_reason reason)
+{
+	p->destination = TO_NOBODY;
+	p->unreachable = reason;
+	return NEXT;
+}
+
+static __always_inline enum verdict route_node(struct packet *p, id64 node)
+{
+	p->destination = TO_NODE;
+	p->node_out = node;
+	return NEXT;
+}
+
+static __always_inline bool route_is_tunnel_port(const struct packet *p)
+{
+	return self()->tunnel_mode == TUNNEL_VXLAN && p->tuple.protocol == IPPROTO_UDP &&
+	       p->tuple.destination_port == self()->tunnel_port;
+}
+
+__noinline int route_lookup(struct packet *p)
+{
+	const struct endpoint *endpoint;
+	const struct route *route;
+	const struct node *node;
+
+	if (!p) return DROP;
+	endpoint = endpoint_of(&p->tuple.destination);
+	if (endpoint) {
+		p->destination = TO_ENDPOINT;
+		p->ifindex_out = endpoint->ifindex;
+		return NEXT;
+	}
+	node = bpf_map_lookup_elem(&nodes, &p->tuple.destination);
+	if (node) {
+		if (route_is_tunnel_port(p)) return route_nobody(p, DROP_TUNNEL_FORGED);
+		if (!(node->flags & NODE_OWN)) return route_node(p, node->node);
+		p->destination = TO_STACK;
+		return NEXT;
+	}
+	route = route_of(&p->tuple.destination);
+	if (!route) {
+		p->destination = TO_WORLD;
+		return NEXT;
+	}
+	if (route->kind == ROUTE_PODS) return route_node(p, route->node);
+	return route_nobody(p, route->kind == ROUTE_OWN_PODS ? DROP_NO_ENDPOINT : DROP_NO_FRONTEND);
+}
