@@ -7,9 +7,9 @@ import { chmod, rename, rm } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { type CniHandlers, formatError } from './handlers.ts'
 import {
+  answerVersion,
   CniErrorCode,
   type CniReply,
-  type CniRequest,
   cniError,
   isCniError,
   NEWEST_VERSION,
