@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The journal's text: one fact in a line, "<crc32, 8 hex digits> <JSON>", with a newline before and behind it. Two newlines
-// between records keep one damaged byte, wherever it is, from reaching more than one record.
+// The journal's text: one fact in a line, "<crc32, 8 hex digits> <JSON>". A damaged byte reaches one line, or two when it
+// was the newline between them.
 
 import { crc32 } from 'node:zlib'
 import type { Fact } from './allocator.ts'
@@ -14,7 +14,7 @@ export function encodeFacts(facts: readonly Fact[]): Buffer {
 
 function encodeFact(fact: Fact): string {
   const json = JSON.stringify(fact, (_key, value) => (typeof value === 'bigint' ? String(value) : value))
-  return `\n${checksum(Buffer.from(json))} ${json}\n`
+  return `${checksum(Buffer.from(json))} ${json}\n`
 }
 
 /** The facts that are whole, in order; `damaged` counts the lines that are not (a torn tail is one). */
