@@ -20,6 +20,7 @@ import { endpointKey } from '../generated/abi.ts'
 import { apply, type Kernel } from '../kernel/apply.ts'
 import type { RoutingInput } from '../routing/compile.ts'
 import type { Backend } from '../services/frontends.ts'
+import { sameValue } from '../world/equal.ts'
 import type { World } from '../world/world.ts'
 
 /** What a pass did, for logs, metrics and status. */
@@ -74,6 +75,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const compiler = createCompiler(store)
   let isKernelKnown = false
   let kernelRoutes: readonly KernelRoute[] = []
+  let lookedUp: readonly Address[] = []
   let gateways: ReadonlyMap<Address, Address> | undefined
 
   async function readKernel(): Promise<void> {
@@ -93,8 +95,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   async function pass(): Promise<void> {
+    const addresses = nodeAddresses(world)
+    if (gateways === undefined || !sameValue(addresses, lookedUp)) gateways = await options.gateways(addresses)
+    lookedUp = addresses
     const dirty = world.takeDirty()
-    if (gateways === undefined || dirty.nodes.size > 0) gateways = await options.gateways(nodeAddresses(world))
     const started = performance.now()
     const { removedBackends } = compiler.compile(world, dirty, { ...options.node, gateways })
     if (!isKernelKnown) await readKernel()
