@@ -100,8 +100,10 @@ export function classify(world: WorldView, nodeName: string, questions: Question
       byAddress.set(address, classOf(Realm.POD, [...selectors, ...blocksAt(address, partition)], namedPorts))
     }
   }
-  for (const node of world.nodes()) {
-    const realm = node.name === nodeName ? Realm.OWN_HOST : Realm.NODE
+  // This node's own addresses last: whoever else claims one, it is here.
+  const own = world.node(nodeName)
+  for (const node of own === undefined ? world.nodes() : [...world.nodes(), own]) {
+    const realm = node === own ? Realm.OWN_HOST : Realm.NODE
     for (const address of node.internalIPs) {
       byAddress.set(address, classOf(realm, blocksAt(address, partition), NO_PORTS))
     }

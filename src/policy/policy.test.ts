@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { ask } from '../../test/support/policy-oracle.ts'
+import { addresses, endpointsOf, objects, ports } from '../../test/support/worlds.ts'
+import { endpointKey, objectName } from '../core/names.ts'
+import { Protocol } from '../core/protocol.ts'
+import { PolicyDirection } from '../generated/abi.ts'
+import type { Endpoint, KubeObject } from '../world/objects.ts'
+import { createWorld } from '../world/world.ts'
+import { compilePolicies } from './compile.ts'
+import type { CompiledPolicies } from './tables.ts'
+import { classOfAddress, judge, reasonText } from './verdict.ts'
+
+const probes = [
+  ...[Protocol.TCP, Protocol.UDP, Protocol.SCTP].flatMap((protocol) =>
+    [...ports, 8001, 65534].map((port) => ({ protocol, port })),
+  ),
+  { protocol: Protocol.ICMP, port: 8 << 8 },
+  { protocol: Protocol.ICMPv6, port: 128 << 8 },
+]
+
+function compile(kubeObjects: readonly KubeObject[], endpoints: readonly Endpoint[]): CompiledPolicies {
+  const world = createWorld()
+  for (const object of kubeObjects) world.put(object)
+  for (const endpoint of endpoints) world.putEndpoint(endpoint)
+  return compilePolicies(world, 'n1')
+}
+
+describe('a wrong table lets forbidden packets through or stops allowed ones', () => {
+  test('every verdict and rule is what the NetworkPolicy documentation says', () => {
+    fc.assert(
+      fc.property(objects, (world) => {
+        const endpoints = endpointsOf(world)
+        const compiled = compile(world, endpoints)
+        for (const endpoint of endpoints) {
+          const pod = world.find((each) => each.kind === 'Pod' && nameOf(each) === nameOf(endpoint))
+          if (pod?.kind !== 'Pod') throw new Error('an endpoint without a pod')
+          const sets = compiled.endpoints.get(endpointKey(endpoint))!
+          for (const direction of ['ingress', 'egress'] as const) {
+            const set = direction === 'ingress' ? sets.ingressSet : sets.egressSet
+            for (const peer of addresses) {
+              for (const { protocol, port } of probes) {
+                const answer = judge(compiled, set, classOfAddress(compiled, peer), protocol, port)
+                const wanted = ask(world, { direction, pod, peer, protocol, port })
+                const rule = wanted.rule ?? (wanted.isolatedBy.join(', ') || null)
+                const found = { allowed: answer.allowed, rule: reasonText(compiled, set, answer) }
+                expect(found, `${direction} ${nameOf(pod)} ${peer} ${protocol}/${port}`).toEqual({
+                  allowed: wanted.allowed,
+                  rule,
+                })
+              }
+            }
+          }
+        }
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('the tables depend on the objects, not on the order in which they came', () => {
+    fc.assert(
+      fc.property(objects, (world) => {
+        const endpoints = endpointsOf(world)
+        const forward = compile(world, endpoints)
+        expect(compile(world.toReversed(), endpoints.toReversed())).toEqual(forward)
+        expect(compile([...world, ...world], [...endpoints, ...endpoints])).toEqual(forward)
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('an object that came and went leaves no trace', () => {
+    fc.assert(
+      fc.property(objects, objects, (kept, passing) => {
+        const world = createWorld()
+        const names = new Set(kept.map((object) => `${object.kind} ${nameOf(object)}`))
+        const strangers = passing.filter((object) => !names.has(`${object.kind} ${nameOf(object)}`))
+        for (const object of strangers) world.put(object)
+        for (const object of kept) world.put(object)
+        for (const endpoint of endpointsOf(kept)) world.putEndpoint(endpoint)
+        for (const object of strangers) world.delete(object.kind, nameOf(object))
+        expect(compilePolicies(world, 'n1')).toEqual(compile(kept, endpointsOf(kept)))
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('IPv4 never falls under ::/0, whose bits would hold it', () => {
+    fc.assert(
+      fc.property(objects, (world) => {
+        const { classPrefixes } = compile(world, endpointsOf(world))
+        expect([...classPrefixes.keys()]).toEqual(expect.arrayContaining(['::/0', '0.0.0.0/0']))
+      }),
+      { numRuns: 50 },
+    )
+  })
+})
+
+test('a set whose levels say less than its entries would never be asked for them', () => {
+  fc.assert(
+    fc.property(objects, (world) => {
+      for (const set of compile(world, endpointsOf(world)).sets.values()) {
+        for (const { key } of set.entries) {
+          expect(key.level & set.levels).not.toBe(0)
+          expect([PolicyDirection.EGRESS, PolicyDirection.INGRESS]).toContain(key.direction)
+          expect([key.set, key.direction]).toEqual([set.id, set.direction])
+        }
+      }
+    }),
+    { numRuns: 100 },
+  )
+})
+
+function nameOf(object: { readonly name: string; readonly namespace?: string }): string {
+  return objectName(object.namespace ?? '', object.name)
+}

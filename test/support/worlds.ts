@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random small worlds for property tests: few names, few labels and nested prefixes, so that everything overlaps.
+
+import fc from 'fast-check'
+import type { Address, Port, Prefix } from '../../src/core/address.ts'
+import { Protocol } from '../../src/core/protocol.ts'
+import type {
+  Endpoint,
+  KubeObject,
+  LabelSelector,
+  Labels,
+  NetworkPolicy,
+  Pod,
+  PolicyPeer,
+  PolicyPort,
+  PolicyRule,
+} from '../../src/world/objects.ts'
+
+export const addresses = [
+  ...[
+    '10.1.0.1',
+    '10.1.0.2',
+    '10.1.0.3',
+    '10.1.0.4',
+    '10.1.0.9',
+    '10.2.0.1',
+    '192.0.2.7',
+    '0.0.0.0',
+    '255.255.255.255',
+  ],
+  ...['fd00:1::1', 'fd00:1::2', 'fd00:1::3', 'fd00:1::9', 'fd00:2::1', '2001:db8::7', '::1', '::fffe:ffff:ffff'],
+] as Address[]
+
+const prefixes = {
+  4: [
+    '0.0.0.0/0',
+    '10.0.0.0/8',
+    '10.1.0.0/16',
+    '10.1.0.0/30',
+    '10.1.0.2/31',
+    '10.1.0.3/32',
+    '128.0.0.0/1',
+    '192.0.2.0/24',
+  ],
+  6: ['::/0', 'fd00::/8', 'fd00:1::/32', 'fd00:1::/126', 'fd00:1::2/127', 'fd00:1::3/128', '::/64', '2001:db8::/32'],
+} as Readonly<Record<4 | 6, Prefix[]>>
+
+export const ports = [1, 80, 81, 443, 8000, 8080, 65535] as Port[]
+const protocol = fc.constantFrom(Protocol.TCP, Protocol.UDP, Protocol.SCTP)
+const portName = fc.constantFrom('http', 'dns')
+const namespaceName = fc.constantFrom('a', 'b', 'c')
+
+const labels: fc.Arbitrary<Labels> = fc.record(
+  { app: fc.constantFrom('p', 'q'), tier: fc.constantFrom('x', 'y') },
+  { requiredKeys: [] },
+) as fc.Arbitrary<Labels>
+
+const requirement = fc.oneof(
+  fc.record({
+    key: fc.constantFrom('app', 'tier', 'constructor'),
+    operator: fc.constantFrom('In' as const, 'NotIn' as const),
+    values: fc.uniqueArray(fc.constantFrom('p', 'q', 'x'), { minLength: 1 }),
+  }),
+  fc.record({
+    key: fc.constantFrom('app', 'tier', 'constructor'),
+    operator: fc.constantFrom('Exists' as const, 'DoesNotExist' as const),
+    values: fc.constant([]),
+  }),
+)
+
+const selector: fc.Arbitrary<LabelSelector> = fc.oneof(
+  fc.constant({ matchLabels: {}, matchExpressions: [] }),
+  fc.record({ matchLabels: labels, matchExpressions: fc.array(requirement, { maxLength: 1 }) }),
+)
+
+const block: fc.Arbitrary<PolicyPeer> = fc.constantFrom(4 as const, 6 as const).chain((family) =>
+  fc.record({
+    ipBlock: fc.record({
+      cidr: fc.constantFrom(...prefixes[family]),
+      // An except outside its cidr is refused at the edge, but must not confuse the compiler either.
+      except: fc.uniqueArray(fc.constantFrom(...prefixes[family]), { maxLength: 2 }),
+    }),
+  }),
+)
+
+const peer: fc.Arbitrary<PolicyPeer> = fc.oneof(
+  block,
+  fc
+    .record({ podSelector: fc.option(selector), namespaceSelector: fc.option(selector) })
+    .filter(({ podSelector, namespaceSelector }) => podSelector !== null || namespaceSelector !== null),
+)
+
+const port: fc.Arbitrary<PolicyPort> = fc.oneof(
+  fc.record({ protocol, port: fc.constant(null), endPort: fc.constant(null) }),
+  fc.record({ protocol, port: fc.constantFrom(...ports), endPort: fc.constant(null) }),
+  fc.record({ protocol, port: portName, endPort: fc.constant(null) }),
+  fc
+    .tuple(protocol, fc.constantFrom(...ports), fc.constantFrom(...ports))
+    .map(([of, a, b]) => ({ protocol: of, port: Math.min(a, b) as Port, endPort: Math.max(a, b) as Port })),
+)
+
+const rule: fc.Arbitrary<PolicyRule> = fc.record({
+  peers: fc.option(fc.array(peer, { minLength: 1, maxLength: 3 })),
+  ports: fc.option(fc.array(port, { minLength: 1, maxLength: 3 })),
+})
+
+const policy: fc.Arbitrary<NetworkPolicy> = fc.record({
+  kind: fc.constant('NetworkPolicy' as const),
+  namespace: namespaceName,
+  name: fc.constantFrom('deny', 'web', 'zone'),
+  podSelector: selector,
+  ingress: fc.option(fc.array(rule, { maxLength: 3 })),
+  egress: fc.option(fc.array(rule, { maxLength: 3 })),
+})
+
+const pod: fc.Arbitrary<Pod> = fc.record({
+  kind: fc.constant('Pod' as const),
+  namespace: namespaceName,
+  name: fc.constantFrom('one', 'two', 'three'),
+  labels,
+  nodeName: fc.constantFrom('n1', 'n2', ''),
+  hostNetwork: fc.constantFrom(false, false, false, true),
+  podIPs: fc.uniqueArray(fc.constantFrom(...addresses.slice(0, 6), ...addresses.slice(9, 14)), { maxLength: 2 }),
+  finished: fc.constantFrom(false, false, false, true),
+  createdMs: fc.constantFrom(0, 1, 2),
+  containerPorts: fc.array(fc.record({ name: portName, port: fc.constantFrom(...ports), protocol }), { maxLength: 3 }),
+})
+
+const others: fc.Arbitrary<KubeObject> = fc.oneof(
+  fc.record({ kind: fc.constant('Namespace' as const), name: namespaceName, labels }),
+  fc.record({
+    kind: fc.constant('Node' as const),
+    name: fc.constantFrom('n1', 'n2', 'n3'),
+    labels,
+    internalIPs: fc.constantFrom([], ['192.0.2.7'], ['2001:db8::7', '192.0.2.7']) as fc.Arbitrary<Address[]>,
+    podCIDRs: fc.constantFrom([], ['10.1.0.0/24'], ['10.2.0.0/24', 'fd00:2::/64']) as fc.Arbitrary<Prefix[]>,
+  }),
+)
+
+/** Objects with distinct kinds and names, at least one pod and one policy among them most of the time. */
+export const objects: fc.Arbitrary<KubeObject[]> = fc.uniqueArray(fc.oneof(pod, policy, policy, pod, others), {
+  minLength: 4,
+  maxLength: 16,
+  selector: (object) => `${object.kind} ${'namespace' in object ? object.namespace : ''}/${object.name}`,
+})
+
+/** The attachments that a CNI plugin would have made for a node's pods. */
+export function endpointsOf(world: readonly KubeObject[]): readonly Endpoint[] {
+  return world
+    .filter((object): object is Pod => object.kind === 'Pod' && object.nodeName === 'n1')
+    .map((local, index) => ({
+      containerId: `${local.namespace}-${local.name}`,
+      ifname: 'eth0',
+      namespace: local.namespace,
+      name: local.name,
+      uid: '',
+      addresses: [],
+      ifindex: index + 10,
+      hostIfname: `h${index}`,
+      netnsCookie: BigInt(index + 1),
+    }))
+}
