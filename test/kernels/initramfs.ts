@@ -25,7 +25,7 @@ cd /root
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t devtmpfs dev dev
-for folder in tmp run dev/shm; do mount -t tmpfs tmpfs $folder; done
+for folder in tmp run; do mount -t tmpfs tmpfs $folder; done
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t bpf bpf sys/fs/bpf
 ip link set lo up
