@@ -65,8 +65,8 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (found?.answered) {
       return cniError(CniErrorCode.ALREADY_ATTACHED, `${attachmentKey(id)} is attached already`, 'DEL it first')
     }
-    const netns = await identifyNetns(command.netns, bootId)
-    if (typeof netns === 'string') return cniError(CniErrorCode.INVALID_ENVIRONMENT, 'invalid CNI_NETNS', netns)
+    const netns = await attempt(() => identifyNetns(command.netns, bootId), netnsRefused)
+    if (isCniError(netns)) return netns
     const noPools = ipam.status().length === 0
     if (noPools) return cniError(CniErrorCode.TRY_AGAIN_LATER, 'the node has no pod CIDR yet')
     // What an ADD that nobody answered left behind is made anew, with the same addresses.
@@ -248,6 +248,10 @@ async function attempt<T>(work: () => Promise<T>, describe: (cause: unknown) => 
   } catch (cause) {
     return describe(cause)
   }
+}
+
+function netnsRefused(cause: unknown): CniError {
+  return cniError(CniErrorCode.INVALID_ENVIRONMENT, 'invalid CNI_NETNS', messageOf(cause), cause)
 }
 
 function journalFailed(cause: unknown): CniError {

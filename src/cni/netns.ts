@@ -7,12 +7,13 @@ import type { NetnsIdentity } from '../ipam/attachment.ts'
 /** include/uapi/linux/magic.h */
 const NSFS_MAGIC = 0x6e736673
 
-/** The namespace at that path, or why it cannot be a pod's. Whether it is one of the network kind is seen when it is
- *  entered. */
-export async function identifyNetns(path: string, bootId: string): Promise<NetnsIdentity | string> {
+/** The namespace at that path; rejects when it cannot be a pod's. Whether it is one of the network kind is seen when it
+ *  is entered. */
+export async function identifyNetns(path: string, bootId: string): Promise<NetnsIdentity> {
   const inode = await namespaceInode(path)
-  if (inode === null) return `${path} is no network namespace`
-  if (inode === (await namespaceInode('/proc/self/ns/net'))) return `${path} is the node's own network namespace`
+  if (inode === null) throw new Error(`${path} is no network namespace`)
+  if (inode === (await namespaceInode('/proc/self/ns/net')))
+    throw new Error(`${path} is the node's own network namespace`)
   return { path, inode, bootId }
 }
 
