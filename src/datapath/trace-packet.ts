@@ -125,3 +125,27 @@ export function isIcmpErrorType(family: Family, type: number): boolean {
 export function icmpProtocol(family: Family): number {
   return family === 4 ? Protocol.ICMP : Protocol.ICMPv6
 }
+
+/** Bytes of the packet without its link header. */
+export function ipBytes(packet: IpPacket): number {
+  const header = packet.family === 4 ? 20 : 40 + (packet.fragment ? 8 : 0)
+  return header + packet.optionBytes + transportBytes(packet.transport)
+}
+
+function transportBytes(transport: Transport): number {
+  switch (transport.kind) {
+    case 'tcp':
+      return 20 + transport.payloadBytes
+    case 'sctp':
+      return 12 + transport.payloadBytes
+    case 'udp':
+    case 'icmp':
+      return 8 + transport.payloadBytes
+    case 'vxlan':
+      return 8 + 8 + 14 + (transport.inner.kind === 'ip' ? ipBytes(transport.inner) : transport.inner.payloadBytes)
+    case 'icmpError':
+      return 8 + ipBytes(transport.quoted)
+    case 'opaque':
+      return transport.payloadBytes
+  }
+}

@@ -1,78 +1,84 @@
 // SPDX-License-Identifier: Apache-2.0
-// `trace`: what the policy tables say of a new flow in one direction (bpf/lib/policy.h).
+// `trace`: what the policy tables say of a flow (bpf/lib/policy.h).
 
 import type { Address } from '../core/address.ts'
-import { Protocol } from '../core/protocol.ts'
 import {
+  DropReason,
   type PeerClass,
   POLICY_FIXED_BITS,
   POLICY_PROTOCOL_BITS,
-  type PolicyDirection,
+  PolicyDirection,
   type PolicyEntry,
   type PolicyKey,
   PolicyLevels,
   PolicyVerdict,
-  Realm,
 } from '../generated/abi.ts'
-import { type IpPacket, icmpProtocol } from './trace-packet.ts'
+import { IcmpType, Icmpv6Type, icmpProtocol } from './trace-packet.ts'
+import { icmpTypeAndCode } from './trace-parse.ts'
+import { endpointOf } from './trace-route.ts'
 import { longestPrefix, lookup, type Tables } from './trace-tables.ts'
+import { drop, isOwnAddress, note, type Stage, type Walk } from './trace-walk.ts'
 
-export interface Judgement {
-  readonly allowed: boolean
-  /** 0: no rule matched, the set's policies isolate; also 0 where no set isolates. */
-  readonly rule: bigint
-  readonly set: bigint
-  readonly peerClass: PeerClass
-  /** The level whose entry decided; null where none did. */
-  readonly level: 'class' | 'realm' | 'any' | null
-}
-
-export interface Question {
+interface Question {
   readonly direction: PolicyDirection
   readonly set: bigint
-  /** Levels that the set uses. */
   readonly levels: number
-  readonly peer: Address
+  readonly peerClass: PeerClass | undefined
   readonly protocol: number
-  /** Destination port in host order; of ICMP type << 8 | code. */
   readonly port: number
 }
 
-const NO_CLASS: PeerClass = { classId: 0n, realm: Realm.WORLD }
+/** May the originator send to its target? Judged where either is a pod of this node, egress first. `answer`: the packet
+ *  goes from the target to the originator. */
+export function judge(walk: Walk, answer: boolean): Stage {
+  const { source, destination } = walk.tuple
+  const [originator, target] = answer ? [destination, source] : [source, destination]
+  return (
+    judgeDirection(walk, answer, PolicyDirection.EGRESS, originator, target) ??
+    judgeDirection(walk, answer, PolicyDirection.INGRESS, target, originator)
+  )
+}
 
-/** The first of class, realm and any that has a match decides; without a match the set isolates. */
-export function judge(tables: Tables, question: Question): Judgement {
-  const { set } = question
-  const peerClass = classOf(tables, question.peer)
-  if (set === 0n) return { allowed: true, rule: 0n, set, peerClass, level: null }
-  for (const [level, bit, scope] of [
-    ['class', PolicyLevels.CLASS, peerClass.classId],
-    ['realm', PolicyLevels.REALM, BigInt(peerClass.realm)],
-    ['any', PolicyLevels.ANY, 0n],
-  ] as const) {
-    const entry = question.levels & bit ? policyEntry(tables, question, bit, scope) : undefined
-    if (!entry) continue
-    const allowed = entry.verdict === PolicyVerdict.ALLOW && entry.l7 === 0
-    return { allowed, rule: entry.rule, set, peerClass, level }
+function judgeDirection(walk: Walk, answer: boolean, direction: PolicyDirection, pod: Address, peer: Address): Stage {
+  const { tables, config, nameOf } = walk.input
+  const isEgress = direction === PolicyDirection.EGRESS
+  const name = isEgress ? 'egress' : 'ingress'
+  const endpoint = endpointOf(tables, pod)
+  if (!endpoint) return null
+  const allow = (why: string): Stage => {
+    note(walk, 'policy', `${name} of ${nameOf(endpoint.pod)} allowed: ${why}`)
+    return null
   }
-  return { allowed: false, rule: 0n, set, peerClass, level: null }
-}
-
-export function classOf(tables: Tables, address: Address): PeerClass {
-  return lookup(tables.classes, { address }) ?? longestPrefix(tables.class_prefixes, address) ?? NO_CLASS
-}
-
-/** The port by which policy judges this packet. */
-export function policyPort(packet: IpPacket): number {
-  const { transport } = packet
-  if (packet.protocol === icmpProtocol(packet.family)) {
-    return transport.kind === 'icmp' || transport.kind === 'icmpError' ? (transport.type << 8) | transport.code : 0
+  if (pod === peer) return allow('a pod may always reach itself')
+  if (!isEgress && isOwnAddress(config, peer)) return allow('the own host may always reach its pods')
+  if (endpoint.isolated) {
+    note(walk, 'policy', `${name} of ${nameOf(endpoint.pod)} denied: its policy is not in force yet`)
+    return drop(DropReason.NOT_READY)
   }
-  const hasPorts = packet.protocol === Protocol.TCP || packet.protocol === Protocol.UDP
-  return hasPorts && 'destinationPort' in transport ? transport.destinationPort : 0
+  const set = isEgress ? endpoint.egressSet : endpoint.ingressSet
+  const levels = isEgress ? endpoint.egressLevels : endpoint.ingressLevels
+  if (set === 0n) return allow('no policy isolates it')
+  const peerClass = lookup(tables.classes, { address: peer }) ?? longestPrefix(tables.class_prefixes, peer)
+  const { protocol } = walk.tuple
+  const entry = decidingEntry(tables, { direction, set, levels, peerClass, protocol, port: policyPort(walk, answer) })
+  const why = entry ? `rule ${nameOf(entry.rule)}` : `no rule of set ${nameOf(set)} matches`
+  if (entry?.verdict === PolicyVerdict.ALLOW && entry.l7 === 0) return allow(why)
+  note(walk, 'policy', `${name} of ${nameOf(endpoint.pod)} denied: ${why}`)
+  return drop(isEgress ? DropReason.POLICY_EGRESS : DropReason.POLICY_INGRESS, entry?.rule ?? 0n, set)
 }
 
-function policyEntry(tables: Tables, question: Question, level: number, scope: bigint): PolicyEntry | undefined {
+/** The first of class, realm and any that the set uses and that has a match. */
+function decidingEntry(tables: Tables, question: Question): PolicyEntry | undefined {
+  const { peerClass } = question
+  return (
+    (peerClass && entryOf(tables, question, PolicyLevels.CLASS, peerClass.classId)) ??
+    (peerClass && entryOf(tables, question, PolicyLevels.REALM, BigInt(peerClass.realm))) ??
+    entryOf(tables, question, PolicyLevels.ANY, 0n)
+  )
+}
+
+function entryOf(tables: Tables, question: Question, level: number, scope: bigint): PolicyEntry | undefined {
+  if ((question.levels & level) === 0) return undefined
   return tables.policies
     .filter(
       ([key]) =>
@@ -89,4 +95,14 @@ function holds(key: PolicyKey, { protocol, port }: Question): boolean {
   if (key.prefixLength === POLICY_FIXED_BITS) return true
   const portBits = key.prefixLength - POLICY_FIXED_BITS - POLICY_PROTOCOL_BITS
   return key.protocol === protocol && key.port >> (16 - portBits) === port >> (16 - portBits)
+}
+
+/** The target's port as its originator means it; of ICMP type << 8 | code, and the answer to an echo is judged as one. */
+function policyPort({ packet, tuple }: Walk, answer: boolean): number {
+  if (tuple.protocol !== icmpProtocol(4) && tuple.protocol !== icmpProtocol(6)) {
+    return answer ? tuple.sourcePort : tuple.destinationPort
+  }
+  const [type, code] = icmpTypeAndCode(packet, tuple)
+  const types = packet.family === 4 ? IcmpType : Icmpv6Type
+  return answer && type === types.EchoReply ? types.EchoRequest << 8 : (type << 8) | code
 }

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// `trace`: conntrack (bpf/lib/conntrack.h), without its fast path, which must make no difference.
+
+import { compareAddresses } from '../core/address.ts'
+import { type Flow, FlowFlags, type FlowKey, type FlowSide, type Tuple } from '../generated/abi.ts'
+import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol } from './trace-packet.ts'
+import { icmpTypeAndCode } from './trace-parse.ts'
+import { judge } from './trace-policy.ts'
+import { flowText } from './trace-tables.ts'
+import { endsFlow, isSyn, isTcp, note, type Stage, type Walk } from './trace-walk.ts'
+
+const SECOND_NS = 1_000_000_000n
+const IDLE_TCP_OPENING_NS = 60n * SECOND_NS
+const IDLE_TCP_NS = 6n * 3600n * SECOND_NS
+const IDLE_OTHER_NS = 120n * SECOND_NS
+
+type Side = 0 | 1
+
+/** Canonical key, and the packet's direction: 0 from low to high. */
+export function flowKeyOf(tuple: Tuple): { readonly key: FlowKey; readonly side: Side } {
+  const { source, destination, sourcePort, destinationPort, protocol } = tuple
+  const order = compareAddresses(source, destination) || sourcePort - destinationPort
+  return order > 0
+    ? {
+        side: 1,
+        key: { protocol, low: destination, lowPort: destinationPort, high: source, highPort: sourcePort },
+      }
+    : {
+        side: 0,
+        key: { protocol, low: source, lowPort: sourcePort, high: destination, highPort: destinationPort },
+      }
+}
+
+/** Judges what is new, lets known flows and their answers pass, and enters what it learns. `ifindexIn`: where this
+ *  direction was proven to enter. */
+export function conntrack(walk: Walk, ifindexIn: number): Stage {
+  const { input, tuple, packet } = walk
+  if (packet.transport.kind === 'icmpError') return judge(walk, false)
+  const { key, side } = flowKeyOf(tuple)
+  const text = flowText(key)
+  const { flows, flows_opening } = input.state
+  const isOpening = !flows.has(text)
+  const known = (flows.get(text) ?? flows_opening.get(text))?.[1]
+  if (!known || isSyn(packet) || isIdle(known, input.nowNs, isTcp(tuple), isOpening)) return openFlow(walk, ifindexIn)
+
+  let flow = touched(known, input.nowNs)
+  const isAnswer = (side === 1) !== ((flow.flags & FlowFlags.ORIGIN_HIGH) !== 0)
+  const table = isOpening ? flows_opening : flows
+  const epoch = currentEpoch(walk)
+  note(
+    walk,
+    'conntrack',
+    `${isOpening ? 'opening' : 'established'} flow, ${isAnswer ? 'answer' : 'original direction'}`,
+  )
+  if (flow.epoch !== epoch) {
+    note(walk, 'conntrack', `policy epoch is ${epoch}, the flow's ${flow.epoch}: judged again`)
+    const denied = judge(walk, isAnswer)
+    if (denied) {
+      table.set(text, [key, flow])
+      return denied
+    }
+    flow = withSide({ ...flow, epoch }, other(side), { ifindexIn: 0 })
+  }
+  flow = noted(flow, walk, side, ifindexIn)
+  if (isOpening && isAnswer) {
+    flows_opening.delete(text)
+    flows.set(text, [key, { ...flow, flags: flow.flags | FlowFlags.REPLIED }])
+  } else {
+    table.set(text, [key, flow])
+  }
+  return null
+}
+
+/** A packet of no flow: of TCP without SYN it may be an answer, an echo reply can be nothing else. */
+function openFlow(walk: Walk, ifindexIn: number): Stage {
+  const { packet, tuple } = walk
+  const orientations = isEchoReply(packet, tuple) ? [true] : isTcp(tuple) && !isSyn(packet) ? [false, true] : [false]
+  note(walk, 'conntrack', 'new flow')
+  const verdicts = orientations.map((isAnswer) => ({ isAnswer, denied: judge(walk, isAnswer) }))
+  const allowed = verdicts.find(({ denied }) => denied === null)
+  if (!allowed) return verdicts[0]!.denied
+  const { key, side } = flowKeyOf(tuple)
+  const fresh: Flow = {
+    seenNs: walk.input.nowNs,
+    epoch: currentEpoch(walk),
+    flags: (side === 1) !== allowed.isAnswer ? FlowFlags.ORIGIN_HIGH : 0,
+    side: [
+      { ifindexIn: 0, ifindexOut: 0, node: 0n },
+      { ifindexIn: 0, ifindexOut: 0, node: 0n },
+    ],
+  }
+  const { flows, flows_opening } = walk.input.state
+  flows_opening.set(flowText(key), [key, noted(fresh, walk, side, ifindexIn)])
+  flows.delete(flowText(key))
+  return null
+}
+
+/** What this packet tells about its flow. */
+function noted(flow: Flow, { packet, to, tunnelNode, destination, input }: Walk, side: Side, ifindexIn: number): Flow {
+  let flags = flow.flags
+  if (endsFlow(packet)) flags |= side === 1 ? FlowFlags.FIN_HIGH : FlowFlags.FIN_LOW
+  if (to) flags |= FlowFlags.TRANSLATED
+  const cameFrom = tunnelNode === 0n ? flow : withSide(flow, other(side), { node: tunnelNode })
+  if (destination.kind === 'nobody') return { ...cameFrom, flags }
+  return withSide({ ...cameFrom, flags }, side, {
+    ifindexIn,
+    ifindexOut:
+      destination.kind === 'endpoint' ? destination.ifindex : destination.kind === 'node' ? input.config.uplink : 0,
+    node: destination.kind === 'node' ? destination.node : 0n,
+  })
+}
+
+function touched(flow: Flow, nowNs: bigint): Flow {
+  return nowNs - flow.seenNs < SECOND_NS ? flow : { ...flow, seenNs: nowNs }
+}
+
+function isIdle(flow: Flow, nowNs: bigint, isTcpFlow: boolean, isOpening: boolean): boolean {
+  const limit = !isTcpFlow ? IDLE_OTHER_NS : isOpening ? IDLE_TCP_OPENING_NS : IDLE_TCP_NS
+  return nowNs - flow.seenNs > limit
+}
+
+function isEchoReply(packet: IpPacket, tuple: Tuple): boolean {
+  if (packet.protocol !== icmpProtocol(packet.family)) return false
+  return icmpTypeAndCode(packet, tuple)[0] === (packet.family === 4 ? IcmpType : Icmpv6Type).EchoReply
+}
+
+function currentEpoch({ input }: Walk): number {
+  return input.tables.policy_epoch[0]?.[1].epoch ?? 0
+}
+
+function withSide(flow: Flow, side: Side, change: Partial<FlowSide>): Flow {
+  const [low, high] = flow.side as readonly [FlowSide, FlowSide]
+  return { ...flow, side: side === 0 ? [{ ...low, ...change }, high] : [low, { ...high, ...change }] }
+}
+
+function other(side: Side): Side {
+  return side === 0 ? 1 : 0
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// `trace`: sends an allowed packet where its route leads (bpf/lib/forward.h, tunnel.h).
+
+import { Protocol } from '../core/protocol.ts'
+import { DropReason, type Nexthop, PacketMark, TunnelMode } from '../generated/abi.ts'
+import { type IpPacket, ipBytes } from './trace-packet.ts'
+import { lookup } from './trace-tables.ts'
+import { drop, note, type Stage, toStack, type Verdict, type Walk } from './trace-walk.ts'
+
+const TUNNEL_HOP_LIMIT = 64
+const ECN_MASK = 3
+const ECN_CE = 3
+
+/** Decides. To the stack where the hop limit is used up or the packet is larger than the way allows: it answers. */
+export function forward(walk: Walk): Verdict {
+  const { destination, packet } = walk
+  if (destination.kind === 'nobody') return drop(destination.reason)
+  if (destination.kind === 'stack' || destination.kind === 'world') return toStack
+  if (packet.hopLimit <= 1) {
+    note(walk, 'forward', 'hop limit used up: the stack answers')
+    return toStack
+  }
+  if (destination.kind === 'node') return forwardToNode(walk, destination.node)
+  walk.packet = { ...packet, hopLimit: packet.hopLimit - 1 }
+  note(walk, 'forward', `into the pod behind interface ${destination.ifindex}`)
+  return { kind: 'pod', ifindex: destination.ifindex }
+}
+
+function forwardToNode(walk: Walk, node: bigint): Verdict {
+  const { packet, input } = walk
+  const nexthop = nexthopOf(walk, node)
+  if (!nexthop) return drop(DropReason.NO_NEXTHOP)
+  const tunnel = input.config.tunnelMode === TunnelMode.VXLAN
+  const bytes = ipBytes(packet) + (tunnel ? tunnelOverhead(packet) : 0)
+  if (bytes > input.mtuBytes) {
+    note(walk, 'forward', `${bytes} bytes are more than the path's ${input.mtuBytes}: the stack answers`)
+    return toStack
+  }
+  walk.packet = { ...packet, hopLimit: packet.hopLimit - 1 }
+  if (tunnel) encapsulate(walk, nexthop)
+  walk.mark = PacketMark.MARK
+  const how = tunnel ? `VXLAN to ${nexthop.tunnel} by` : 'plain by'
+  note(walk, 'nexthop', `node ${input.nameOf(node)}, ${how} ${nexthop.gateway} on interface ${nexthop.ifindex}`)
+  return { kind: 'nexthop', ifindex: nexthop.ifindex, gateway: nexthop.gateway, tunnel }
+}
+
+export function nexthopOf({ packet, input }: Walk, node: bigint): Nexthop | undefined {
+  return lookup(input.tables.nexthops, { node, family: packet.family })
+}
+
+export function tunnelOverhead({ family }: IpPacket): number {
+  return (family === 4 ? 20 : 40) + 8 + 8 + 14
+}
+
+/** The outer source port, a hash of the inner flow, is 0 here. ECN as RFC 6040 4.1, normal mode. */
+export function encapsulate(walk: Walk, nexthop: Nexthop) {
+  const { packet, input } = walk
+  walk.packet = {
+    kind: 'ip',
+    family: packet.family,
+    source: packet.family === 4 ? input.config.ipv4 : input.config.ipv6,
+    destination: nexthop.tunnel,
+    trafficClass: packet.trafficClass & ECN_MASK,
+    dontFragment: packet.family === 4,
+    hopLimit: TUNNEL_HOP_LIMIT,
+    optionBytes: 0,
+    fragment: null,
+    protocol: Protocol.UDP,
+    transport: {
+      kind: 'vxlan',
+      sourcePort: 0,
+      destinationPort: input.config.tunnelPort,
+      vni: input.config.vni,
+      inner: packet,
+    },
+  }
+}
+
+/** Puts the inner packet in the outer one's place. The outer source must be a known node, and not this one. */
+export function decapsulate(walk: Walk): Stage {
+  const { packet, input } = walk
+  const node = lookup(input.tables.nodes, { address: packet.source })
+  if (!node || node.node === input.config.node) return drop(DropReason.TUNNEL_SOURCE)
+  const { transport } = packet
+  const isOurs =
+    transport.kind === 'vxlan' &&
+    transport.vni === input.config.vni &&
+    transport.inner.kind === 'ip' &&
+    transport.inner.family === packet.family
+  if (!isOurs) return drop(DropReason.PARSE)
+  const inner = transport.inner as IpPacket
+  note(walk, 'tunnel', `VXLAN of node ${input.nameOf(node.node)}`)
+  walk.tunnelNode = node.node
+  walk.packet = inner
+  if ((packet.trafficClass & ECN_MASK) !== ECN_CE) return null
+  if ((inner.trafficClass & ECN_MASK) === 0) return drop(DropReason.TUNNEL_ECN)
+  walk.packet = { ...inner, trafficClass: inner.trafficClass | ECN_CE }
+  return null
+}

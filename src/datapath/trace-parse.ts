@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// `trace`: the tuple of a packet (bpf/lib/parse.h).
+
+import { family } from '../core/address.ts'
+import { DropReason, type FragmentKey, type Tuple } from '../generated/abi.ts'
+import { EtherType, IcmpType, Icmpv6Type, type IpPacket, type Packet, type Transport } from './trace-packet.ts'
+import { type FlowState, fragmentText } from './trace-tables.ts'
+import { drop, type Verdict } from './trace-walk.ts'
+
+/** The IP packet, or the verdict on what is none. */
+export function parseNetwork(packet: Packet): IpPacket | Verdict {
+  if (packet.kind === 'other') {
+    const isIp = packet.etherType === EtherType.IPv4 || packet.etherType === EtherType.IPv6
+    return drop(isIp ? DropReason.PARSE : DropReason.ETHERTYPE)
+  }
+  const mapped = packet.family === 6 && (family(packet.source) === 4 || family(packet.destination) === 4)
+  if (mapped) return drop(DropReason.MAPPED_ADDRESS)
+  return packet
+}
+
+/** ICMP echo has (id, 0) in a request and (0, id) in a reply: one flow, oriented by type. */
+export function ports(packet: IpPacket): { readonly sourcePort: number; readonly destinationPort: number } {
+  const { transport } = packet
+  switch (transport.kind) {
+    case 'tcp':
+    case 'udp':
+    case 'sctp':
+    case 'vxlan':
+      return { sourcePort: transport.sourcePort, destinationPort: transport.destinationPort }
+    case 'icmp': {
+      const types = packet.family === 4 ? IcmpType : Icmpv6Type
+      if (transport.type === types.EchoRequest) return { sourcePort: transport.identifier, destinationPort: 0 }
+      if (transport.type === types.EchoReply) return { sourcePort: 0, destinationPort: transport.identifier }
+      return { sourcePort: 0, destinationPort: (transport.type << 8) | transport.code }
+    }
+    case 'icmpError':
+    case 'opaque':
+      return { sourcePort: 0, destinationPort: 0 }
+  }
+}
+
+/** The tuple; a first fragment leaves its ports for the later ones, which find theirs there. */
+export function parseTransport(packet: IpPacket, state: FlowState): Tuple | Verdict {
+  const { source, destination, protocol, fragment } = packet
+  const addresses = { source, destination, protocol }
+  if (!fragment) return { ...addresses, ...ports(packet) }
+  const key: FragmentKey = { ...addresses, identification: fragment.identification }
+  if (fragment.offset === 0) {
+    const found = ports(packet)
+    state.fragments.set(fragmentText(key), [key, found])
+    return { ...addresses, ...found }
+  }
+  const known = state.fragments.get(fragmentText(key))
+  return known ? { ...addresses, ...known[1] } : drop(DropReason.FRAGMENT)
+}
+
+/** Type and code by which policy judges an ICMP packet; a later fragment is known to be an echo by its ports. */
+export function icmpTypeAndCode(packet: IpPacket, tuple: Tuple): readonly [number, number] {
+  const { transport } = packet as { readonly transport: Transport }
+  if (transport.kind === 'icmp' || transport.kind === 'icmpError') return [transport.type, transport.code]
+  const types = packet.family === 4 ? IcmpType : Icmpv6Type
+  return [tuple.sourcePort === 0 ? types.EchoReply : types.EchoRequest, 0]
+}

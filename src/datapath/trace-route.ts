@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// `trace`: where a packet goes, and whether its source may send it (bpf/lib/route.h, source.h).
+
+import type { Address } from '../core/address.ts'
+import { Protocol } from '../core/protocol.ts'
+import {
+  DropReason,
+  type Endpoint,
+  type NodeConfig,
+  NodeFlags,
+  RouteKind,
+  TunnelMode,
+  type Tuple,
+} from '../generated/abi.ts'
+import { longestPrefix, lookup, type Tables } from './trace-tables.ts'
+import { type Destination, drop, isOwnAddress, type Stage, type Walk } from './trace-walk.ts'
+
+export function endpointOf(tables: Tables, address: Address): Endpoint | undefined {
+  return lookup(tables.endpoints, { address })
+}
+
+/** By the destination after DNAT. */
+export function route(tables: Tables, config: NodeConfig, tuple: Tuple): Destination {
+  const endpoint = endpointOf(tables, tuple.destination)
+  if (endpoint) return { kind: 'endpoint', ifindex: endpoint.ifindex }
+  const node = lookup(tables.nodes, { address: tuple.destination })
+  if (node) {
+    if (isTunnelPort(config, tuple)) return { kind: 'nobody', reason: DropReason.TUNNEL_FORGED }
+    return node.flags & NodeFlags.OWN ? { kind: 'stack' } : { kind: 'node', node: node.node }
+  }
+  const found = longestPrefix(tables.routes, tuple.destination)
+  if (!found) return { kind: 'world' }
+  if (found.kind === RouteKind.PODS) return { kind: 'node', node: found.node }
+  const reason = found.kind === RouteKind.OWN_PODS ? DropReason.NO_ENDPOINT : DropReason.NO_FRONTEND
+  return { kind: 'nobody', reason }
+}
+
+export function isTunnelPort(config: NodeConfig, tuple: Tuple): boolean {
+  return (
+    config.tunnelMode === TunnelMode.VXLAN &&
+    tuple.protocol === Protocol.UDP &&
+    tuple.destinationPort === config.tunnelPort
+  )
+}
+
+/** From a pod: only the endpoint's own addresses. */
+export function sourceOfPod({ input, tuple }: Walk): Stage {
+  const own = endpointOf(input.tables, tuple.source)?.ifindex === input.ifindex
+  return own ? null : drop(DropReason.SOURCE)
+}
+
+/** From the network: inside a tunnel only what belongs to the node that sent it; bare nothing that is this node's, a
+ *  Service's, or, where pods travel in tunnels, a pod's. */
+export function sourceOfNetdev({ input, tuple, tunnelNode }: Walk): Stage {
+  const { tables, config } = input
+  const node = lookup(tables.nodes, { address: tuple.source })
+  const from = longestPrefix(tables.routes, tuple.source)
+  if (tunnelNode !== 0n) {
+    const owner = node ? node.node : from?.kind === RouteKind.PODS ? from.node : null
+    return owner === tunnelNode ? null : drop(DropReason.TUNNEL_INNER)
+  }
+  if (isOwnAddress(config, tuple.source)) return drop(DropReason.BARE_SOURCE)
+  if (node) return node.flags & NodeFlags.OWN ? drop(DropReason.BARE_SOURCE) : null
+  if (!from) return null
+  const bare = from.kind === RouteKind.PODS && config.tunnelMode === TunnelMode.NONE
+  return bare ? null : drop(DropReason.BARE_SOURCE)
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// `trace`: what its stages tell one another about the packet on its way, as struct packet does in bpf/lib/packet.h.
+
+import type { Address } from '../core/address.ts'
+import { Protocol } from '../core/protocol.ts'
+import type { DropReason, NodeConfig, Tuple } from '../generated/abi.ts'
+import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
+import type { FlowState, Tables } from './trace-tables.ts'
+
+export type HookName = 'from_pod' | 'to_pod' | 'from_netdev' | 'to_netdev'
+
+export interface TraceInput {
+  readonly config: NodeConfig
+  readonly tables: Tables
+  /** Changed as the programs would change it. */
+  readonly state: FlowState
+  readonly hook: HookName
+  /** Device of the hook. */
+  readonly ifindex: number
+  readonly packet: Packet
+  readonly mark: number
+  readonly nowNs: bigint
+  /** Of the uplink. */
+  readonly mtuBytes: number
+  /** What the programs leave to chance; each must answer with something that they could have chosen. */
+  readonly choices: Choices
+  /** Text for an id of a rule, set, pod, node, class or service. */
+  readonly nameOf: (id: bigint) => string
+}
+
+export interface Choices {
+  /** A slot of 0..count-1. */
+  backendSlot(tuple: Tuple, count: number): number
+  /** A source port to masquerade with; taken(port) says that another flow has it. null: none was found. */
+  natPort(tuple: Tuple, taken: (port: number) => boolean): number | null
+}
+
+export type Verdict =
+  | { readonly kind: 'stack' }
+  | { readonly kind: 'drop'; readonly reason: DropReason; readonly rule: bigint; readonly set: bigint }
+  /** Into the pod behind this host veth. */
+  | { readonly kind: 'pod'; readonly ifindex: number }
+  /** Out of this device to a gateway on its link; null: the kernel's route decides. */
+  | { readonly kind: 'nexthop'; readonly ifindex: number; readonly gateway: Address | null; readonly tunnel: boolean }
+
+export type Destination =
+  | { readonly kind: 'stack' }
+  | { readonly kind: 'endpoint'; readonly ifindex: number }
+  | { readonly kind: 'node'; readonly node: bigint }
+  | { readonly kind: 'world' }
+  | { readonly kind: 'nobody'; readonly reason: DropReason }
+
+/** One packet's walk through one hook. A stage returns a verdict once it has decided, null to go on. */
+export interface Walk {
+  readonly input: TraceInput
+  packet: IpPacket
+  /** Conntrack's tuple: after DNAT, before SNAT. */
+  tuple: Tuple
+  /** What the headers become, where the packet is translated. */
+  to: Tuple | null
+  destination: Destination
+  /** Node that sent the packet here in VXLAN; 0 for a bare one. */
+  tunnelNode: bigint
+  mark: number
+  readonly steps: string[]
+}
+
+export type Stage = Verdict | null
+
+export const toStack: Verdict = { kind: 'stack' }
+
+export function drop(reason: DropReason, rule = 0n, set = 0n): Verdict {
+  return { kind: 'drop', reason, rule, set }
+}
+
+export function note(walk: Walk, topic: string, text: string) {
+  walk.steps.push(`${topic}: ${text}`)
+}
+
+/** A SYN without ACK: the one packet that always opens a flow. */
+export function isSyn({ transport }: IpPacket): boolean {
+  return transport.kind === 'tcp' && (transport.flags & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN
+}
+
+export function endsFlow({ transport }: IpPacket): boolean {
+  return transport.kind === 'tcp' && (transport.flags & (TcpFlag.FIN | TcpFlag.RST)) !== 0
+}
+
+export function isOwnAddress(config: NodeConfig, address: Address): boolean {
+  return address !== '::' && (address === config.ipv4 || address === config.ipv6)
+}
+
+export function reverse(tuple: Tuple): Tuple {
+  return {
+    ...tuple,
+    source: tuple.destination,
+    destination: tuple.source,
+    sourcePort: tuple.destinationPort,
+    destinationPort: tuple.sourcePort,
+  }
+}
+
+export function isTcp(tuple: Tuple): boolean {
+  return tuple.protocol === Protocol.TCP
+}
