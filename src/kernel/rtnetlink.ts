@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+// Links, addresses, routes and neighbours: requests as messages, answers as values
+// (include/uapi/linux/{rtnetlink,if_link,if_addr,neighbour}.h).
+
+import {
+  type Address,
+  addressBytes,
+  addressFromBytes,
+  type Family,
+  family,
+  type Prefix,
+  splitPrefix,
+} from '../core/address.ts'
+import {
+  attribute,
+  concat,
+  Flag,
+  message,
+  nested,
+  parseAttributes,
+  parseMessage,
+  textAttribute,
+  textOf,
+  u8Attribute,
+  u32Attribute,
+  u32Of,
+  viewOf,
+} from './netlink.ts'
+
+const RTM_NEWLINK = 16
+const RTM_DELLINK = 17
+const RTM_GETLINK = 18
+const RTM_NEWADDR = 20
+const RTM_GETADDR = 22
+const RTM_NEWROUTE = 24
+const RTM_DELROUTE = 25
+const RTM_GETROUTE = 26
+const RTM_NEWNEIGH = 28
+
+const AF_UNSPEC = 0
+const AF_INET = 2
+const AF_INET6 = 10
+const IFF_UP = 1
+
+const IFLA_ADDRESS = 1
+const IFLA_IFNAME = 3
+const IFLA_MTU = 4
+const IFLA_LINK = 5
+const IFLA_LINKINFO = 18
+const IFLA_AF_SPEC = 26
+const IFLA_NET_NS_FD = 28
+const IFLA_INFO_KIND = 1
+const IFLA_INFO_DATA = 2
+const VETH_INFO_PEER = 1
+const IFLA_INET6_ADDR_GEN_MODE = 8
+const IN6_ADDR_GEN_MODE_NONE = 1
+
+const IFA_ADDRESS = 1
+const IFA_LOCAL = 2
+const IFA_FLAGS = 8
+const IFA_F_NODAD = 2
+
+const RTA_DST = 1
+const RTA_OIF = 4
+const RTA_GATEWAY = 5
+const RTA_PREFSRC = 7
+const RTA_METRICS = 8
+const RTA_TABLE = 15
+const RTAX_MTU = 2
+const RT_TABLE_MAIN = 254
+const RT_SCOPE_UNIVERSE = 0
+const RT_SCOPE_LINK = 253
+const RTN_UNICAST = 1
+const RTN_BLACKHOLE = 6
+const RTNH_F_ONLINK = 4
+
+const NDA_DST = 1
+const NDA_LLADDR = 2
+const NUD_PERMANENT = 0x80
+
+const IFINFOMSG_BYTES = 16
+const IFADDRMSG_BYTES = 8
+const RTMSG_BYTES = 12
+
+export interface Link {
+  readonly ifindex: number
+  readonly name: string
+  readonly up: boolean
+  readonly mac: string
+  readonly mtu: number
+  /** ifindex of the other end of a veth pair, in its own namespace. */
+  readonly peer: number | undefined
+}
+
+export interface InterfaceAddress {
+  readonly ifindex: number
+  readonly address: Address
+  readonly length: number
+}
+
+export interface RouteEntry {
+  readonly destination: Prefix
+  readonly gateway?: Address
+  /** 0: the kernel's choice. */
+  readonly ifindex: number
+  /** Preferred source. */
+  readonly source?: Address
+  /** Bytes. */
+  readonly mtu?: number
+  readonly table: number
+  /** Who made it (rtm_protocol). */
+  readonly protocol: number
+}
+
+export interface VethRequest {
+  readonly name: string
+  readonly mac: string
+  readonly mtu: number
+  readonly peerName: string
+  readonly peerMac: string
+  readonly peerNetns: number
+}
+
+/** Both ends down. EEXIST: a device of one of the names is there. */
+export function createVeth({ name, mac, mtu, peerName, peerMac, peerNetns }: VethRequest): Uint8Array {
+  const peer = concat([
+    linkBody(0, 0, 0),
+    textAttribute(IFLA_IFNAME, peerName),
+    attribute(IFLA_ADDRESS, macBytes(peerMac)),
+    u32Attribute(IFLA_MTU, mtu),
+    u32Attribute(IFLA_NET_NS_FD, peerNetns),
+  ])
+  return message(RTM_NEWLINK, Flag.CREATE | Flag.EXCLUDE, linkBody(0, 0, 0), [
+    textAttribute(IFLA_IFNAME, name),
+    attribute(IFLA_ADDRESS, macBytes(mac)),
+    u32Attribute(IFLA_MTU, mtu),
+    nested(IFLA_LINKINFO, [
+      textAttribute(IFLA_INFO_KIND, 'veth'),
+      nested(IFLA_INFO_DATA, [attribute(VETH_INFO_PEER, peer)]),
+    ]),
+  ])
+}
+
+/** The kernel makes no IPv6 link-local address of its own. To be asked before the link goes up. */
+export function withoutLinkLocal(ifindex: number): Uint8Array {
+  const mode = u8Attribute(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
+  return message(RTM_NEWLINK, 0, linkBody(ifindex, 0, 0), [nested(IFLA_AF_SPEC, [nested(AF_INET6, [mode])])])
+}
+
+export function setUp(ifindex: number): Uint8Array {
+  return message(RTM_NEWLINK, 0, linkBody(ifindex, IFF_UP, IFF_UP), [])
+}
+
+/** ENODEV: there is none. */
+export function deleteLink(name: string): Uint8Array {
+  return message(RTM_DELLINK, 0, linkBody(0, 0, 0), [textAttribute(IFLA_IFNAME, name)])
+}
+
+/** ENODEV: there is none. */
+export function getLink(nameOrIndex: string | number): Uint8Array {
+  return typeof nameOrIndex === 'number'
+    ? message(RTM_GETLINK, 0, linkBody(nameOrIndex, 0, 0), [])
+    : message(RTM_GETLINK, 0, linkBody(0, 0, 0), [textAttribute(IFLA_IFNAME, nameOrIndex)])
+}
+
+export function dumpLinks(): Uint8Array {
+  return message(RTM_GETLINK, Flag.ROOT_AND_MATCH, linkBody(0, 0, 0), [])
+}
+
+export function parseLink(bytes: Uint8Array): Link {
+  const { body } = parseMessage(bytes)
+  const view = viewOf(body)
+  const attributes = parseAttributes(body, IFINFOMSG_BYTES)
+  return {
+    ifindex: view.getInt32(4, true),
+    name: textOf(attributes.get(IFLA_IFNAME)),
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    mac: macText(attributes.get(IFLA_ADDRESS) ?? new Uint8Array()),
+    mtu: u32Of(attributes.get(IFLA_MTU)) ?? 0,
+    peer: u32Of(attributes.get(IFLA_LINK)),
+  }
+}
+
+/** A single address, usable at once: no duplicate address detection. */
+export function addAddress(ifindex: number, address: Address): Uint8Array {
+  const bytes = rawAddress(address)
+  const body = new Uint8Array(IFADDRMSG_BYTES)
+  body[0] = familyNumber(family(address))
+  body[1] = bytes.length * 8
+  viewOf(body).setUint32(4, ifindex, true)
+  return message(RTM_NEWADDR, Flag.CREATE | Flag.EXCLUDE, body, [
+    attribute(IFA_LOCAL, bytes),
+    attribute(IFA_ADDRESS, bytes),
+    u32Attribute(IFA_FLAGS, IFA_F_NODAD),
+  ])
+}
+
+export function dumpAddresses(): Uint8Array {
+  return message(RTM_GETADDR, Flag.ROOT_AND_MATCH, new Uint8Array(IFADDRMSG_BYTES), [])
+}
+
+/** undefined for families other than IPv4 and IPv6. */
+export function parseAddressMessage(bytes: Uint8Array): InterfaceAddress | undefined {
+  const { body } = parseMessage(bytes)
+  const attributes = parseAttributes(body, IFADDRMSG_BYTES)
+  const address = addressOf(attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS))
+  return address && { ifindex: viewOf(body).getUint32(4, true), address, length: body[1]! }
+}
+
+/** Creates or replaces. With a gateway the kernel need not find it on the link itself (onlink). */
+export function putRoute(route: Omit<RouteEntry, 'table'>): Uint8Array {
+  return message(RTM_NEWROUTE, Flag.CREATE | Flag.REPLACE, routeBody(route, RTN_UNICAST), routeAttributes(route))
+}
+
+/** Packets to addresses that no longer prefix covers end here. */
+export function putBlackhole(destination: Prefix, protocol: number): Uint8Array {
+  const route = { destination, protocol, ifindex: 0 }
+  return message(RTM_NEWROUTE, Flag.CREATE | Flag.REPLACE, routeBody(route, RTN_BLACKHOLE), routeAttributes(route))
+}
+
+/** ESRCH: there is none. */
+export function deleteRoute(route: Omit<RouteEntry, 'table'>): Uint8Array {
+  return message(RTM_DELROUTE, 0, routeBody(route, 0), routeAttributes(route))
+}
+
+/** Of the routes that `protocol` made. */
+export function dumpRoutes(wanted: Family, protocol: number): Uint8Array {
+  const body = new Uint8Array(RTMSG_BYTES)
+  body[0] = familyNumber(wanted)
+  body[5] = protocol
+  return message(RTM_GETROUTE, Flag.ROOT_AND_MATCH, body, [])
+}
+
+/** The kernel's choice for a packet of this node to that destination. ENETUNREACH, EHOSTUNREACH: none. */
+export function lookupRoute(destination: Address): Uint8Array {
+  const bytes = rawAddress(destination)
+  const body = new Uint8Array(RTMSG_BYTES)
+  body[0] = familyNumber(family(destination))
+  body[1] = bytes.length * 8
+  return message(RTM_GETROUTE, 0, body, [attribute(RTA_DST, bytes)])
+}
+
+/** undefined for families other than IPv4 and IPv6, and for multipath routes. */
+export function parseRoute(bytes: Uint8Array): RouteEntry | undefined {
+  const { body } = parseMessage(bytes)
+  const wanted = body[0] === AF_INET ? 4 : body[0] === AF_INET6 ? 6 : undefined
+  if (wanted === undefined) return undefined
+  const attributes = parseAttributes(body, RTMSG_BYTES)
+  const destination = addressOf(attributes.get(RTA_DST)) ?? (wanted === 4 ? '0.0.0.0' : '::')
+  const gateway = addressOf(attributes.get(RTA_GATEWAY))
+  const source = addressOf(attributes.get(RTA_PREFSRC))
+  const metrics = attributes.get(RTA_METRICS)
+  const mtu = metrics && u32Of(parseAttributes(metrics, 0).get(RTAX_MTU))
+  return {
+    destination: `${destination}/${body[1]}` as Prefix,
+    ifindex: u32Of(attributes.get(RTA_OIF)) ?? 0,
+    table: u32Of(attributes.get(RTA_TABLE)) ?? body[4]!,
+    protocol: body[5]!,
+    ...(gateway !== undefined && { gateway }),
+    ...(source !== undefined && { source }),
+    ...(mtu !== undefined && { mtu }),
+  }
+}
+
+/** Creates or replaces a neighbour that never needs to be asked for. */
+export function putNeighbour(ifindex: number, address: Address, mac: string): Uint8Array {
+  const body = new Uint8Array(12)
+  body[0] = familyNumber(family(address))
+  viewOf(body).setInt32(4, ifindex, true)
+  viewOf(body).setUint16(8, NUD_PERMANENT, true)
+  return message(RTM_NEWNEIGH, Flag.CREATE | Flag.REPLACE, body, [
+    attribute(NDA_DST, rawAddress(address)),
+    attribute(NDA_LLADDR, macBytes(mac)),
+  ])
+}
+
+function linkBody(ifindex: number, flags: number, change: number): Uint8Array {
+  const body = new Uint8Array(IFINFOMSG_BYTES)
+  body[0] = AF_UNSPEC
+  const view = viewOf(body)
+  view.setInt32(4, ifindex, true)
+  view.setUint32(8, flags, true)
+  view.setUint32(12, change, true)
+  return body
+}
+
+type RouteKey = Pick<RouteEntry, 'destination' | 'protocol'> & Partial<RouteEntry>
+
+function routeBody({ destination, gateway, ifindex, protocol }: RouteKey, type: number): Uint8Array {
+  const { address, length } = splitPrefix(destination)
+  const body = new Uint8Array(RTMSG_BYTES)
+  body[0] = familyNumber(family(address))
+  body[1] = length
+  body[4] = RT_TABLE_MAIN
+  body[5] = protocol
+  body[6] = gateway === undefined && ifindex !== 0 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
+  body[7] = type
+  if (gateway !== undefined) viewOf(body).setUint32(8, RTNH_F_ONLINK, true)
+  return body
+}
+
+function routeAttributes({ destination, gateway, ifindex, source, mtu }: RouteKey): Uint8Array[] {
+  const { address, length } = splitPrefix(destination)
+  const attributes = length === 0 ? [] : [attribute(RTA_DST, rawAddress(address))]
+  if (gateway !== undefined) attributes.push(attribute(RTA_GATEWAY, rawAddress(gateway)))
+  if (ifindex) attributes.push(u32Attribute(RTA_OIF, ifindex))
+  if (source !== undefined) attributes.push(attribute(RTA_PREFSRC, rawAddress(source)))
+  if (mtu !== undefined) attributes.push(nested(RTA_METRICS, [u32Attribute(RTAX_MTU, mtu)]))
+  return attributes
+}
+
+function familyNumber(wanted: Family): number {
+  return wanted === 4 ? AF_INET : AF_INET6
+}
+
+/** 4 or 16 bytes, as this interface wants them. */
+function rawAddress(address: Address): Uint8Array {
+  const bytes = addressBytes(address)
+  return family(address) === 4 ? bytes.subarray(12) : bytes
+}
+
+function addressOf(payload: Uint8Array | undefined): Address | undefined {
+  if (payload?.length === 16) return addressFromBytes(payload)
+  if (payload?.length !== 4) return undefined
+  const bytes = new Uint8Array(16)
+  bytes.set([0xff, 0xff], 10)
+  bytes.set(payload, 12)
+  return addressFromBytes(bytes)
+}
+
+function macBytes(text: string): Uint8Array {
+  return Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16))
+}
+
+export function macText(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+}
