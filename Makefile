@@ -41,7 +41,7 @@ all: build
 setup:
 	@tools/setup.sh
 
-build: $(BPF_OBJECTS) build/heddle.node build/heddle-cni build/abi.stamp dist/heddle.mjs
+build: $(BPF_OBJECTS) build/heddle.node build/heddle-cni build/abi.stamp dist/bin/heddle.mjs
 
 # --- data plane -----------------------------------------------------------------------------------------------------
 build/bpf/%.o: bpf/hooks/%.bpf.c $(BPF_HEADERS) | setup
@@ -80,7 +80,8 @@ build/abi.stamp: tools/generate-abi.ts tools/btf.ts $(wildcard bpf/abi/*.h bpf/*
 	node tools/generate-abi.ts
 	@touch $@
 
-dist/heddle.mjs: $(TS_SOURCES) build/abi.stamp package-lock.json | setup
+# Two folders deep, like the rooms of src, so that paths relative to a module mean the same in the bundle.
+dist/bin/heddle.mjs: $(TS_SOURCES) build/abi.stamp package-lock.json | setup
 	esbuild src/main.ts --bundle --platform=node --target=node24 --format=esm --log-level=warning --outfile=$@ \
 	  --banner:js="import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);"
 
