@@ -8,7 +8,7 @@ import { appendFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { isRecord } from './cursor.ts'
 import { objectKey } from './parse.ts'
-import type { Change, Held } from './state.ts'
+import type { Dropped, Held } from './state.ts'
 
 const HEADER = { journal: 'heddle last good manifests', version: 1 }
 /** Lines beyond twice the live ones that make a rewrite worth it. */
@@ -16,7 +16,7 @@ const SLACK_LINES = 1000
 
 export interface Journal {
   /** Appends; resolves when the kernel has it. `all` is what is held after the change. Calls are serialised by the caller. */
-  record(change: Change, all: () => readonly Held[]): Promise<void>
+  record(held: readonly Held[], dropped: readonly Dropped[], all: () => readonly Held[]): Promise<void>
 }
 
 /** What the journal remembers, oldest first. A missing journal, or one of another version, remembers nothing. */
@@ -42,7 +42,7 @@ export function openJournal(path: string, initial: readonly Held[]): Journal {
   let lines = rewrite(path, initial)
   let rewriteAt = 2 * lines + SLACK_LINES
   return {
-    async record({ held, dropped }, all) {
+    async record(held, dropped, all) {
       lines += held.length + dropped.length
       if (lines > rewriteAt) {
         lines = rewrite(path, all())

@@ -10,7 +10,8 @@ import { dirname, join, resolve } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { KubeObject } from '../world/objects.ts'
 import { type Journal, loadJournal, openJournal } from './journal.ts'
-import { createManifestParser } from './parse.ts'
+import { createImpliedNamespaces, type Difference } from './namespaces.ts'
+import { createManifestParser, objectKey } from './parse.ts'
 import { type Change, createManifests, type HeldProblem } from './state.ts'
 
 export interface ManifestChange {
@@ -25,7 +26,6 @@ export interface ManifestSource extends Disposable {
   sync(): Promise<void>
   problems(): readonly HeldProblem[]
   notices(): readonly string[]
-  objects(): Iterable<KubeObject>
 }
 
 export interface ManifestSourceOptions {
@@ -60,7 +60,9 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   const seen = new Map<string, string>() // file -> signature of what was read
   const watchers = new Map<string, FSWatcher>() // folder -> its watcher
   const suspects = new Set<string>() // files that a watcher named
+  const withImplied = createImpliedNamespaces()
   let journal: Journal | null = null
+  let told = false
   let scanning = false
   let timer: NodeJS.Timeout | null = null
   let running: Promise<void> | null = null
@@ -74,7 +76,6 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     sync: () => request(true),
     problems: manifests.problems,
     notices: manifests.notices,
-    objects: manifests.objects,
     [Symbol.dispose]() {
       closed = true
       clearInterval(poll)
@@ -113,22 +114,18 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   }
 
   async function tell(changes: readonly Change[], parseMs: number): Promise<void> {
-    const first = journal === null
-    const change: Change = {
-      put: first ? [...manifests.objects()] : changes.flatMap((each) => each.put),
-      deleted: first ? [] : changes.flatMap((each) => each.deleted),
-      held: changes.flatMap((each) => each.held),
-      dropped: changes.flatMap((each) => each.dropped),
-    }
+    const first = !told
+    told = true
+    const held = changes.flatMap((each) => each.held)
+    const dropped = changes.flatMap((each) => each.dropped)
     try {
       if (journal === null) journal = openJournal(options.journalPath, manifests.held())
-      else await journal.record(change, manifests.held)
+      else await journal.record(held, dropped, manifests.held)
     } catch (error) {
       report(error)
     }
-    if (!closed && (first || change.put.length > 0 || change.deleted.length > 0)) {
-      options.onChange({ put: change.put, deleted: change.deleted, parseMs })
-    }
+    const { put, deleted } = withImplied(first ? { put: [...manifests.objects()], deleted: [] } : net(changes))
+    if (!closed && (first || put.length > 0 || deleted.length > 0)) options.onChange({ put, deleted, parseMs })
   }
 
   /** Every manifest file, with those that were there before: a vanished one must be looked at once more. */
@@ -206,6 +203,23 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   function report(error: unknown): void {
     options.onError(error instanceof Error ? error : new Error(String(error)))
   }
+}
+
+/** One difference for several files: an object that moved from one to another was not deleted. */
+function net(changes: readonly Change[]): Difference {
+  const put = new Map<string, KubeObject>()
+  const deleted = new Map<string, KubeObject>()
+  for (const change of changes) {
+    for (const object of change.deleted) {
+      put.delete(objectKey(object))
+      deleted.set(objectKey(object), object)
+    }
+    for (const object of change.put) {
+      deleted.delete(objectKey(object))
+      put.set(objectKey(object), object)
+    }
+  }
+  return { put: [...put.values()], deleted: [...deleted.values()] }
 }
 
 function walk(folder: string, files: Set<string>, folders: Set<string>): void {

@@ -21,12 +21,18 @@ export interface HeldProblem extends Problem {
   readonly keptSinceMs: number | null
 }
 
+/** An object that a file no longer holds. */
+export interface Dropped {
+  readonly file: string
+  readonly key: string
+}
+
+/** `held` and `dropped` are for the journal: what came or changed in a file, and what went. */
 export interface Change {
   readonly put: readonly KubeObject[]
   readonly deleted: readonly KubeObject[]
-  /** What the journal must remember: held objects that came or changed, and the keys of those that went. */
   readonly held: readonly Held[]
-  readonly dropped: readonly { readonly file: string; readonly key: string }[]
+  readonly dropped: readonly Dropped[]
 }
 
 export interface Manifests {
