@@ -141,6 +141,7 @@ export const labCommands: readonly CommandRow[] = [
     ],
     run: async (call) => {
       await serve({ name: process.env.HOSTNAME ?? 'unnamed', httpPort: port(call, 'http'), udpPort: port(call, 'udp') })
+      call.print('listening\n')
       return undefined
     },
   },

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Agents die and come back under load: no connection breaks, no request fails, policy holds meanwhile.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { PlanReply } from '../../src/agent/api.ts'
+import { askAgent } from '../../src/agent/client.ts'
+import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/agents.ts'
+import { isAlive } from '../../src/lab/process.ts'
+import type { Reply } from '../support/ask.ts'
+import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import type { Load, LoadReport } from '../support/load.ts'
+import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
+
+const load: Omit<Load, 'host' | 'port'> = {
+  keptConnections: 200,
+  requestsPerSecond: 2_000,
+  newConnectionsPerSecond: 500,
+  seconds: 10,
+}
+
+describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
+  let lab: TestLab
+
+  beforeAll(async () => {
+    lab = await startTestLab(`death-${mode}`, { mode, families: '46' })
+    await lab.apply(
+      serverPod('web-1', 'n1', { app: 'web' }),
+      serverPod('web-2', 'n2', { app: 'web' }),
+      idlePod('client', 'n1', { app: 'client' }),
+      idlePod('stranger', 'n1', { app: 'stranger' }),
+      service('web', { app: 'web' }),
+      networkPolicy('only-client', {
+        podSelector: { matchLabels: { app: 'web' } },
+        policyTypes: ['Ingress'],
+        ingress: [{ from: [{ podSelector: { matchLabels: { app: 'client' } } }] }],
+      }),
+    )
+  })
+
+  afterAll(async () => {
+    expect(await lab?.down()).toEqual([])
+  })
+
+  async function strangerIsDenied(): Promise<void> {
+    const targets = ['web-1', 'web-2'].flatMap((pod) =>
+      lab.families().map((family) => ({
+        protocol: 'TCP',
+        host: lab.podIP(`${namespace}/${pod}`, family),
+        port: httpPort,
+        timeoutMs: 700,
+      })),
+    )
+    const replies = await lab.script<Reply[]>(`${namespace}/stranger`, 'ask.ts', targets)
+    expect(replies).toEqual(targets.map(() => ({ error: 'timeout' })))
+  }
+
+  test.each([4, 6] as const)('IPv%s: both agents killed and started again under load', async (family) => {
+    const input: Load = { ...load, host: lab.clusterIP('test/web', family), port: 80 }
+    const argv = ['sh', '-c', `echo '${JSON.stringify(input)}' | "$0" "$@"`, ...scriptArgv('load.ts')]
+    const running = lab.start(`${namespace}/client`, argv)
+    await running.until((output) => output.includes('running\n'))
+    const pids = lab.cluster.state.nodes.map(({ agent }) => agent!.pid)
+    for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
+    await strangerIsDenied()
+    for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node))
+    await Promise.all(lab.cluster.state.nodes.map((node) => agentReady(lab.name, node)))
+    await strangerIsDenied()
+    const output = await running.ended
+    const report = JSON.parse(output.slice(output.indexOf('{'))) as LoadReport
+    console.log(`${mode} IPv${family}: agents ${pids.join(', ')} killed: ${JSON.stringify(report)}`)
+    expect(report.failures).toEqual({})
+    expect(report.keptSockets).toBe(load.keptConnections)
+    expect(report.keptRequests).toBeGreaterThan(load.requestsPerSecond * load.seconds * 0.9)
+    expect(report.newConnections).toBeGreaterThan(load.newConnectionsPerSecond * load.seconds * 0.9)
+  })
+
+  test('an agent that comes back finds in the kernel what it wants there', async () => {
+    for (const node of lab.cluster.state.nodes) {
+      const stopped = await endAgent(node, 'SIGKILL')
+      const started = startAgent(lab.name, stopped)
+      lab.cluster.setNode(started)
+      await agentReady(lab.name, started)
+      expect(await askAgent<PlanReply>(agentSocket(lab.name, node.name), 'GET', '/v1/plan')).toEqual({ steps: [] })
+    }
+  })
+
+  test('a second agent on a node is refused, the first goes on', async () => {
+    const node = lab.cluster.node('n1')
+    const second = startAgent(lab.name, node)
+    await expect(agentReady(lab.name, second)).rejects.toThrow(/lock|already|runs/)
+    expect(isAlive(node.agent)).toBe(true)
+  })
+})

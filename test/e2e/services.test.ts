@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Services as their backends come and go.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Reply } from '../support/ask.ts'
+import { type Background, scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import { idlePod, namespace, serverPod, service } from '../support/manifests.ts'
+import type { UdpExchange } from '../support/udp-client.ts'
+
+let lab: TestLab
+const client = `${namespace}/client`
+
+beforeAll(async () => {
+  lab = await startTestLab('services', { mode: 'vxlan', families: '46' })
+  await lab.apply(idlePod('client', 'n1'), service('empty', { app: 'nobody' }))
+})
+
+afterAll(async () => {
+  expect(await lab?.down()).toEqual([])
+})
+
+describe.each([4, 6] as const)('IPv%s', (family) => {
+  test('a Service without endpoints refuses at once, by TCP and UDP, from pods and nodes', async () => {
+    const host = lab.clusterIP('test/empty', family)
+    for (const place of [client, 'node/n2']) {
+      const replies = await lab.script<Reply[]>(place, 'ask.ts', [
+        { protocol: 'TCP', host, port: 80 },
+        { protocol: 'UDP', host, port: 53 },
+      ])
+      expect(replies, place).toEqual([{ error: 'ECONNREFUSED' }, { error: 'ECONNREFUSED' }])
+    }
+  })
+
+  test('a port that the Service does not have is not answered by anybody', async () => {
+    const host = lab.clusterIP('test/empty', family)
+    const [reply] = await lab.script<Reply[]>(client, 'ask.ts', [{ protocol: 'TCP', host, port: 81, timeoutMs: 700 }])
+    expect(reply).toHaveProperty('error')
+  })
+
+  test('a removed backend: a connected UDP client fails at once and reconnects to a live one', async () => {
+    const backends = [serverPod('u1', 'n1', { app: 'udp' }), serverPod('u2', 'n2', { app: 'udp' })]
+    await lab.apply(...backends, service('udp', { app: 'udp' }))
+    const udp = udpClient(lab.clusterIP('test/udp', family), 'connected')
+    const first = await udp.next()
+    const removed = backends.find(({ metadata }) => metadata.name === first.server)!
+    await lab.delete(removed)
+    const failed = await udp.next()
+    expect(failed.error).toMatch(/^(ECONNREFUSED|EDESTADDRREQ|ENOTCONN|ECONNABORTED)$/)
+    const again = await udp.next()
+    expect(again).toMatchObject({ server: first.server === 'u1' ? 'u2' : 'u1', error: null })
+    console.log(
+      `IPv${family}: connected: ${first.server}, removed: ${failed.error} in ${failed.milliseconds} ms, then ${again.server}`,
+    )
+    await udp.stop()
+    await lab.delete(...backends)
+  })
+
+  test('a removed backend: an unconnected sender moves without an error', async () => {
+    const backends = [serverPod('u1', 'n1', { app: 'udp' }), serverPod('u2', 'n2', { app: 'udp' })]
+    await lab.apply(...backends, service('udp', { app: 'udp' }))
+    const udp = udpClient(lab.clusterIP('test/udp', family), 'unconnected')
+    const first = await udp.next()
+    for (let more = 0; more < 3; more++) expect(await udp.next()).toMatchObject({ server: first.server, error: null })
+    await lab.delete(backends.find(({ metadata }) => metadata.name === first.server)!)
+    const moved = await udp.next()
+    expect(moved).toMatchObject({ server: first.server === 'u1' ? 'u2' : 'u1', error: null })
+    console.log(`IPv${family}: unconnected: ${first.server}, then ${moved.server} without an error`)
+    await udp.stop()
+    await lab.delete(...backends)
+  })
+
+  test('the peer of a socket is the Service, not the backend', async () => {
+    await lab.apply(serverPod('u1', 'n2', { app: 'udp' }), service('udp', { app: 'udp' }))
+    const host = lab.clusterIP('test/udp', family)
+    for (const kind of ['connected', 'unconnected'] as const) {
+      const udp = udpClient(host, kind)
+      expect(await udp.next()).toMatchObject({ from: host, error: null })
+      await udp.stop()
+    }
+    await lab.delete(serverPod('u1', 'n2', { app: 'udp' }))
+  })
+})
+
+/** A client in the pod that exchanges one datagram each time it is told to. */
+function udpClient(
+  host: string,
+  kind: 'connected' | 'unconnected',
+): { next: () => Promise<UdpExchange>; stop: () => Promise<string> } {
+  const background: Background = lab.start(client, scriptArgv('udp-client.ts', host, '53', kind))
+  let count = 0
+  return {
+    next: async () => {
+      await background.until((output) => output.includes('ready\n'))
+      background.write('go\n')
+      count++
+      await background.until((output) => exchanges(output).length === count)
+      return JSON.parse(exchanges(background.output())[count - 1]!) as UdpExchange
+    },
+    stop: background.stop,
+  }
+}
+
+function exchanges(output: string): string[] {
+  return output.split('\n').filter((line) => line.startsWith('{') && line.endsWith('}'))
+}

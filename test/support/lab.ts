@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lab of its own for a test file. Names carry the pid of the test process, so that labs of a run that was killed are
+// recognised and removed by the next one.
+
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import type { Cluster } from '../../src/lab/cluster.ts'
+import { bringUp, leftovers, takeDown } from '../../src/lab/lifecycle.ts'
+import { checkout } from '../../src/lab/names.ts'
+import type { KubeManifest } from '../../src/lab/objects.ts'
+import { commandAt } from '../../src/lab/places.ts'
+import { type Outcome, runProgram } from '../../src/lab/process.ts'
+import { familyOf } from '../../src/lab/services.ts'
+import { existingLabs, type Families, type LabPod, type Mode } from '../../src/lab/state.ts'
+
+const testLab = /^test-(\d+)-/
+
+/** Starts a lab for this test process; `await using` takes it down. */
+export async function startTestLab(
+  label: string,
+  plan: { readonly mode: Mode; readonly families: Families; readonly nodeCount?: number },
+): Promise<TestLab> {
+  await sweepTestLabs()
+  const name = `test-${process.pid}-${label}`
+  const cluster = await bringUp({ name, nodeCount: 2, wire: 'fabric', ...plan }, () => {}).catch(async (error) => {
+    await takeDown(name)
+    throw error
+  })
+  return new TestLab(cluster)
+}
+
+/** Takes down the labs of test processes that are no more. Returns their names. */
+export async function sweepTestLabs(): Promise<string[]> {
+  const stale = existingLabs().filter((lab) => {
+    const pid = testLab.exec(lab)?.[1]
+    return pid !== undefined && !existsSync(`/proc/${pid}`)
+  })
+  for (const lab of stale) await takeDown(lab)
+  return stale
+}
+
+export class TestLab implements AsyncDisposable {
+  readonly cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    this.cluster = cluster
+  }
+
+  get name(): string {
+    return this.cluster.state.name
+  }
+
+  /** Runs to its end at a place ("namespace/pod", "node/n1", "outside", "fabric"). */
+  run(
+    place: string,
+    argv: readonly string[],
+    options: { readonly input?: string; readonly timeoutMs?: number } = {},
+  ): Promise<Outcome> {
+    return runProgram(commandAt(this.cluster.state, place, argv), { timeoutMs: 60_000, ...options })
+  }
+
+  /** A shell command that must succeed; its standard output. */
+  async shell(place: string, script: string): Promise<string> {
+    const outcome = await this.run(place, ['sh', '-c', script])
+    if (outcome.exitCode === 0) return outcome.stdout
+    throw new Error(`${place}: ${script}: exit code ${outcome.exitCode}: ${outcome.stderr || outcome.stdout}`)
+  }
+
+  /** Runs one of the programs beside this file with `input` as JSON; what it printed, as JSON. */
+  async script<T>(place: string, file: string, input: unknown, timeoutMs = 60_000): Promise<T> {
+    const outcome = await this.run(place, scriptArgv(file), { input: JSON.stringify(input), timeoutMs })
+    if (outcome.exitCode !== 0) throw new Error(`${file} at ${place}: exit code ${outcome.exitCode}: ${outcome.stderr}`)
+    return JSON.parse(outcome.stdout) as T
+  }
+
+  /** Starts something that goes on; it ends with the lab, or by `stop`, which resolves to its output. */
+  start(place: string, argv: readonly string[]): Background {
+    const [command, ...args] = commandAt(this.cluster.state, place, argv) as [string, ...string[]]
+    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    let output = ''
+    const ended = new Promise<string>((resolve, reject) => {
+      child.on('error', reject)
+      child.on('close', () => resolve(output))
+    })
+    const waiting = new Set<() => void>()
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text
+        for (const check of waiting) check()
+      })
+    return {
+      output: () => output,
+      until: (holds) =>
+        new Promise((resolve, reject) => {
+          const check = () => {
+            if (!holds(output)) return
+            waiting.delete(check)
+            resolve()
+          }
+          waiting.add(check)
+          check()
+          void ended.then(() => reject(new Error(`${argv.join(' ')} ended before it said so: ${output}`)))
+        }),
+      ended,
+      write: (text) => child.stdin.write(text),
+      stop: () => {
+        child.kill('SIGTERM')
+        return ended
+      },
+    }
+  }
+
+  /** Starts `heddle lab serve` at a place and waits until it listens. */
+  async serve(place: string, ports: { readonly http: number; readonly udp: number }): Promise<Background> {
+    const argv = ['lab', 'serve', '--http', String(ports.http), '--udp', String(ports.udp)]
+    const server = this.start(place, [`${checkout}/bin/heddle`, ...argv])
+    await server.until((output) => output.includes('listening\n'))
+    return server
+  }
+
+  async apply(...objects: readonly KubeManifest[]): Promise<void> {
+    const syncs = await this.cluster.apply(objects)
+    const problems = syncs.flatMap((sync) => sync.problems)
+    if (problems.length > 0) throw new Error(problems.join('\n'))
+  }
+
+  async delete(...objects: readonly KubeManifest[]): Promise<void> {
+    await this.cluster.delete(objects)
+  }
+
+  pod(name: string): LabPod {
+    const pod = this.cluster.state.pods.find((candidate) => candidate.name === name)
+    if (!pod)
+      throw new Error(`no pod ${name} in ${this.cluster.state.pods.map((candidate) => candidate.name).join(', ')}`)
+    return pod
+  }
+
+  /** The pod's address of a family. */
+  podIP(name: string, family: 4 | 6): string {
+    return this.pod(name).podIPs.find((ip) => familyOf(ip) === family)!
+  }
+
+  nodeIP(name: string, family: 4 | 6): string {
+    return this.cluster.node(name).internalIPs.find((ip) => familyOf(ip) === family)!
+  }
+
+  clusterIP(service: string, family: 4 | 6): string {
+    const found = this.cluster.services().find(({ namespace, name }) => `${namespace}/${name}` === service)
+    return found!.clusterIPs.find((ip) => familyOf(ip) === family)!
+  }
+
+  families(): (4 | 6)[] {
+    return [...this.cluster.state.families].map(Number) as (4 | 6)[]
+  }
+
+  /** Takes the lab down and returns what it left: nothing, or the test that asks fails. */
+  async down(): Promise<string[]> {
+    await takeDown(this.name)
+    return Object.values(leftovers(this.name)).flat()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.down()
+  }
+}
+
+export interface Background {
+  readonly output: () => string
+  /** Resolves once the output so far is as wanted. */
+  readonly until: (holds: (output: string) => boolean) => Promise<void>
+  readonly ended: Promise<string>
+  /** To its standard input. */
+  readonly write: (text: string) => void
+  readonly stop: () => Promise<string>
+}
+
+/** The command line of a program beside this file, with the Node that runs the tests. */
+export function scriptArgv(file: string, ...args: readonly string[]): string[] {
+  return [process.execPath, '--max-semi-space-size=2', `${checkout}/test/support/${file}`, ...args]
+}
