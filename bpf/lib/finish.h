@@ -1,37 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The only exit of a packet hook. PASS is TC_ACT_OK, REDIRECT is
  * TC_ACT_REDIRECT, DROP is TC_ACT_SHOT after its reason is counted in `drops`
- * and told in `events`. An event that finds the ring full is counted too. */
+ * and told in `events`. */
 #pragma once
 #include "../abi/endpoint.h"
+#include "event.h"
 #include "packet.h"
-
-static __always_inline void drops_add(enum drop_reason reason, __u32 bytes)
-{
-	__u32 key = reason;
-	struct drop_count *count = bpf_map_lookup_elem(&drops, &key);
-
-	if (!count) return;
-	count->packets++;
-	count->bytes += bytes;
-}
-
-/* Room for an event, or NULL, which is counted. */
-static __always_inline struct event *event_reserve(void)
-{
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-
-	if (!event) drops_add(DROP_EVENT_LOST, 0);
-	return event;
-}
-
-/* Wakes the reader only where the ring was empty: it drains what it finds. */
-static __always_inline void event_submit(struct event *event)
-{
-	bool first = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) <= sizeof(*event) + 8;
-
-	bpf_ringbuf_submit(event, first ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
-}
 
 static __always_inline id64 event_pod(const struct tuple *tuple, bool from_pod)
 {
