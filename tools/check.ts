@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'
 import { importViolations, parseRooms } from './import-rules.ts'
+import { brokenLinks } from './links.ts'
 
 interface Check {
   readonly name: string
@@ -47,6 +48,13 @@ async function licences(): Promise<string> {
   return problems.map((path) => `${path}: no SPDX line of its folder's licence`).join('\n')
 }
 
+async function links(): Promise<string> {
+  return (await tracked)
+    .filter((path) => path.endsWith('.md'))
+    .flatMap(brokenLinks)
+    .join('\n')
+}
+
 async function importRules(): Promise<string> {
   const rooms = parseRooms(readFileSync('src/README.md', 'utf8'))
   const files = globSync('**/*.ts', { cwd: 'src' }).toSorted()
@@ -64,6 +72,7 @@ const checks: readonly Check[] = [
   { name: 'dead code (knip)', run: () => command('knip', '--no-progress') },
   { name: 'generated files are fresh', run: () => command('node', 'tools/generate-abi.ts', '--check') },
   { name: 'licence lines', run: licences },
+  { name: 'links in documents', run: links },
 ]
 
 let failed = 0
