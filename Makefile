@@ -86,7 +86,7 @@ dist/bin/heddle.mjs: $(TS_SOURCES) build/abi.stamp package-lock.json | setup
 	  --banner:js="import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);"
 
 # --- what people call -----------------------------------------------------------------------------------------------
-test: build
+test: build asan
 	@node tools/test.ts
 
 demo: build
