@@ -22,7 +22,7 @@ export interface ManifestChange {
 }
 
 export interface ManifestSource extends Disposable {
-  /** Looks at every file again; resolves after onChange has been told of what changed. */
+  /** Resolves after onChange has been told of everything written before the call. */
   sync(): Promise<void>
   problems(): readonly HeldProblem[]
   notices(): readonly string[]
@@ -41,7 +41,9 @@ const DEBOUNCE_MS = 30
 /** A mounted ConfigMap changes by renaming this link; its files are links through it and say nothing. */
 const CONFIG_MAP_SWAP = '..data'
 /** Watching can miss what a network file system changes; looking at every file now and then does not. */
-const POLL_MS = 10_000
+const POLL_MS = 30_000
+/** inotify drops events beyond 16384 (fs.inotify.max_queued_events) and libuv does not say so. */
+const EVENTS_MAX = 8192
 const FILE_BYTES_MAX = 256 * 1024 * 1024
 /** A file as young as this when it was read may change again within the clock's resolution. */
 const SETTLED_MS = 100
@@ -58,11 +60,13 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   statSync(path)
 
   const seen = new Map<string, string>() // file -> signature of what was read
-  const watchers = new Map<string, FSWatcher>() // folder -> its watcher
+  const watchers = new Map<string, { readonly inode: number; readonly watcher: FSWatcher }>() // by folder
   const suspects = new Set<string>() // files that a watcher named
   const withImplied = createImpliedNamespaces()
   let journal: Journal | null = null
   let told = false
+  let eventCount = 0 // since the last run
+  let unwatched = false // some folder cannot be watched
   let scanning = false
   let timer: NodeJS.Timeout | null = null
   let running: Promise<void> | null = null
@@ -73,14 +77,19 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   await request(true)
 
   return {
-    sync: () => request(true),
+    async sync() {
+      // What was written before is queued in inotify; it has been read after one whole turn of the event loop.
+      await nextTurn()
+      await nextTurn()
+      await request(unwatched)
+    },
     problems: manifests.problems,
     notices: manifests.notices,
     [Symbol.dispose]() {
       closed = true
       clearInterval(poll)
       if (timer !== null) clearTimeout(timer)
-      for (const watcher of watchers.values()) watcher.close()
+      for (const { watcher } of watchers.values()) watcher.close()
     },
   }
 
@@ -100,6 +109,7 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     const files = scanning ? scan() : [...suspects]
     const forced = new Set(suspects)
     scanning = false
+    eventCount = 0
     suspects.clear()
     const changes: Change[] = []
     let turnMs = performance.now()
@@ -140,6 +150,7 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
         folders.add(dirname(path))
       }
     } catch (error) {
+      unwatched = true
       report(error)
       return []
     }
@@ -171,25 +182,30 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     return manifests.update(parser.parse(file, readFileSync(file, 'utf8')), Date.now())
   }
 
+  /** Watches exactly these; a folder that was removed and made again is another one. */
   function follow(folders: ReadonlySet<string>): void {
-    for (const [folder, watcher] of watchers) {
-      if (folders.has(folder)) continue
+    unwatched = false
+    for (const [folder, { inode, watcher }] of watchers) {
+      if (folders.has(folder) && statOf(folder)?.ino === inode) continue
       watcher.close()
       watchers.delete(folder)
     }
     for (const folder of folders) {
       if (watchers.has(folder)) continue
       try {
+        const inode = statSync(folder).ino
         const watcher = watch(folder, { persistent: false }, (_event, name) => suspect(folder, name))
         watcher.on('error', report)
-        watchers.set(folder, watcher)
+        watchers.set(folder, { inode, watcher })
       } catch (error) {
+        unwatched = true
         report(error)
       }
     }
   }
 
   function suspect(folder: string, name: string | null): void {
+    if (++eventCount > EVENTS_MAX) scanning = true
     const file = name === null ? null : join(folder, name)
     if (file !== null && (file === path || isManifest(file))) suspects.add(file)
     else if (name === null || name === CONFIG_MAP_SWAP || !name.startsWith('.')) scanning = true
