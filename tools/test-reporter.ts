@@ -48,7 +48,12 @@ export default class TestReporter implements Reporter {
 
   private fail(name: string, errors: readonly SerializedError[]): void {
     this.failed++
-    const texts = errors.map((error) => error.stack ?? error.message)
-    process.stdout.write(`  FAILED ${name}\n${texts.join('\n').replace(/^/gm, '    ')}\n`)
+    const lines = errors.flatMap((error) => (error.stack ?? error.message).split('\n')).filter(isOurs)
+    process.stdout.write(`  FAILED ${name}\n${lines.map((line) => `    ${line}\n`).join('')}`)
   }
+}
+
+/** Frames of the test tools say nothing about a failure. */
+function isOurs(line: string): boolean {
+  return !/^\s+at .*(node_modules|node:internal)/.test(line)
 }
