@@ -2,8 +2,9 @@
 // `trace`: the tuple of a packet (bpf/lib/parse.h).
 
 import { family } from '../core/address.ts'
+import { Protocol } from '../core/protocol.ts'
 import { DropReason, type FragmentKey, type Tuple } from '../generated/abi.ts'
-import { EtherType, IcmpType, Icmpv6Type, type IpPacket, type Packet, type Transport } from './trace-packet.ts'
+import { EtherType, IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Packet } from './trace-packet.ts'
 import { type FlowState, fragmentText } from './trace-tables.ts'
 import { drop, type Verdict } from './trace-walk.ts'
 
@@ -43,6 +44,7 @@ export function ports(packet: IpPacket): { readonly sourcePort: number; readonly
 export function parseTransport(packet: IpPacket, state: FlowState): Tuple | Verdict {
   const { source, destination, protocol, fragment } = packet
   const addresses = { source, destination, protocol }
+  if (isCutShort(packet)) return drop(DropReason.PARSE)
   if (!fragment) return { ...addresses, ...ports(packet) }
   const key: FragmentKey = { ...addresses, identification: fragment.identification }
   if (fragment.offset === 0) {
@@ -54,9 +56,15 @@ export function parseTransport(packet: IpPacket, state: FlowState): Tuple | Verd
   return known ? { ...addresses, ...known[1] } : drop(DropReason.FRAGMENT)
 }
 
+/** A packet that ends within the header of a transport whose header is read. */
+function isCutShort({ family, protocol, fragment, transport }: IpPacket): boolean {
+  const readable: readonly number[] = [Protocol.TCP, Protocol.UDP, Protocol.SCTP, icmpProtocol(family)]
+  return transport.kind === 'opaque' && readable.includes(protocol) && (fragment?.offset ?? 0) === 0
+}
+
 /** Type and code by which policy judges an ICMP packet; a later fragment is known to be an echo by its ports. */
 export function icmpTypeAndCode(packet: IpPacket, tuple: Tuple): readonly [number, number] {
-  const { transport } = packet as { readonly transport: Transport }
+  const { transport } = packet
   if (transport.kind === 'icmp' || transport.kind === 'icmpError') return [transport.type, transport.code]
   const types = packet.family === 4 ? IcmpType : Icmpv6Type
   return [tuple.sourcePort === 0 ? types.EchoReply : types.EchoRequest, 0]

@@ -109,7 +109,7 @@ packet('a foreign network id on the tunnel port is not our tunnel', {
   config: tunnelled,
   world: cluster,
   when: fromNetdev(vxlan('n2', 'n1', tcp('away:4000', 'web:80', 'S'), { vni: 99 })),
-  then: dropped('TUNNEL_INNER'),
+  then: dropped('PARSE'),
 })
 
 packet('the tunnel to an unallocated address ends at its owner', {

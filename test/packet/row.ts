@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Family } from '../../src/core/address.ts'
 import { type Traced, trace } from '../../src/datapath/trace.ts'
-import type { IpPacket, Packet } from '../../src/datapath/trace-packet.ts'
+import { EtherType, type IpPacket, type Packet } from '../../src/datapath/trace-packet.ts'
 import { emptyFlowState, type FlowState, type Tables, tupleText } from '../../src/datapath/trace-tables.ts'
 import type { Choices, Verdict } from '../../src/datapath/trace-walk.ts'
 import { DropReason, type NodeConfig } from '../../src/generated/abi.ts'
@@ -24,8 +24,8 @@ export interface At {
   readonly ingressIfindex: number
   readonly mark: number
   readonly packet: InFamily<Packet>
-  /** Only this many bytes of the frame. */
-  readonly cut?: number
+  /** Breaks the frame, so that its IP header cannot be read. */
+  readonly broken?: (bytes: Uint8Array) => Uint8Array
 }
 
 export interface Expected {
@@ -151,7 +151,7 @@ export async function runRow(kernel: Kernel, row: Row, family: Family): Promise<
 function toStep(at: At, family: Family): Step {
   const bytes = packetBytes(at.packet(family))
   const { hook, ifindex, ingressIfindex, mark } = at
-  return { hook, ifindex, ingressIfindex, mark, bytes: at.cut === undefined ? bytes : bytes.subarray(0, at.cut) }
+  return { hook, ifindex, ingressIfindex, mark, bytes: at.broken?.(bytes) ?? bytes }
 }
 
 function traceAt(
@@ -172,9 +172,9 @@ function traceAt(
     mark: at.mark,
     nowNs: process.hrtime.bigint(),
     packet:
-      at.cut === undefined || whole.kind === 'other'
-        ? whole
-        : { kind: 'other', etherType: whole.family === 4 ? 0x0800 : 0x86dd, payloadBytes: at.cut - 14 },
+      at.broken && whole.kind === 'ip'
+        ? { kind: 'other', etherType: whole.family === 4 ? EtherType.IPv4 : EtherType.IPv6, payloadBytes: 0 }
+        : whole,
     mtuBytes: MTU_BYTES,
     choices: choicesOf(ran.state, config, tables),
     nameOf: (id) => id.toString(16),

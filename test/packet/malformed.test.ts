@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is no packet of ours: other EtherTypes, multicast, broken headers. Pods send none of it; the node may.
+
+import { native, pod, world } from './cluster.ts'
+import { dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev, toPod } from './row.ts'
+import { frame, icmp, only, opaque, tcp, udp } from './vocabulary.ts'
+
+const cluster = world(pod('cart'))
+
+function set(at: number, value: number): (bytes: Uint8Array) => Uint8Array {
+  return (bytes) => bytes.with(at, value)
+}
+
+packet('a pod does not send ARP', {
+  world: cluster,
+  when: fromPod('cart', frame(0x0806)),
+  then: dropped('ETHERTYPE'),
+  families: [4],
+})
+
+packet('a pod does not send an EtherType that nobody knows', {
+  world: cluster,
+  when: fromPod('cart', frame(0x88cc)),
+  then: dropped('ETHERTYPE'),
+  families: [4],
+})
+
+packet('a pod is sent no EtherType but IP', {
+  world: cluster,
+  when: toPod('cart', frame(0x0806)),
+  then: dropped('ETHERTYPE'),
+  families: [4],
+})
+
+packet('the node sends what it likes', {
+  world: cluster,
+  when: toNetdev(frame(0x0806)),
+  then: passed(),
+  families: [4],
+})
+
+packet('a pod does not send multicast', {
+  world: cluster,
+  when: fromPod('cart', udp('cart:4000', 'group:5353')),
+  then: dropped('MULTICAST'),
+})
+
+packet('a pod does not send to the limited broadcast', {
+  world: cluster,
+  when: fromPod('cart', only(4, udp('cart:4000', '255.255.255.255:67'))),
+  then: dropped('MULTICAST'),
+  families: [4],
+})
+
+packet('a pod does not receive multicast from the stack', {
+  world: cluster,
+  when: toPod('cart', udp('n1:4000', 'group:5353')),
+  then: dropped('MULTICAST'),
+})
+
+packet('a pod that asks for its gateway is left to the stack', {
+  world: cluster,
+  when: fromPod('cart', icmp('cart', 'linklocal', 135, 0, { hopLimit: 255 })),
+  then: passed(),
+  families: [6],
+})
+
+packet('a neighbour solicitation that was forwarded is none', {
+  world: cluster,
+  when: fromPod('cart', icmp('away', 'linklocal', 135, 0, { hopLimit: 254 })),
+  then: dropped('SOURCE'),
+  families: [6],
+})
+
+packet('a router solicitation is multicast', {
+  world: cluster,
+  when: fromPod('cart', icmp('linklocal', 'group', 133, 0, { hopLimit: 255 })),
+  then: dropped('MULTICAST'),
+  families: [6],
+})
+
+for (const [what, families, broken] of [
+  ['whose version is another', [4, 6], set(14, 0x55)],
+  ['whose header is too short', [4], set(14, 0x44)],
+  ['that is shorter than it says', [4, 6], (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 4)],
+] as const) {
+  packet(`a packet ${what} is no packet`, {
+    world: cluster,
+    when: { ...fromPod('cart', tcp('cart:4000', 'away:80', 'S')), broken },
+    then: dropped('PARSE'),
+    families,
+  })
+
+  packet(`a packet ${what} is left to the stack when it comes from the network`, {
+    world: cluster,
+    when: { ...fromNetdev(tcp('away:4000', 'cart:80', 'S')), broken },
+    then: passed(),
+    families,
+  })
+}
+
+for (const [transport, protocol, bytes] of [
+  ['TCP', 6, 19],
+  ['UDP', 17, 7],
+  ['SCTP', 132, 7],
+] as const) {
+  packet(`a packet that ends in its ${transport} header is no packet`, {
+    world: cluster,
+    when: fromPod('cart', opaque('cart', 'away', protocol, { payloadBytes: bytes })),
+    then: dropped('PARSE'),
+  })
+}
+
+packet('a packet that ends in its ICMP header is no packet', {
+  world: cluster,
+  when: fromPod('cart', opaque('cart', 'away', 1, { payloadBytes: 7 })),
+  then: dropped('PARSE'),
+  families: [4],
+})
+
+packet('a packet that ends in its ICMPv6 header is no packet', {
+  world: cluster,
+  when: fromPod('cart', opaque('cart', 'away', 58, { payloadBytes: 7 })),
+  then: dropped('PARSE'),
+  families: [6],
+})
+
+packet('IPv4 options do not hide the ports', {
+  config: native,
+  world: cluster,
+  when: fromPod('cart', tcp('cart:4000', 'away:80', 'S', { optionBytes: 8 })),
+  then: sent('n2', tcp('cart:4000', 'away:80', 'S', { optionBytes: 8, hopLimit: 63 })),
+})
