@@ -51,13 +51,14 @@ Napi::Value LinkInfo(const Napi::CallbackInfo &call)
 		return Throw(env, {errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)", ""});
 	}
 	bool tcx = info.type == kLinkTypeTcx;
-	uint32_t attach_type = tcx ? info.tcx.attach_type : 0;
-	if (info.type == BPF_LINK_TYPE_CGROUP) attach_type = info.cgroup.attach_type;
+	bool cgroup = info.type == BPF_LINK_TYPE_CGROUP;
+	uint32_t attach_type = tcx ? info.tcx.attach_type : cgroup ? info.cgroup.attach_type : 0;
 	Napi::Object result = Napi::Object::New(env);
 	result.Set("id", Napi::Number::New(env, info.id));
 	result.Set("programId", Napi::Number::New(env, info.program));
 	result.Set("attachType", Napi::Number::New(env, attach_type));
 	result.Set("ifindex", Napi::Number::New(env, tcx ? info.tcx.ifindex : 0));
+	result.Set("cgroupId", Napi::BigInt::New(env, cgroup ? info.cgroup.id : uint64_t(0)));
 	return result;
 }
 

@@ -90,12 +90,14 @@ export interface Addon {
    *  (BPF_TCX_INGRESS 46, BPF_TCX_EGRESS 47, BPF_CGROUP_INET4_CONNECT 10 ...). */
   linkCreate(program: Fd, target: number, attachType: number): Fd
   linkUpdate(link: Fd, program: Fd): void
-  /** ifindex is 0 when the device has gone or the link is not a tcx one. */
+  /** ifindex is 0 when the device has gone or the link is not a tcx one; cgroupId (the folder's inode number) is 0 when
+   *  the folder has gone or the link is not a cgroup's. */
   linkInfo(link: Fd): {
     readonly id: number
     readonly programId: number
     readonly attachType: number
     readonly ifindex: number
+    readonly cgroupId: bigint
   }
   /** clsact filter in direct-action mode, for kernels without tcx; creates the qdisc, replaces the filter. */
   filterAttach(program: Fd, ifindex: number, direction: 'ingress' | 'egress', priority: number, handle: number): void

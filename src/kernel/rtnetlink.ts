@@ -223,8 +223,8 @@ export function deleteRoute(route: Omit<RouteEntry, 'table'>): Uint8Array {
   return message(RTM_DELROUTE, 0, routeBody(route, 0), routeAttributes(route))
 }
 
-/** Of the routes that `protocol` made. */
-export function dumpRoutes(wanted: Family, protocol: number): Uint8Array {
+/** Of the routes that `protocol` made; 0: of all. */
+export function dumpRoutes(wanted: Family, protocol = 0): Uint8Array {
   const body = new Uint8Array(RTMSG_BYTES)
   body[0] = familyNumber(wanted)
   body[5] = protocol

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data plane, from files to running programs: adopts what is pinned, creates what is missing, replaces the programs
+// of pinned links. Packets go on throughout: old programs run until the new ones, loaded on the same maps, take over.
+
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { encode } from '../core/codec.ts'
+import { type MapName, maps, type NodeConfig, nodeConfig } from '../generated/abi.ts'
+import type { Addon, BpfObject, Fd } from './addon.ts'
+import { attempt } from './kernel-error.ts'
+import { type CgroupHook, cgroupHooks, Links } from './links.ts'
+import { copyArray, copyMissing } from './map-copy.ts'
+import { MapPins } from './map-pins.ts'
+
+/** Compiled from bpf/hooks; every one declares the maps that it uses. */
+const objectNames = ['from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock', 'collect'] as const
+
+const mapNames = Object.keys(maps) as readonly MapName[]
+
+export interface DatapathOptions {
+  /** A mounted bpffs; everything is pinned in its folder heddle. */
+  readonly bpffs: string
+  /** Folder of the compiled objects. */
+  readonly objectsDir: string
+  readonly config: NodeConfig
+  /** Entries of maps whose default in bpf/abi does not fit. */
+  readonly sizes: Partial<Record<MapName, number>>
+}
+
+interface Loaded {
+  readonly maps: Map<MapName, Fd>
+  readonly programs: Map<string, Fd>
+}
+
+/** Owns the descriptors; what is pinned stays when it is disposed of. */
+export class Datapath implements Disposable {
+  readonly maps: Readonly<Record<MapName, Fd>>
+  readonly programs: ReadonlyMap<string, Fd>
+  readonly #addon: Addon
+  readonly #links: Links
+
+  constructor(addon: Addon, links: Links, loaded: Loaded) {
+    this.#addon = addon
+    this.#links = links
+    this.maps = Object.fromEntries(loaded.maps) as Record<MapName, Fd>
+    this.programs = loaded.programs
+  }
+
+  /** Idempotent; to be called before the device goes up, and for each known pod when the agent starts. */
+  attachPod(ifindex: number, hostIfname: string): void {
+    this.#links.attachDevice('to_pod', this.#program('to_pod'), ifindex, 'egress', hostIfname)
+    this.#links.attachDevice('from_pod', this.#program('from_pod'), ifindex, 'ingress', hostIfname)
+  }
+
+  /** Idempotent; after the device has gone. */
+  detachPod(hostIfname: string): void {
+    this.#links.detach('from_pod', hostIfname)
+    this.#links.detach('to_pod', hostIfname)
+  }
+
+  /** Idempotent. */
+  attachUplink(ifindex: number): void {
+    this.#links.attachDevice('to_netdev', this.#program('to_netdev'), ifindex, 'egress', 'uplink')
+    this.#links.attachDevice('from_netdev', this.#program('from_netdev'), ifindex, 'ingress', 'uplink')
+  }
+
+  /** Idempotent; sockets of every process below that folder. */
+  attachCgroup(path: string): void {
+    for (const hook of cgroupHooks) this.#links.attachCgroup(hook, this.#program(hook), path)
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of [...Object.values(this.maps), ...this.programs.values()]) this.#addon.closeFd(fd)
+  }
+
+  #program(name: CgroupHook | (typeof objectNames)[number]): Fd {
+    const program = this.programs.get(name)
+    if (program === undefined) throw new Error(`no object has a program ${name}`)
+    return program
+  }
+}
+
+/** Rejects with a KernelError, verifier log included; then the programs and maps that were there are still in force. */
+export async function openDatapath(addon: Addon, options: DatapathOptions): Promise<Datapath> {
+  const folder = join(options.bpffs, 'heddle')
+  mkdirSync(join(folder, 'links'), { recursive: true, mode: 0o700 })
+  const pins = new MapPins(addon, folder)
+  const links = new Links(addon, join(folder, 'links'))
+  const loaded: Loaded = { maps: new Map(), programs: new Map() }
+  const previous = new Map<MapName, Fd>()
+  const sizeOf = (name: MapName) => options.sizes[name] ?? maps[name].maxEntries
+  try {
+    for (const name of mapNames) {
+      const pinned = pins.open(name, sizeOf(name))
+      if (pinned.current !== undefined) loaded.maps.set(name, pinned.current)
+      if (pinned.previous !== undefined) previous.set(name, pinned.previous)
+    }
+    const adopted = new Set(loaded.maps.keys())
+    for (const name of objectNames) await loadObject(addon, options, name, sizeOf, loaded)
+    const missing = mapNames.filter((name) => !loaded.maps.has(name))
+    if (missing.length > 0) throw new Error(`no object declares the maps ${missing.join(', ')}`)
+
+    for (const [name, from] of previous) await copyMissing(addon, name, from, loaded.maps.get(name)!)
+    for (const [name, from] of previous) await copyArray(addon, name, from, loaded.maps.get(name)!)
+    for (const name of mapNames) {
+      if (!adopted.has(name)) pins.pin(name, loaded.maps.get(name)!, previous.has(name))
+    }
+    links.replacePrograms(loaded.programs)
+    // What the old programs wrote until the last of them was replaced.
+    for (const [name, from] of previous) await copyMissing(addon, name, from, loaded.maps.get(name)!)
+    pins.finishMigration()
+    await startCollecting(addon, loaded.programs.get('collect')!)
+    return new Datapath(addon, links, loaded)
+  } catch (error) {
+    for (const fd of [...loaded.maps.values(), ...loaded.programs.values()]) addon.closeFd(fd)
+    throw error
+  } finally {
+    for (const fd of previous.values()) addon.closeFd(fd)
+  }
+}
+
+async function loadObject(
+  addon: Addon,
+  options: DatapathOptions,
+  name: (typeof objectNames)[number],
+  sizeOf: (name: MapName) => number,
+  loaded: Loaded,
+): Promise<void> {
+  const object = addon.openObject(readFileSync(join(options.objectsDir, `${name}.o`)), name)
+  try {
+    const used = object.maps.map((map) => map.name).filter(isMapName)
+    for (const map of used) {
+      const fd = loaded.maps.get(map)
+      if (fd !== undefined) object.reuseMap(map, fd)
+      else object.setMaxEntries(map, sizeOf(map))
+    }
+    object.setRodata('config', encode(nodeConfig, options.config))
+    await attempt(`load ${name}`, () => object.load())
+    keep(object, used, loaded)
+  } finally {
+    object.close()
+  }
+}
+
+function keep(object: BpfObject, used: readonly MapName[], loaded: Loaded): void {
+  for (const map of used) if (!loaded.maps.has(map)) loaded.maps.set(map, object.mapFd(map))
+  for (const { name } of object.programs) loaded.programs.set(name, object.programFd(name))
+}
+
+/** The timer that deletes idle translations lives in a map and goes on without the agent; this starts it, or gives it
+ *  the new program. */
+async function startCollecting(addon: Addon, program: Fd): Promise<void> {
+  const shortestFrame = new Uint8Array(64)
+  await attempt('start collecting', () => addon.testRun(program, shortestFrame, null, 1))
+}
+
+function isMapName(name: string): name is MapName {
+  return name in maps
+}
