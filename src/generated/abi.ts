@@ -22,6 +22,11 @@ export const TunnelMode = {
 } as const
 export type TunnelMode = (typeof TunnelMode)[keyof typeof TunnelMode]
 
+export const PacketMark = {
+  MARK: 1212499020,
+} as const
+export type PacketMark = (typeof PacketMark)[keyof typeof PacketMark]
+
 export const FlowFlags = {
   ORIGIN_HIGH: 1,
   REPLIED: 2,
@@ -63,7 +68,8 @@ export const DropReason = {
   NOT_READY: 21,
   IP_OPTIONS: 22,
   EVENT_LOST: 23,
-  REASONS: 24,
+  TUNNEL_ECN: 24,
+  REASONS: 25,
 } as const
 export type DropReason = (typeof DropReason)[keyof typeof DropReason]
 
