@@ -137,10 +137,11 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
   }
 
   async function gc({ config, valid }: Command<'GC'>): Promise<Outcome> {
-    const kept = new Set(valid.map(attachmentKey))
-    const isStale = async (attachment: Attachment) =>
-      attachment.network === config.name && !kept.has(attachmentKey(attachment))
-    const { problems } = await removeEach(isStale)
+    const kept = valid === null ? null : new Set(valid.map(attachmentKey))
+    const { problems } = await removeEach(async (attachment) => {
+      if (attachment.network !== config.name) return false
+      return kept === null ? isNetnsGone(attachment.netns, bootId) : !kept.has(attachmentKey(attachment))
+    })
     await ipam.sync()
     if (problems.length === 0) return { output: '' }
     return cniError(CniErrorCode.KERNEL_REFUSED, `${problems.length} attachments could not be removed`, problems[0])
@@ -215,7 +216,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
       command: request.command,
       containerId: request.containerId,
       ifname: request.ifname,
-      pod: attachment === undefined ? '' : `${attachment.pod.namespace}/${attachment.pod.name}`,
+      pod: podText(attachment),
       addresses: attachment?.addresses ?? [],
       error,
       durationMs: performance.now() - start,
@@ -239,6 +240,11 @@ export function formatError(version: string, { code, msg, details }: CniError): 
 
 function siteOf({ netns, ifname, hostIfname }: Attachment): Site {
   return { netnsPath: netns.path, ifname, hostIfname }
+}
+
+function podText(attachment: Attachment | undefined): string {
+  const { namespace, name } = attachment?.pod ?? { namespace: '', name: '' }
+  return name === '' ? '' : `${namespace}/${name}`
 }
 
 /** The value of the work, or its failure as a CniError. */

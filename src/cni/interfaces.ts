@@ -52,6 +52,7 @@ export interface CniEvent {
   readonly command: string
   readonly containerId: string
   readonly ifname: string
+  /** "namespace/name" after an ADD of a pod, else ''. */
   readonly pod: string
   readonly addresses: readonly Address[]
   /** null: success. */

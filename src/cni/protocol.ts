@@ -80,7 +80,8 @@ export type CniCommand = { readonly config: NetworkConfig } & (
     }
   | { readonly command: 'CHECK'; readonly id: AttachmentId; readonly netns: string; readonly prevResult: CniResult }
   | { readonly command: 'DEL'; readonly id: AttachmentId }
-  | { readonly command: 'GC'; readonly valid: readonly AttachmentId[] }
+  /** valid null: the runtime did not say; only what is known to be gone is stale. */
+  | { readonly command: 'GC'; readonly valid: readonly AttachmentId[] | null }
   | { readonly command: 'STATUS' }
 )
 
@@ -168,8 +169,9 @@ function parseConfig(raw: unknown, command: string): NetworkConfig | CniError {
 function parseGc(config: NetworkConfig, raw: unknown): CniCommand | CniError {
   const key = 'cni.dev/valid-attachments'
   const list = (raw as Readonly<Record<string, unknown>>)[key]
-  // A runtime that has no attachments may say null; one that says nothing must not lose all of them.
-  if (list === undefined || (list !== null && !Array.isArray(list))) return invalidConfig(`${key} is not a list`, list)
+  // A runtime that has no attachments may say null; one that says nothing (cnitool) must not lose all of them.
+  if (list === undefined) return { command: 'GC', config, valid: null }
+  if (list !== null && !Array.isArray(list)) return invalidConfig(`${key} is not a list`, list)
   const valid: AttachmentId[] = []
   for (const entry of list ?? []) {
     if (!isRecord(entry) || typeof entry.containerID !== 'string' || typeof entry.ifname !== 'string') {
