@@ -23,8 +23,14 @@ export type Reply =
 
 export type Routes = Readonly<Record<string, (request: Request) => Reply | Promise<Reply>>>
 
-/** The request cannot be answered because of what it asks. */
-export class BadRequest extends Error {}
+/** The request cannot be answered: 400 because of what it asks, 503 because of when. */
+export class RequestError extends Error {
+  readonly status: 400 | 503
+  constructor(status: 400 | 503, message: string) {
+    super(message)
+    this.status = status
+  }
+}
 
 export function json(body: unknown): Reply {
   const text = JSON.stringify(body, (_, value) => (typeof value === 'bigint' ? value.toString() : value))
@@ -42,8 +48,9 @@ export function createHttpServer(routes: Routes, onError: (error: unknown, reque
     (request, response) => {
       limitBody(request)
       answer(routes, request, response).catch((error) => {
+        if (error instanceof RequestError) return send(response, failure(error.status, error.message))
         onError(error, `${request.method} ${request.url}`)
-        send(response, failure(error instanceof BadRequest ? 400 : 500, (error as Error).message))
+        send(response, failure(500, (error as Error).message))
       })
     },
   )

@@ -31,7 +31,8 @@ export interface Change {
   readonly removedBackends: readonly Backend[]
 }
 
-const NOTHING: Compiled = {
+/** Before the first compilation. */
+export const NOTHING_COMPILED: Compiled = {
   policies: {
     endpoints: new Map(),
     sets: new Map(),
@@ -45,7 +46,7 @@ const NOTHING: Compiled = {
 
 /** The first compilation must be given everything as dirty, as a new World does. */
 export function createCompiler(store: TableStore): Compiler {
-  let compiled = NOTHING
+  let compiled = NOTHING_COMPILED
   let routingInput: RoutingInput | undefined
   return {
     compiled: () => compiled,

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent of one node, from start to stop:
+//
+//   lock -> status -> manifests -> own Node -> data plane (data-plane.ts) -> CNI socket, ready
+//
+// Nothing is written before the source has synchronised, and nothing is taken away at the end: maps, programs, links and
+// routes stay in force.
+
+import { mkdirSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { serveCni } from '../cni/server.ts'
+import { event } from '../generated/abi.ts'
+import { bootClock, type Ipam, openIpam } from '../ipam/ipam.ts'
+import { bootId, diskFile } from '../ipam/journal.ts'
+import type { Addon } from '../kernel/addon.ts'
+import { NodeNetwork } from '../kernel/node-network.ts'
+import { type ManifestSource, watchManifests } from '../manifests/source.ts'
+import { createMetrics } from '../observe/metrics.ts'
+import type { Node } from '../world/objects.ts'
+import { createWorld, keyOf, type World } from '../world/world.ts'
+import { serveApi, serveProbes } from './answers.ts'
+import type { Config } from './config.ts'
+import { startDataPlane } from './data-plane.ts'
+import { createEventStream } from './event-stream.ts'
+import { takeLock } from './lock.ts'
+import { createNames } from './names.ts'
+import { compiledOf, createProgress, notReady, type Progress } from './progress.ts'
+import { createRecorder } from './recorder.ts'
+import { readings } from './status.ts'
+import { installedVersion } from './version.ts'
+
+/** How long a wake-up of the event ring gathers records. */
+const EVENTS_DRAIN_MS = 20
+/** The node's routes may change without a word. */
+const ROUTES_EVERY_MS = 10_000
+/** Pods may vanish with their runtime. */
+const COLLECT_EVERY_MS = 60_000
+
+export interface Agent {
+  /** Resolves when the node is ready; rejects when it cannot become so, or is stopped before. */
+  readonly ready: Promise<void>
+  /** Takes no more requests and closes what is open; everything stays in force. */
+  stop(): Promise<void>
+}
+
+/** Takes the lock, serves status and reads the manifests; the rest follows when they hold the Node of this node. */
+export async function startAgent(addon: Addon, config: Config, log: Logger): Promise<Agent> {
+  await using starting = new AsyncDisposableStack()
+  const lock = takeLock(addon, config.runDir)
+  starting.defer(() => addon.closeFd(lock))
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 })
+  const network = starting.use(new NodeNetwork(addon))
+  const world = createWorld()
+  const boot = await bootId()
+  const ipam = await openAddresses(config, world, boot, log)
+  starting.defer(() => ipam.close())
+
+  const progress = createProgress(`manifests in ${config.manifests}`)
+  const parts = { addon, config, log, version: installedVersion(), world, ipam, progress }
+  const { version, commit } = parts.version
+  const metrics = createMetrics(() => readings(parts), { version, commit })
+  const events = createEventStream(createNames(world, () => compiledOf(progress)))
+  starting.defer(await serveApi(parts, events))
+  starting.defer(await serveProbes(parts, metrics))
+
+  const ownNode = Promise.withResolvers<Node>()
+  progress.source = starting.use(await followManifests(config, log, world, progress, ownNode.resolve))
+  progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${config.manifests}`
+
+  const stopping = new AbortController()
+  const stack = starting.move()
+  const ready = bringUp()
+  ready.then(
+    () => progress.up.resolve(),
+    (error) => progress.up.reject(error),
+  )
+  return {
+    ready,
+    async stop() {
+      stopping.abort(new Error('the agent is stopping'))
+      await ready.catch(() => {})
+      await stack.disposeAsync()
+    },
+  }
+
+  async function bringUp(): Promise<void> {
+    const node = await unlessAborted(ownNode.promise, stopping.signal)
+    progress.waitingFor = 'the data plane'
+    const dataPlane = await startDataPlane({
+      ...parts,
+      ...createRecorder(parts, metrics),
+      network,
+      node,
+      bootId: boot,
+      unavailable: () => notReady(progress)[0] ?? null,
+      signal: stopping.signal,
+    })
+    stack.defer(() => dataPlane.stop())
+    progress.dataPlane = dataPlane
+    const { loop, reconciler, handlers, datapath } = dataPlane
+    loop.wake() // for what has changed since the first pass
+    const ring = addon.openRing(datapath.maps.events, event.size, EVENTS_DRAIN_MS, events.records)
+    stack.defer(() => ring.close())
+    stack.defer(
+      every(ROUTES_EVERY_MS, () => {
+        reconciler.routesMoved()
+        loop.wake()
+      }),
+    )
+    stack.defer(every(COLLECT_EVERY_MS, () => void handlers.collect()))
+    const cni = await serveCni(`${config.runDir}/cni.sock`, handlers)
+    stack.defer(() => cni.close())
+    progress.waitingFor = ''
+    log.info({ node: config.nodeName, mode: config.mode, uplink: dataPlane.local.uplink.name }, 'ready')
+  }
+}
+
+async function openAddresses(config: Config, world: World, boot: string, log: Logger): Promise<Ipam> {
+  const ipam = await openIpam({
+    file: diskFile(`${config.stateDir}/addresses.journal`),
+    pools() {
+      const node = world.node(config.nodeName)
+      return node?.podCIDRs.map((prefix) => ({ prefix, reserved: node.internalIPs })) ?? []
+    },
+    now: bootClock(boot),
+  })
+  if (ipam.damagedRecords > 0) log.warn({ records: ipam.damagedRecords }, 'the address journal had damaged records')
+  return ipam
+}
+
+function followManifests(
+  config: Config,
+  log: Logger,
+  world: World,
+  progress: Progress,
+  onOwnNode: (node: Node) => void,
+): Promise<ManifestSource> {
+  return watchManifests(config.manifests, {
+    journalPath: `${config.stateDir}/manifests.journal`,
+    onError: (error) => log.warn({ err: error }, 'manifests'),
+    onChange({ put, deleted, parseMs }) {
+      for (const object of deleted) world.delete(object.kind, keyOf(object))
+      for (const object of put) world.put(object)
+      log.debug({ put: put.length, deleted: deleted.length, parseMs }, 'manifests changed')
+      const node = world.node(config.nodeName)
+      if (node !== undefined && node.internalIPs.length > 0) onOwnNode(node)
+      progress.dataPlane?.loop.wake()
+    },
+  })
+}
+
+/** Rejects with the signal's reason when it aborts first. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+  return Promise.race([promise, aborted])
+}
+
+/** Returns what ends it. */
+function every(ms: number, work: () => void): () => void {
+  const timer = setInterval(work, ms)
+  return () => clearInterval(timer)
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's two servers: the API on the Unix socket, metrics and probes over HTTP.
+
+import type { Logger } from 'pino'
+import type { Metrics } from '../observe/metrics.ts'
+import { apiRoutes, probeRoutes } from './api-routes.ts'
+import type { Config } from './config.ts'
+import type { DataPlane } from './data-plane.ts'
+import type { EventStream } from './event-stream.ts'
+import { createHttpServer, listening, listenPrivately, RequestError } from './http.ts'
+import { notReady, type Progress } from './progress.ts'
+import { currentStatus, describeProblem, type StatusParts } from './status.ts'
+
+/** Resolves to what ends it. */
+export async function serveApi(
+  parts: StatusParts & { readonly log: Logger },
+  events: EventStream,
+): Promise<() => void> {
+  const { config, log, progress, world } = parts
+  const routes = apiRoutes({
+    status: () => currentStatus(parts),
+    lists: () => ({ ...dataPlaneOf(progress), ...dataPlaneOf(progress).reconciler, world }),
+    plan: () => dataPlaneOf(progress).reconciler.planNow(),
+    trace: () => Promise.reject(new RequestError(503, 'trace is not there')),
+    sync: (signal) => sync(progress, signal),
+    events: events.serve,
+  })
+  const server = createHttpServer(routes, (error, request) => log.error({ err: error, request }, 'request failed'))
+  await listenPrivately(server, `${config.runDir}/agent.sock`)
+  return () => {
+    server.close()
+    server.closeAllConnections()
+  }
+}
+
+/** Resolves to what ends it. */
+export async function serveProbes(
+  { config, log, progress }: { config: Config; log: Logger; progress: Progress },
+  metrics: Metrics,
+): Promise<() => void> {
+  if (config.metricsAddress === 'off') return () => {}
+  const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(config.metricsAddress)!
+  const routes = probeRoutes({ metrics: metrics.text, notReady: () => notReady(progress) })
+  const server = createHttpServer(routes, (error, request) => log.error({ err: error, request }, 'request failed'))
+  server.listen(Number(port), host)
+  await listening(server)
+  return () => {
+    server.close()
+    server.closeAllConnections()
+  }
+}
+
+/** Reads every source again; resolves when what they say is in force, rejects when it cannot be. */
+async function sync(
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<{ milliseconds: number; stepCount: number; problems: ReturnType<typeof describeProblem>[] }> {
+  const started = performance.now()
+  await Promise.race([progress.up.promise, aborted(signal)])
+  const { loop } = dataPlaneOf(progress)
+  const before = progress.entriesWritten
+  await progress.source!.sync()
+  await loop.settled({ failFast: true, signal })
+  return {
+    milliseconds: performance.now() - started,
+    stepCount: progress.entriesWritten - before,
+    problems: progress.source!.problems().map(describeProblem),
+  }
+}
+
+function dataPlaneOf(progress: Progress): DataPlane {
+  if (progress.dataPlane === undefined) throw new RequestError(503, `waiting for ${progress.waitingFor}`)
+  return progress.dataPlane
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The requests that the agent answers: api.ts on its socket, Prometheus and probes over HTTP.
+
+import type { ServerResponse } from 'node:http'
+import type { PlanReply, Status, SyncReply, TraceReply } from './api.ts'
+import { json, type Reply, type Routes, text } from './http.ts'
+import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
+
+export interface Answers {
+  status(): Promise<Status>
+  /** Rejects with a sentence while the data plane is not up. */
+  lists(): ListSources
+  plan(): Promise<readonly string[]>
+  trace(query: URLSearchParams): Promise<TraceReply>
+  sync(signal: AbortSignal): Promise<SyncReply>
+  events(response: ServerResponse, signal: AbortSignal): void
+}
+
+export function apiRoutes(answers: Answers): Routes {
+  return {
+    'GET /v1/status': async () => json(await answers.status()),
+    'GET /v1/endpoints': async () => json(await listEndpoints(answers.lists())),
+    'GET /v1/services': async () => json(await listServices(answers.lists())),
+    'GET /v1/policies': async () => json(await listPolicies(answers.lists())),
+    'GET /v1/nodes': async () => json(await listNodes(answers.lists())),
+    'GET /v1/plan': async () => json({ steps: await answers.plan() } satisfies PlanReply),
+    'GET /v1/trace': async ({ query }) => json(await answers.trace(query)),
+    'POST /v1/sync': async ({ signal }) => json(await answers.sync(signal)),
+    'GET /v1/events': () => ({ stream: answers.events }),
+  }
+}
+
+export interface Probes {
+  metrics(): Promise<string>
+  /** Why the node is not ready; empty: it is. */
+  notReady(): readonly string[]
+}
+
+export function probeRoutes({ metrics, notReady }: Probes): Routes {
+  return {
+    'GET /metrics': async (): Promise<Reply> => ({
+      status: 200,
+      type: 'text/plain; version=0.0.4; charset=utf-8',
+      body: await metrics(),
+    }),
+    // Answering at all is what is asked: the loop and this server share one thread.
+    'GET /healthz': () => text(200, 'ok'),
+    'GET /readyz': () => {
+      const reasons = notReady()
+      return reasons.length === 0 ? text(200, 'ok') : text(503, reasons.join('\n'))
+    },
+  }
+}

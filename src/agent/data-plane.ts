@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of the agent that begins once this node's own Node is known: programs and maps, the tables brought up to
+// date, and only then the uplink, so that no packet meets programs with half of their tables.
+
+import type { Logger } from 'pino'
+import { type CniHandlers, createHandlers } from '../cni/handlers.ts'
+import type { CniEvent } from '../cni/interfaces.ts'
+import { endpointOf } from '../ipam/attachment.ts'
+import type { Ipam } from '../ipam/ipam.ts'
+import type { Addon } from '../kernel/addon.ts'
+import type { Kernel } from '../kernel/apply.ts'
+import { isCode } from '../kernel/kernel-error.ts'
+import { createLiveKernel } from '../kernel/live.ts'
+import { type Datapath, openDatapath } from '../kernel/loader.ts'
+import type { NodeNetwork } from '../kernel/node-network.ts'
+import { deleteNodeRoute, putNodeRoute, readNodeRoutes } from '../kernel/routes.ts'
+import type { Node } from '../world/objects.ts'
+import type { World } from '../world/world.ts'
+import type { Config } from './config.ts'
+import { type Loop, startLoop } from './loop.ts'
+import { examineNode, findGateways, type LocalNode, nodeConfigOf, prepareNode } from './node-setup.ts'
+import { createEndpoints, createWiring } from './pods.ts'
+import { findCgroup } from './preflight.ts'
+import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
+
+export interface DataPlaneOptions {
+  readonly addon: Addon
+  readonly network: NodeNetwork
+  readonly config: Config
+  readonly world: World
+  readonly node: Node
+  readonly ipam: Ipam
+  readonly bootId: string
+  readonly log: Logger
+  readonly onApplied: (applied: Applied) => void
+  readonly onFailure: (error: unknown, retryMs: number) => void
+  readonly onCni: (event: CniEvent) => void
+  /** null when ADD can be served, else why not. */
+  readonly unavailable: () => string | null
+  /** Gives up waiting for the first pass. */
+  readonly signal: AbortSignal
+}
+
+export interface DataPlane {
+  readonly local: LocalNode
+  readonly datapath: Datapath
+  readonly kernel: Kernel
+  readonly reconciler: Reconciler
+  readonly loop: Loop
+  readonly handlers: CniHandlers
+  /** Ends the loop and closes descriptors; everything stays in force. */
+  stop(): Promise<void>
+}
+
+/** Resolves when what World says is in force and every hook is attached. */
+export async function startDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
+  const { addon, network, config, world, node, ipam, log } = options
+  const local = await examineNode(network, config, node)
+  await prepareNode(network, local)
+  const datapath = await openDatapath(addon, {
+    bpffs: config.bpffs,
+    objectsDir: config.objectsDir,
+    config: nodeConfigOf(config, local, ownCookie(addon)),
+    sizes: config.mapSizes,
+  })
+  const routes = {
+    read: () => readNodeRoutes(network),
+    put: (route: Parameters<typeof putNodeRoute>[1]) => putNodeRoute(network, route),
+    delete: (route: Parameters<typeof deleteNodeRoute>[1]) => deleteNodeRoute(network, route),
+  }
+  const kernel = createLiveKernel(addon, datapath.maps, routes)
+  const reconciler = createReconciler({
+    world,
+    kernel,
+    node: {
+      nodeName: config.nodeName,
+      mode: config.mode,
+      serviceCIDRs: config.serviceCIDRs,
+      uplink: local.uplink.ifindex,
+      uplinkMtu: local.uplink.mtu,
+    },
+    gateways: (addresses) => findGateways(network, local.uplink, addresses),
+    onRemovedBackends: async () => {},
+    onApplied: options.onApplied,
+  })
+  const loop = startLoop({ pass: reconciler.pass, onFailure: options.onFailure })
+  const handlers = createHandlers({
+    ipam,
+    wiring: createWiring(network, datapath, local.podMtu),
+    endpoints: createEndpoints(world, loop, reconciler.isInForce),
+    bootId: options.bootId,
+    unavailable: options.unavailable,
+    report: options.onCni,
+  })
+  for (const { containerId, pod } of await handlers.collect()) {
+    log.info({ containerId, pod: `${pod.namespace}/${pod.name}` }, 'removed an attachment whose pod is gone')
+  }
+  restorePods(options, datapath)
+  await loop.settled({ signal: options.signal })
+  datapath.attachUplink(local.uplink.ifindex)
+  datapath.attachCgroup(findCgroup(config)!)
+  return {
+    local,
+    datapath,
+    kernel,
+    reconciler,
+    loop,
+    handlers,
+    async stop() {
+      await loop.stop()
+      datapath[Symbol.dispose]()
+    },
+  }
+}
+
+/** Pods that were wired before this start: their programs are replaced by these, their entries are desired again. */
+function restorePods({ ipam, world, log }: DataPlaneOptions, datapath: Datapath): void {
+  for (const attachment of ipam.attachments()) {
+    const endpoint = endpointOf(attachment)
+    if (endpoint === null) continue // an ADD that nobody answered: the runtime repeats it or deletes it
+    try {
+      datapath.attachPod(endpoint.ifindex, endpoint.hostIfname)
+      world.putEndpoint(endpoint)
+    } catch (error) {
+      if (!isCode(error, 'ENODEV', 'ENOENT')) throw error
+      log.warn(
+        { pod: `${endpoint.namespace}/${endpoint.name}`, device: endpoint.hostIfname },
+        'the device of a pod is gone',
+      )
+    }
+  }
+}
+
+function ownCookie(addon: Addon): bigint {
+  const netns = addon.openNetns('/proc/self/ns/net')
+  try {
+    return addon.netnsCookie(netns)
+  } finally {
+    addon.closeFd(netns)
+  }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// `heddle agent`: the process around an agent.
+
+import { parseArgs } from 'node:util'
+import pino, { type Logger } from 'pino'
+import pretty from 'pino-pretty'
+import { CommandError } from '../core/command-error.ts'
+import type { Addon } from '../kernel/addon.ts'
+import { loadAddon } from '../kernel/load-addon.ts'
+import { startAgent } from './agent.ts'
+import { type Config, isConfigProblem, readConfig } from './config.ts'
+import { checkHost } from './preflight.ts'
+
+export const DEFAULT_CONFIG_FILE = '/etc/heddle/config.yaml'
+
+/** Runs until SIGTERM or SIGINT. Resolves to the exit code: 0 stopped as asked, 1 it failed, 2 the configuration or the
+ *  host does not allow it. */
+export async function runAgent(args: readonly string[]): Promise<number> {
+  try {
+    const config = configFrom(args)
+    checkHost(config)
+    return await serve(loadAddon(), config, createLogger(config))
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error
+    process.stderr.write(`heddle agent: ${error.message}\n`)
+    return error.exitCode
+  }
+}
+
+async function serve(addon: Addon, config: Config, log: Logger): Promise<number> {
+  const asked = Promise.withResolvers<string>()
+  process.once('SIGTERM', asked.resolve)
+  process.once('SIGINT', asked.resolve)
+  log.info({ config }, 'starting')
+  const agent = await startAgent(addon, config, log)
+  const failed = agent.ready.then(
+    () => new Promise<never>(() => {}),
+    (error: unknown) => error,
+  )
+  const end = await Promise.race([asked.promise, failed])
+  if (typeof end !== 'string') {
+    log.fatal({ err: end }, (end as Error).message)
+    await agent.stop()
+    return 1
+  }
+  log.info({ signal: end }, 'stopping; everything stays in force')
+  await agent.stop()
+  return 0
+}
+
+export function configFrom(args: readonly string[]): Config {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: { config: { type: 'string', default: DEFAULT_CONFIG_FILE } },
+    })
+    const config = readConfig(values.config)
+    if (isConfigProblem(config)) throw new CommandError(config.configProblem, 2)
+    return config
+  } catch (error) {
+    throw error instanceof CommandError ? error : new CommandError((error as Error).message, 2)
+  }
+}
+
+/** One JSON object per line, or text for people when a terminal listens. */
+function createLogger({ logLevel, nodeName }: Config): Logger {
+  const options = { level: logLevel, base: { node: nodeName }, serializers: { err: pino.stdSerializers.err } }
+  return process.stdout.isTTY ? pino(options, pretty({ sync: true, ignore: 'pid,hostname' })) : pino(options)
+}

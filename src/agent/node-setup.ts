@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// This node as its own network namespace shows it: the uplink, the MTU of pods, and the settings that forwarding needs.
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { type Address, family } from '../core/address.ts'
+import { nodeId } from '../core/names.ts'
+import { type NodeConfig, TunnelMode } from '../generated/abi.ts'
+import type { NodeNetwork } from '../kernel/node-network.ts'
+import { findLink, nexthopOf, putPodBlackhole, readAddresses } from '../kernel/routes.ts'
+import type { Link } from '../kernel/rtnetlink.ts'
+import { nodeAddress, vxlanOverhead } from '../routing/compile.ts'
+import type { Node } from '../world/objects.ts'
+import type { Config } from './config.ts'
+
+export interface LocalNode {
+  readonly node: Node
+  readonly uplink: Link
+  /** Bytes; what a pod may send so that the packet still fits the uplink. */
+  readonly podMtu: number
+}
+
+/** Throws a sentence when the uplink cannot be found. */
+export async function examineNode(network: NodeNetwork, config: Config, node: Node): Promise<LocalNode> {
+  const uplink = await findUplink(network, config, node)
+  const podMtu = config.mtu === 'auto' ? uplink.mtu - overhead(config, node) : config.mtu
+  return { node, uplink, podMtu }
+}
+
+async function findUplink(network: NodeNetwork, config: Config, node: Node): Promise<Link> {
+  if (config.uplink !== 'auto') {
+    const link = await findLink(network, config.uplink)
+    if (link === undefined) throw new Error(`there is no uplink ${config.uplink} here`)
+    return link
+  }
+  const holder = (await readAddresses(network)).find(({ address }) => node.internalIPs.includes(address))
+  const link = holder && (await findLink(network, holder.ifindex))
+  if (link === undefined) {
+    throw new Error(
+      `no device here has an InternalIP of node ${node.name} (${node.internalIPs.join(', ')}): set uplink`,
+    )
+  }
+  return link
+}
+
+/** The larger of the families that tunnel: a pod has one MTU for both. */
+function overhead({ mode }: Config, node: Node): number {
+  if (mode === 'native') return 0
+  return Math.max(...node.internalIPs.map((address) => vxlanOverhead[family(address)]))
+}
+
+/** Forwarding on, the stack's answers for the own pod CIDRs; idempotent. */
+export async function prepareNode(network: NodeNetwork, { node, uplink }: LocalNode): Promise<void> {
+  setSysctl('ipv4/ip_forward', '1')
+  if (existsSync('/proc/sys/net/ipv6')) {
+    // A router ignores advertisements, and with them perhaps its own default route, unless told otherwise.
+    if (getSysctl(`ipv6/conf/${uplink.name}/accept_ra`) === '1') setSysctl(`ipv6/conf/${uplink.name}/accept_ra`, '2')
+    setSysctl('ipv6/conf/all/forwarding', '1')
+  }
+  // Strict filtering would drop what pods of other nodes send when the way back leads elsewhere; loose is 2.
+  const isStrict = ['all', uplink.name].some((each) => getSysctl(`ipv4/conf/${each}/rp_filter`) === '1')
+  if (isStrict) setSysctl(`ipv4/conf/${uplink.name}/rp_filter`, '2')
+  for (const podCIDR of node.podCIDRs) await putPodBlackhole(network, podCIDR)
+}
+
+/** What the programs are told of this node. */
+export function nodeConfigOf(config: Config, { node, uplink }: LocalNode, netnsCookie: bigint): NodeConfig {
+  return {
+    ipv4: nodeAddress(node, 4) ?? ('::' as Address),
+    ipv6: nodeAddress(node, 6) ?? ('::' as Address),
+    node: nodeId(node.name),
+    netnsCookie,
+    uplink: uplink.ifindex,
+    vni: config.vni,
+    tunnelPort: config.tunnelPort,
+    tunnelMode: config.mode === 'vxlan' ? TunnelMode.VXLAN : TunnelMode.NONE,
+    masquerade: config.masquerade ? 1 : 0,
+    natPortMin: config.natPortMin,
+    natPortMax: config.natPortMax,
+  }
+}
+
+/** For each address that is reached through the uplink: the neighbour there. */
+export async function findGateways(
+  network: NodeNetwork,
+  uplink: Link,
+  addresses: readonly Address[],
+): Promise<ReadonlyMap<Address, Address>> {
+  const found = await Promise.all(
+    addresses.map(async (address) => [address, await nexthopOf(network, address)] as const),
+  )
+  return new Map(found.flatMap(([address, hop]) => (hop?.ifindex === uplink.ifindex ? [[address, hop.gateway]] : [])))
+}
+
+function getSysctl(path: string): string {
+  return readFileSync(`/proc/sys/net/${path}`, 'utf8').trim()
+}
+
+function setSysctl(path: string, value: string): void {
+  if (getSysctl(path) !== value) writeFileSync(`/proc/sys/net/${path}`, value)
+}

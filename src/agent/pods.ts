@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pods of this node between the CNI handlers and the kernel: their wire, and their place in World.
+
+import type { Endpoints, InspectedInterface, Site, Wiring } from '../cni/interfaces.ts'
+import type { Address } from '../core/address.ts'
+import { endpointKey } from '../core/names.ts'
+import { type AttachmentId, attachmentKey, type Wired } from '../ipam/attachment.ts'
+import { inspectPod } from '../kernel/inspect.ts'
+import type { Datapath } from '../kernel/loader.ts'
+import type { NodeNetwork } from '../kernel/node-network.ts'
+import { podGateway, unwirePod, wirePod } from '../kernel/veth.ts'
+import type { World } from '../world/world.ts'
+import type { Loop } from './loop.ts'
+
+export function createWiring(network: NodeNetwork, datapath: Datapath, mtu: number): Wiring {
+  return {
+    async wire(site: Site, addresses: readonly Address[]): Promise<Wired> {
+      // With the programs attached and no entry in `endpoints` nothing passes: the pod is isolated until it joins.
+      const attach = async ({ ifindex }: { ifindex: number }) => datapath.attachPod(ifindex, site.hostIfname)
+      return { ...(await wirePod(network, { ...site, addresses, mtu }, attach)), mtu }
+    },
+    async unwire(hostIfname: string): Promise<void> {
+      await unwirePod(network, hostIfname)
+      datapath.detachPod(hostIfname)
+    },
+    inspect: (site: Site): Promise<InspectedInterface | null> => inspectPod(network, site),
+    gateway: podGateway,
+  }
+}
+
+/** isInForce: whether the tables have the endpoint with its policy. */
+export function createEndpoints(
+  world: World,
+  loop: Loop,
+  isInForce: (addresses: readonly Address[]) => boolean,
+): Endpoints {
+  return {
+    async join(endpoint, signal) {
+      world.putEndpoint(endpoint)
+      await loop.settled({ isDone: () => isInForce(endpoint.addresses), signal })
+    },
+    async leave(id: AttachmentId) {
+      if (world.endpoint(endpointKey(id)) === undefined) return
+      world.deleteEndpoint(attachmentKey(id))
+      // A pass that fails is repeated by the loop; the removal itself must not fail because of it.
+      await loop.settled({ failFast: true }).catch(() => {})
+    },
+  }
+}

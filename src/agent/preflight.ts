@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// What must hold before the agent touches anything; each failure is one sentence that names what is missing.
+
+import { existsSync, readFileSync, statfsSync } from 'node:fs'
+import { release } from 'node:os'
+import { CommandError } from '../core/command-error.ts'
+import type { KernelFeature } from './api.ts'
+import type { Config } from './config.ts'
+
+/** include/uapi/linux/magic.h */
+const BPF_FS_MAGIC = 0xcafe4a11
+const CGROUP2_SUPER_MAGIC = 0x63677270
+
+const KERNEL_MIN = [6, 1] as const
+/** BPF links for tc programs (tcx). */
+const KERNEL_TCX = [6, 6] as const
+
+/** Throws a CommandError with exit code 2 for the first thing that is missing. */
+export function checkHost(config: Config): void {
+  require(process.getuid?.() === 0, 'the agent must run as root')
+  require(isKernelAtLeast(KERNEL_MIN), `Linux ${KERNEL_MIN.join('.')} or newer is needed, this is ${release()}`)
+  require(existsSync('/sys/kernel/btf/vmlinux'), 'the kernel offers no BTF: it needs CONFIG_DEBUG_INFO_BTF')
+  require(isFileSystem(
+    config.bpffs,
+    BPF_FS_MAGIC,
+  ), `${config.bpffs} is no bpf file system: mount -t bpf bpf ${config.bpffs}`)
+  const cgroup = findCgroup(config)
+  require(cgroup !== undefined, 'no cgroup2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup')
+  require(isFileSystem(cgroup!, CGROUP2_SUPER_MAGIC), `${cgroup} is no folder of a cgroup2 hierarchy`)
+  require(existsSync(config.objectsDir), `${config.objectsDir} has no compiled programs: make build`)
+}
+
+/** The configured folder, or where cgroup2 is mounted; undefined: nowhere. */
+export function findCgroup({ cgroup }: Config): string | undefined {
+  return cgroup === 'auto' ? mountPointOf('cgroup2') : cgroup
+}
+
+export function kernelFeatures(): readonly KernelFeature[] {
+  return [
+    { name: 'BTF', found: existsSync('/sys/kernel/btf/vmlinux'), without: '' },
+    { name: 'tcx', found: isKernelAtLeast(KERNEL_TCX), without: 'clsact filters, which end when the device does' },
+  ]
+}
+
+function isKernelAtLeast([major, minor]: readonly [number, number]): boolean {
+  const [runningMajor = 0, runningMinor = 0] = release().split('.').map(Number)
+  return runningMajor > major || (runningMajor === major && runningMinor >= minor)
+}
+
+function isFileSystem(path: string, magic: number): boolean {
+  try {
+    return statfsSync(path).type === magic
+  } catch {
+    return false
+  }
+}
+
+/** man 5 proc_pid_mountinfo: optional fields end with a lone dash, then comes the type. */
+function mountPointOf(type: string): string | undefined {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
+  return lines.find((line) => line.includes(` - ${type} `))?.split(' ')[4]
+}
+
+function require(holds: boolean, sentence: string): void {
+  if (!holds) throw new CommandError(sentence, 2)
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// How far the agent has come, and what happened last: what status, probes and requests look at.
+
+import { type Compiled, NOTHING_COMPILED } from '../datapath/compile.ts'
+import type { ManifestSource } from '../manifests/source.ts'
+import type { DataPlane } from './data-plane.ts'
+import type { Applied } from './reconcile.ts'
+
+export interface Progress {
+  /** undefined until every object of it is in World. */
+  source: ManifestSource | undefined
+  dataPlane: DataPlane | undefined
+  /** What is missing for the node to be ready; '' when it is. */
+  waitingFor: string
+  lastApplied: Applied | undefined
+  /** Why the last pass failed; '' when it did not. */
+  failure: string
+  /** Table entries put and deleted so far. */
+  entriesWritten: number
+  /** Settles with the start of the agent. */
+  readonly up: PromiseWithResolvers<void>
+}
+
+export function createProgress(waitingFor: string): Progress {
+  const up = Promise.withResolvers<void>()
+  up.promise.catch(() => {}) // those who wait for it are told
+  return {
+    source: undefined,
+    dataPlane: undefined,
+    waitingFor,
+    lastApplied: undefined,
+    failure: '',
+    entriesWritten: 0,
+    up,
+  }
+}
+
+/** Why the node is not ready; empty: it is. */
+export function notReady({ waitingFor, failure }: Progress): readonly string[] {
+  return [waitingFor === '' ? '' : `waiting for ${waitingFor}`, failure].filter((reason) => reason !== '')
+}
+
+export function compiledOf({ dataPlane }: Progress): Compiled {
+  return dataPlane?.reconciler.compiled() ?? NOTHING_COMPILED
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the data plane and the CNI handlers report, into the log, the metrics and the progress.
+
+import type { Logger } from 'pino'
+import type { CniEvent } from '../cni/interfaces.ts'
+import { printRefusal } from '../datapath/plan.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Progress } from './progress.ts'
+import { type Applied, TablesFull } from './reconcile.ts'
+
+export interface Recorder {
+  onApplied(applied: Applied): void
+  onFailure(error: unknown, retryMs: number): void
+  onCni(event: CniEvent): void
+}
+
+export function createRecorder({ log, progress }: { log: Logger; progress: Progress }, metrics: Metrics): Recorder {
+  return {
+    onApplied(applied) {
+      const { entryCount, compileMs, applyMs, error, refusals } = applied
+      progress.lastApplied = applied
+      progress.entriesWritten += entryCount
+      if (error === null && refusals.length === 0) progress.failure = ''
+      metrics.applied({ compile: compileMs / 1000, apply: applyMs / 1000 }, entryCount, error === null)
+      const rounded = { entries: entryCount, compileMs: round(compileMs), applyMs: round(applyMs) }
+      if (error === null) log.info({ ...rounded, refused: refusals.map(printRefusal) }, 'tables written')
+    },
+    onFailure(error, retryMs) {
+      progress.failure = (error as Error).message
+      // A full table is repeated every half minute at most; whoever looks at status sees it all the time.
+      log.error({ ...(error instanceof TablesFull ? {} : { err: error }), retryMs }, progress.failure)
+    },
+    onCni({ command, containerId, ifname, pod, addresses, error, durationMs }) {
+      metrics.cniRequest(command, error?.code ?? 0, durationMs / 1000)
+      const facts = { command, containerId, ifname, pod, addresses, ms: round(durationMs) }
+      if (error === null) log.info(facts, 'cni')
+      else log.warn({ ...facts, code: error.code, details: error.details, err: error.cause }, `cni: ${error.msg}`)
+    },
+  }
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 100) / 100
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `heddle status` shows, and what /metrics counts of the same.
+
+import { family } from '../core/address.ts'
+import { type TableName, tableNames } from '../datapath/tables.ts'
+import { type MapName, maps } from '../generated/abi.ts'
+import type { PoolStatus as IpamPool } from '../ipam/allocator.ts'
+import type { Ipam } from '../ipam/ipam.ts'
+import type { Addon } from '../kernel/addon.ts'
+import type { HeldProblem } from '../manifests/state.ts'
+import { type DropTotal, readDrops } from '../observe/drops.ts'
+import type { Readings } from '../observe/metrics.ts'
+import type { Kind } from '../world/objects.ts'
+import type { WorldView } from '../world/world.ts'
+import type { MapFill, PoolStatus, SourceProblem, SourceStatus, Status, Version } from './api.ts'
+import type { Config } from './config.ts'
+import { kernelFeatures } from './preflight.ts'
+import { compiledOf, notReady, type Progress } from './progress.ts'
+import type { Applied } from './reconcile.ts'
+
+/** What the agent is made of, as far as status looks at it. */
+export interface StatusParts {
+  readonly addon: Addon
+  readonly config: Config
+  readonly version: Version
+  readonly world: WorldView
+  readonly ipam: Ipam
+  readonly progress: Progress
+}
+
+export async function currentStatus(parts: StatusParts): Promise<Status> {
+  const { config, progress } = parts
+  const local = progress.dataPlane?.local
+  const addresses = local?.node.internalIPs ?? []
+  const conditions = notReady(progress)
+  return {
+    nodeName: config.nodeName,
+    version: parts.version,
+    pid: process.pid,
+    startedAt: new Date(Date.now() - process.uptime() * 1000).toISOString(),
+    rssBytes: process.memoryUsage.rss(),
+    ready: conditions.length === 0,
+    conditions: [...conditions, ...compiledOf(progress).routing.notices, ...(progress.source?.notices() ?? [])],
+    families: ([4, 6] as const).filter((each) => addresses.some((address) => family(address) === each)),
+    mode: config.mode,
+    nodeAddresses: addresses,
+    podCIDRs: local?.node.podCIDRs ?? [],
+    uplink: { name: local?.uplink.name ?? '', ifindex: local?.uplink.ifindex ?? 0, mtu: local?.uplink.mtu ?? 0 },
+    podMtu: local?.podMtu ?? 0,
+    kernelFeatures: kernelFeatures(),
+    maps: mapFills(parts),
+    sources: [sourceStatus(parts)],
+    pools: parts.ipam.status().map(poolStatus),
+    drops: await drops(parts),
+    lastApply: progress.lastApplied === undefined ? null : describeApplied(progress.lastApplied),
+  }
+}
+
+/** The same for Prometheus. */
+export async function readings(parts: StatusParts): Promise<Readings> {
+  const { ipam, progress, world } = parts
+  return {
+    drops: await drops(parts),
+    tables: mapFills(parts).flatMap(({ name, desiredCount, maxEntries }) =>
+      desiredCount === null ? [] : [{ name, entries: desiredCount, maxEntries }],
+    ),
+    endpointCount: [...world.endpoints()].length,
+    pools: ipam.status().map(poolStatus),
+    objectCounts: objectCounts(world),
+    problemCount: progress.source?.problems().length ?? 0,
+    isReady: notReady(progress).length === 0,
+  }
+}
+
+async function drops({ addon, progress }: StatusParts): Promise<readonly DropTotal[]> {
+  return progress.dataPlane === undefined ? [] : readDrops(addon, progress.dataPlane.datapath.maps.drops)
+}
+
+export function objectCounts(world: WorldView): Readonly<Record<string, number>> {
+  const kinds: readonly Kind[] = ['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', 'NetworkPolicy']
+  return Object.fromEntries(kinds.map((kind) => [kind, world.countOf(kind)]))
+}
+
+export function describeProblem(problem: HeldProblem): SourceProblem {
+  const { file, document, field, message, object, keptSinceMs } = problem
+  return {
+    file,
+    document,
+    field,
+    message,
+    object,
+    lastGoodAgeMs: keptSinceMs === null ? null : Date.now() - keptSinceMs,
+  }
+}
+
+export function poolStatus({ prefix, capacity, used, resting }: IpamPool): PoolStatus {
+  return { prefix, family: family(prefix), allocated: used, resting, capacity: Number(capacity) }
+}
+
+function mapFills({ addon, progress }: StatusParts): MapFill[] {
+  const { dataPlane } = progress
+  if (dataPlane === undefined) return []
+  const written: ReadonlySet<string> = new Set(tableNames)
+  const isWritten = (name: MapName): name is TableName => written.has(name)
+  return (Object.keys(maps) as MapName[]).map((name) => ({
+    name,
+    desiredCount: isWritten(name) ? dataPlane.reconciler.store.desiredCount(name) : null,
+    maxEntries: addon.mapInfo(dataPlane.datapath.maps[name]).maxEntries,
+  }))
+}
+
+function sourceStatus({ config, world, progress: { source } }: StatusParts): SourceStatus {
+  return {
+    name: config.manifests,
+    synchronised: source !== undefined,
+    objectCounts: objectCounts(world),
+    problems: source?.problems().map(describeProblem) ?? [],
+  }
+}
+
+function describeApplied({ at, entryCount, compileMs, applyMs, error }: Applied): Status['lastApply'] {
+  return {
+    at: at.toISOString(),
+    stepCount: entryCount,
+    milliseconds: compileMs + applyMs,
+    error: error === null ? '' : (error as Error).message,
+  }
+}

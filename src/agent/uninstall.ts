@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Takes Heddle off a node: what an agent leaves in force when it stops goes here.
+
+import { Links } from '../kernel/links.ts'
+import { loadAddon } from '../kernel/load-addon.ts'
+import { NodeNetwork } from '../kernel/node-network.ts'
+import { deleteOwnRoutes, readLinks } from '../kernel/routes.ts'
+import { removePins } from '../kernel/uninstall.ts'
+import { unwirePod } from '../kernel/veth.ts'
+import type { Config } from './config.ts'
+import { takeLock } from './lock.ts'
+
+/** Host side of a pod's wire, as src/cni/handlers.ts names it. */
+const podDevice = /^hd[0-9a-f]{12}$/
+
+/** Detaches the programs, then removes pods' devices, routes and pinned tables. Refused while an agent runs; idempotent.
+ *  Returns the devices that it removed. */
+export async function uninstall(config: Config): Promise<readonly string[]> {
+  const addon = loadAddon()
+  const lock = takeLock(addon, config.runDir)
+  try {
+    using network = new NodeNetwork(addon)
+    const devices = await readLinks(network)
+    const pods = devices.filter(({ name }) => podDevice.test(name))
+    // Pods lose their wire before the programs that judge them, so that nothing passes unjudged.
+    for (const { name } of pods) await unwirePod(network, name)
+    const links = new Links(addon, config.bpffs)
+    for (const { ifindex, name } of devices)
+      if (!podDevice.test(name))
+        for (const direction of ['ingress', 'egress'] as const) links.detachFilter(ifindex, direction)
+    removePins(config.bpffs)
+    await deleteOwnRoutes(network)
+    return pods.map(({ name }) => name)
+  } finally {
+    addon.closeFd(lock)
+  }
+}
