@@ -1,20 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands about the installation on this node: its agent, its version.
+// Commands about the installation on this node: its agent, its configuration, its version, its removal.
 
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { release } from 'node:os'
-import { checkout } from '../lab/names.ts'
-import type { CommandRow } from './command.ts'
+import { defaultConfigText, isConfigProblem, readConfig } from '../agent/config.ts'
+import { CommandError } from '../core/command-error.ts'
+import { type CommandRow, textOption } from './command.ts'
 import { facts, printData } from './print.ts'
 
+const configOption = ['--config <path>', 'the configuration file of the agent', '/etc/heddle/config.yaml'] as const
+
 export const nodeCommands: readonly CommandRow[] = [
+  {
+    usage: 'agent',
+    summary: 'Runs the agent of this node in the foreground. One per node; packets go on when it ends.',
+    examples: ['heddle agent --config /etc/heddle/config.yaml'],
+    options: [configOption],
+    run: async (call) => (await import('../agent/main.ts')).runAgent(['--config', textOption(call, 'config')!]),
+  },
+  {
+    usage: 'config',
+    summary: 'Prints the configuration file with every setting, its meaning and its default.',
+    examples: ['heddle config'],
+    run: async (call) => {
+      call.print(defaultConfigText())
+      return undefined
+    },
+  },
   {
     usage: 'version',
     summary: 'Version, commit, ABI of the tables and the running kernel.',
     examples: ['heddle version -o json'],
     printsData: true,
     run: async (call) => {
+      const { installedVersion } = await import('../agent/version.ts')
       printData(call, installedVersion(), ({ version, commit, abi, kernel }) =>
         facts([
           ['Version', version],
@@ -26,12 +43,19 @@ export const nodeCommands: readonly CommandRow[] = [
       return undefined
     },
   },
+  {
+    usage: 'uninstall',
+    summary: "Removes Heddle's programs, tables, routes and pod devices from this node. Stop the agent first.",
+    examples: ['heddle uninstall --config /etc/heddle/config.yaml'],
+    options: [configOption],
+    run: async (call) => {
+      const config = readConfig(textOption(call, 'config')!)
+      if (isConfigProblem(config)) throw new CommandError(config.configProblem, 2)
+      const { uninstall } = await import('../agent/uninstall.ts')
+      const devices = await uninstall(config)
+      call.print(`programs, tables and routes removed, with ${devices.length} pod devices\n`)
+      call.print(`${config.stateDir} and ${config.manifests} stay; remove them when nothing is to come back\n`)
+      return undefined
+    },
+  },
 ]
-
-function installedVersion(): { version: string; commit: string; abi: string; kernel: string } {
-  const { version } = JSON.parse(readFileSync(`${checkout}/package.json`, 'utf8')) as { version: string }
-  const commit = existsSync(`${checkout}/.git`)
-    ? execFileSync('git', ['-C', checkout, 'rev-parse', '--short=12', 'HEAD'], { encoding: 'utf8' }).trim()
-    : ''
-  return { version, commit, abi: '', kernel: release() }
-}
