@@ -14,9 +14,9 @@ struct Bytes {
 // The memory of a Uint8Array; valid while the array lives and is not detached.
 inline Bytes BytesOf(const Napi::Value &value)
 {
-	if (!value.IsTypedArray()) return {nullptr, 0};
+	if (!value.IsTypedArray()) return { nullptr, 0 };
 	auto array = value.As<Napi::Uint8Array>();
-	return {array.Data(), array.ByteLength()};
+	return { array.Data(), array.ByteLength() };
 }
 
 inline int IntOf(const Napi::Value &value)

@@ -16,7 +16,7 @@ Napi::Value Pin(const Napi::CallbackInfo &call)
 {
 	std::string path = TextOf(call[1]);
 	if (bpf_obj_pin(IntOf(call[0]), path.c_str()))
-		return Throw(call.Env(), {errno, "bpf(BPF_OBJ_PIN)", path});
+		return Throw(call.Env(), { errno, "bpf(BPF_OBJ_PIN)", path });
 	return call.Env().Undefined();
 }
 
@@ -24,13 +24,13 @@ Napi::Value OpenPinned(const Napi::CallbackInfo &call)
 {
 	std::string path = TextOf(call[0]);
 	int fd = bpf_obj_get(path.c_str());
-	if (fd < 0) return Throw(call.Env(), {errno, "bpf(BPF_OBJ_GET)", path});
+	if (fd < 0) return Throw(call.Env(), { errno, "bpf(BPF_OBJ_GET)", path });
 	return Napi::Number::New(call.Env(), fd);
 }
 
 Napi::Value CloseFd(const Napi::CallbackInfo &call)
 {
-	if (close(IntOf(call[0]))) return Throw(call.Env(), {errno, "close", ""});
+	if (close(IntOf(call[0]))) return Throw(call.Env(), { errno, "close", "" });
 	return call.Env().Undefined();
 }
 
@@ -38,7 +38,7 @@ Napi::Value OpenDirectory(const Napi::CallbackInfo &call)
 {
 	std::string path = TextOf(call[0]);
 	int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) return Throw(call.Env(), {errno, "open", path});
+	if (fd < 0) return Throw(call.Env(), { errno, "open", path });
 	return Napi::Number::New(call.Env(), fd);
 }
 
@@ -46,8 +46,8 @@ Napi::Value LockFile(const Napi::CallbackInfo &call)
 {
 	std::string path = TextOf(call[0]);
 	Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-	if (!file.valid()) return Throw(call.Env(), {errno, "open", path});
-	if (flock(file.get(), LOCK_EX | LOCK_NB)) return Throw(call.Env(), {errno, "flock", path});
+	if (!file.valid()) return Throw(call.Env(), { errno, "open", path });
+	if (flock(file.get(), LOCK_EX | LOCK_NB)) return Throw(call.Env(), { errno, "flock", path });
 	return Napi::Number::New(call.Env(), file.release());
 }
 

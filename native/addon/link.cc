@@ -17,14 +17,14 @@ Napi::Value LinkCreate(const Napi::CallbackInfo &call)
 {
 	auto type = static_cast<bpf_attach_type>(IntOf(call[2]));
 	int fd = bpf_link_create(IntOf(call[0]), IntOf(call[1]), type, nullptr);
-	if (fd < 0) return Throw(call.Env(), {errno, "bpf(BPF_LINK_CREATE)", ""});
+	if (fd < 0) return Throw(call.Env(), { errno, "bpf(BPF_LINK_CREATE)", "" });
 	return Napi::Number::New(call.Env(), fd);
 }
 
 Napi::Value LinkUpdate(const Napi::CallbackInfo &call)
 {
 	int error = bpf_link_update(IntOf(call[0]), IntOf(call[1]), nullptr) ? errno : 0;
-	return error ? Throw(call.Env(), {error, "bpf(BPF_LINK_UPDATE)", ""}) : call.Env().Undefined();
+	return error ? Throw(call.Env(), { error, "bpf(BPF_LINK_UPDATE)", "" }) : call.Env().Undefined();
 }
 
 // struct bpf_link_info as kernels with tcx have it (include/uapi/linux/bpf.h, v6.6).
@@ -48,7 +48,7 @@ Napi::Value LinkInfo(const Napi::CallbackInfo &call)
 	LinkInfoTcx info = {};
 	uint32_t size = sizeof(info);
 	if (bpf_obj_get_info_by_fd(IntOf(call[0]), &info, &size)) {
-		return Throw(env, {errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)", ""});
+		return Throw(env, { errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)", "" });
 	}
 	bool tcx = info.type == kLinkTypeTcx;
 	bool cgroup = info.type == BPF_LINK_TYPE_CGROUP;
@@ -74,11 +74,11 @@ Napi::Value FilterAttach(const Napi::CallbackInfo &call)
 	Napi::Env env = call.Env();
 	bpf_tc_hook hook = HookOf(call[1], call[2]);
 	int error = -bpf_tc_hook_create(&hook);
-	if (error && error != EEXIST) return Throw(env, {error, "netlink(RTM_NEWQDISC)", "clsact"});
+	if (error && error != EEXIST) return Throw(env, { error, "netlink(RTM_NEWQDISC)", "clsact" });
 	LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = IntOf(call[0]), .flags = BPF_TC_F_REPLACE,
 		    .handle = CountOf(call[4]), .priority = CountOf(call[3]));
 	error = -bpf_tc_attach(&hook, &options);
-	return error ? Throw(env, {error, "netlink(RTM_NEWTFILTER)", ""}) : env.Undefined();
+	return error ? Throw(env, { error, "netlink(RTM_NEWTFILTER)", "" }) : env.Undefined();
 }
 
 Napi::Value FilterDetach(const Napi::CallbackInfo &call)
@@ -87,7 +87,7 @@ Napi::Value FilterDetach(const Napi::CallbackInfo &call)
 	bpf_tc_hook hook = HookOf(call[0], call[1]);
 	LIBBPF_OPTS(bpf_tc_opts, options, .handle = CountOf(call[3]), .priority = CountOf(call[2]));
 	int error = -bpf_tc_detach(&hook, &options);
-	return error ? Throw(env, {error, "netlink(RTM_DELTFILTER)", ""}) : env.Undefined();
+	return error ? Throw(env, { error, "netlink(RTM_DELTFILTER)", "" }) : env.Undefined();
 }
 
 } // namespace

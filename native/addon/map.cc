@@ -33,7 +33,8 @@ struct Shape {
 Outcome ReadInfo(int fd, bpf_map_info *info)
 {
 	uint32_t size = sizeof(*info);
-	if (bpf_obj_get_info_by_fd(fd, info, &size)) return Failure{errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)", ""};
+	if (bpf_obj_get_info_by_fd(fd, info, &size))
+		return Failure{ errno, "bpf(BPF_OBJ_GET_INFO_BY_FD)", "" };
 	return {};
 }
 
@@ -43,13 +44,13 @@ Outcome ReadShape(int fd, Shape *shape)
 	if (Outcome failed = ReadInfo(fd, &info)) return failed;
 	uint32_t value = info.value_size;
 	if (IsPerCpu(info.type)) value = ((value + 7) & ~7u) * libbpf_num_possible_cpus();
-	*shape = {info.type, info.key_size, value};
+	*shape = { info.type, info.key_size, value };
 	return {};
 }
 
 Failure WrongLength(const char *syscall, const char *what)
 {
-	return Failure{EINVAL, syscall, std::string(what) + " has another length than the map's"};
+	return Failure{ EINVAL, syscall, std::string(what) + " has another length than the map's" };
 }
 
 Napi::Value MapInfo(const Napi::CallbackInfo &call)
@@ -80,7 +81,7 @@ Napi::Value MapLookup(const Napi::CallbackInfo &call)
 	auto value = Napi::Uint8Array::New(env, shape.value);
 	if (!bpf_map_lookup_elem(fd, key.data, value.Data())) return value;
 	if (errno == ENOENT) return env.Null();
-	return Throw(env, {errno, syscall, ""});
+	return Throw(env, { errno, syscall, "" });
 }
 
 Napi::Value MapUpdate(const Napi::CallbackInfo &call)
@@ -94,7 +95,7 @@ Napi::Value MapUpdate(const Napi::CallbackInfo &call)
 	if (key.size != shape.key) return Throw(env, WrongLength(syscall, "the key"));
 	if (value.size != shape.value) return Throw(env, WrongLength(syscall, "the value"));
 	if (bpf_map_update_elem(fd, key.data, value.data, CountOf(call[3])))
-		return Throw(env, {errno, syscall, ""});
+		return Throw(env, { errno, syscall, "" });
 	return env.Undefined();
 }
 
@@ -109,7 +110,7 @@ Napi::Value MapDelete(const Napi::CallbackInfo &call)
 	if (key.size != shape.key) return Throw(env, WrongLength(syscall, "the key"));
 	if (!bpf_map_delete_elem(fd, key.data)) return Napi::Boolean::New(env, true);
 	if (errno == ENOENT) return Napi::Boolean::New(env, false);
-	return Throw(env, {errno, syscall, ""});
+	return Throw(env, { errno, syscall, "" });
 }
 
 // Writes or deletes entries in chunks. Borrows the arrays, which are kept, and the descriptor, which the
@@ -142,7 +143,7 @@ class Batch : public Work
 		Shape shape;
 		if (Outcome failed = ReadShape(fd_, &shape)) return failed;
 		if (IsPerCpu(shape.type))
-			return Failure{EINVAL, syscall_, "per-CPU maps have no batches here"};
+			return Failure{ EINVAL, syscall_, "per-CPU maps have no batches here" };
 		if (!Fits(shape)) return WrongLength(syscall_, "an element");
 		bool chunks = true;
 		for (uint32_t at = 0; at < count_;) {
@@ -155,7 +156,7 @@ class Batch : public Work
 			}
 			at += count;
 			done_ += count;
-			if (error && !Skips(error)) return Failure{error, syscall_, ""};
+			if (error && !Skips(error)) return Failure{ error, syscall_, "" };
 			if (error) at++;
 		}
 		return {};
@@ -243,7 +244,7 @@ class Dump final : public Work
 		if (Outcome failed = ReadShape(fd_, &shape)) return failed;
 		int error = Batches(shape);
 		if (error == kEnotsupp) error = OneByOne(shape);
-		if (error) return Failure{error, "bpf(BPF_MAP_LOOKUP_BATCH)", ""};
+		if (error) return Failure{ error, "bpf(BPF_MAP_LOOKUP_BATCH)", "" };
 		return {};
 	}
 

@@ -38,15 +38,20 @@ struct Channel {
 class Request final : public Work
 {
       public:
-	Request(Napi::Env env, std::shared_ptr<Channel> channel, Bytes message)
-	    : Work(env), channel_(std::move(channel)), message_(message.data, message.data + message.size)
+	// The bytes hold whole messages (IsWhole), back to back.
+	Request(Napi::Env env, std::shared_ptr<Channel> channel, Bytes messages)
+	    : Work(env), channel_(std::move(channel)), messages_(messages.data, messages.data + messages.size)
 	{
-		nlmsghdr *header = Header();
-		header->nlmsg_len = message_.size();
-		header->nlmsg_seq = sequence_ = ++channel_->sequence;
-		header->nlmsg_pid = 0;
-		header->nlmsg_flags |= NLM_F_REQUEST;
-		if (!Dumps()) header->nlmsg_flags |= NLM_F_ACK;
+		first_ = channel_->sequence + 1;
+		for (size_t at = 0; at < messages_.size();) {
+			auto *header = reinterpret_cast<nlmsghdr *>(messages_.data() + at);
+			bool dumps = (header->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+			header->nlmsg_seq = ++channel_->sequence;
+			header->nlmsg_pid = 0;
+			header->nlmsg_flags |= dumps ? NLM_F_REQUEST : NLM_F_REQUEST | NLM_F_ACK;
+			at += NLMSG_ALIGN(header->nlmsg_len);
+		}
+		last_ = channel_->sequence;
 	}
 	~Request() override
 	{
@@ -56,27 +61,19 @@ class Request final : public Work
       private:
 	enum class Progress { More, Complete, Interrupted };
 
-	nlmsghdr *Header()
-	{
-		return reinterpret_cast<nlmsghdr *>(message_.data());
-	}
-	bool Dumps()
-	{
-		return (Header()->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-	}
-
 	// A dump that a change interrupted holds some things twice or not at all: it is asked for again.
 	Outcome Run() override
 	{
 		for (int attempt = 0; attempt < kDumpAttempts; attempt++) {
 			answers_.clear();
+			failed_.reset();
 			Progress progress = Progress::More;
-			if (send(channel_->socket.get(), message_.data(), message_.size(), 0) < 0)
+			if (send(channel_->socket.get(), messages_.data(), messages_.size(), 0) < 0)
 				return Failed(errno, "");
 			while (progress == Progress::More) {
 				if (Outcome failed = Receive(&progress)) return failed;
 			}
-			if (progress == Progress::Complete) return {};
+			if (progress == Progress::Complete) return failed_;
 		}
 		return Failed(EINTR, "the dump was interrupted again and again");
 	}
@@ -91,12 +88,15 @@ class Request final : public Work
 
 		auto *header = reinterpret_cast<nlmsghdr *>(datagram.data());
 		for (unsigned left = size; NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
-			if (header->nlmsg_seq != sequence_) continue; // of a request that timed out
+			if (header->nlmsg_seq - first_ > last_ - first_)
+				continue; // of a request that timed out
 			if (header->nlmsg_flags & NLM_F_DUMP_INTR) interrupted_ = true;
 			if (header->nlmsg_type == NLMSG_ERROR || header->nlmsg_type == NLMSG_DONE) {
+				if (Outcome failed = Status(header); failed && !failed_) failed_ = failed;
+				if (header->nlmsg_seq != last_) continue;
 				*progress = interrupted_ ? Progress::Interrupted : Progress::Complete;
 				interrupted_ = false;
-				return Status(header);
+				return {};
 			}
 			auto *bytes = reinterpret_cast<uint8_t *>(header);
 			answers_.emplace_back(bytes, bytes + header->nlmsg_len);
@@ -139,7 +139,7 @@ class Request final : public Work
 
 	static Failure Failed(int error, const std::string &detail)
 	{
-		return Failure{error, "netlink", detail};
+		return Failure{ error, "netlink", detail };
 	}
 
 	Napi::Value Settle(Napi::Env env) override
@@ -152,9 +152,10 @@ class Request final : public Work
 	}
 
 	std::shared_ptr<Channel> channel_;
-	std::vector<uint8_t> message_;
+	std::vector<uint8_t> messages_;
 	std::vector<std::vector<uint8_t>> answers_;
-	uint32_t sequence_;
+	uint32_t first_, last_; // sequence numbers; the kernel answers in order
+	Outcome failed_;        // the first of the failures
 	bool interrupted_ = false;
 };
 
@@ -165,6 +166,20 @@ void Channel::Next()
 	Request *next = waiting.front();
 	waiting.pop_front();
 	next->Queue();
+}
+
+bool IsWhole(Bytes messages)
+{
+	if (messages.size == 0) return false;
+	for (size_t at = 0; at < messages.size;) {
+		nlmsghdr header;
+		if (messages.size - at < sizeof(header)) return false;
+		memcpy(&header, messages.data + at, sizeof(header));
+		if (header.nlmsg_len < sizeof(header) || messages.size - at < NLMSG_ALIGN(header.nlmsg_len))
+			return false;
+		at += NLMSG_ALIGN(header.nlmsg_len);
+	}
+	return true;
 }
 
 class Subscription final : public Pump
@@ -199,7 +214,7 @@ class Subscription final : public Pump
 		for (unsigned left = batch.bytes.size(); NLMSG_OK(header, left);
 		     header = NLMSG_NEXT(header, left)) {
 			callback.Call(
-			    {CopyOf(env, reinterpret_cast<const uint8_t *>(header), header->nlmsg_len)});
+			    { CopyOf(env, reinterpret_cast<const uint8_t *>(header), header->nlmsg_len) });
 			if (env.IsExceptionPending()) return;
 		}
 	}
@@ -231,21 +246,21 @@ class NetlinkSocket final : public Napi::ObjectWrap<NetlinkSocket>
 	Outcome Open(int protocol)
 	{
 		Descriptor socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
-		if (!socket.valid()) return Failure{errno, "socket", ""};
+		if (!socket.valid()) return Failure{ errno, "socket", "" };
 		sockaddr_nl address = {};
 		address.nl_family = AF_NETLINK;
 		if (bind(socket.get(), reinterpret_cast<sockaddr *>(&address), sizeof(address))) {
-			return Failure{errno, "bind", ""};
+			return Failure{ errno, "bind", "" };
 		}
-		for (int option : {NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK}) {
+		for (int option : { NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK }) {
 			int on = 1;
 			if (setsockopt(socket.get(), SOL_NETLINK, option, &on, sizeof(on))) {
-				return Failure{errno, "setsockopt", ""};
+				return Failure{ errno, "setsockopt", "" };
 			}
 		}
-		timeval patience = {kAnswerSeconds, 0};
+		timeval patience = { kAnswerSeconds, 0 };
 		if (setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience))) {
-			return Failure{errno, "setsockopt(SO_RCVTIMEO)", ""};
+			return Failure{ errno, "setsockopt(SO_RCVTIMEO)", "" };
 		}
 		channel_->socket = std::move(socket);
 		return {};
@@ -254,12 +269,12 @@ class NetlinkSocket final : public Napi::ObjectWrap<NetlinkSocket>
 	Napi::Value Ask(const Napi::CallbackInfo &call)
 	{
 		Napi::Env env = call.Env();
-		Bytes message = BytesOf(call[0]);
-		if (channel_->closed) return Throw(env, {EBADF, "netlink", "the socket is closed"});
-		if (channel_->listening) return Throw(env, {EBUSY, "netlink", "the socket listens"});
-		if (message.size < sizeof(nlmsghdr))
-			return Throw(env, {EINVAL, "netlink", "the message has no header"});
-		auto *request = new Request(env, channel_, message);
+		Bytes messages = BytesOf(call[0]);
+		if (channel_->closed) return Throw(env, { EBADF, "netlink", "the socket is closed" });
+		if (channel_->listening) return Throw(env, { EBUSY, "netlink", "the socket listens" });
+		if (!IsWhole(messages))
+			return Throw(env, { EINVAL, "netlink", "the bytes are no whole messages" });
+		auto *request = new Request(env, channel_, messages);
 		channel_->waiting.push_back(request);
 		if (!channel_->busy) channel_->Next();
 		return request->Promise();
@@ -268,13 +283,14 @@ class NetlinkSocket final : public Napi::ObjectWrap<NetlinkSocket>
 	Napi::Value Subscribe(const Napi::CallbackInfo &call)
 	{
 		Napi::Env env = call.Env();
-		if (channel_->closed) return Throw(env, {EBADF, "netlink", "the socket is closed"});
+		if (channel_->closed) return Throw(env, { EBADF, "netlink", "the socket is closed" });
 		int group = IntOf(call[0]);
 		if (setsockopt(channel_->socket.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group,
 			       sizeof(group))) {
-			return Throw(env, {errno, "setsockopt(NETLINK_ADD_MEMBERSHIP)", ""});
+			return Throw(env, { errno, "setsockopt(NETLINK_ADD_MEMBERSHIP)", "" });
 		}
-		if (channel_->listening) return Throw(env, {EBUSY, "netlink", "the socket listens already"});
+		if (channel_->listening)
+			return Throw(env, { EBUSY, "netlink", "the socket listens already" });
 		subscription_ = std::make_shared<Subscription>(channel_);
 		Outcome failed = Pump::Start(env, subscription_, call[1].As<Napi::Function>());
 		if (failed) return Throw(env, *failed);
@@ -303,7 +319,7 @@ void ExportNetlink(Napi::Env env, Napi::Object exports)
 	auto *constructor = new Napi::FunctionReference(Napi::Persistent(NetlinkSocket::Define(env)));
 	env.AddCleanupHook([constructor] { delete constructor; });
 	auto open = [constructor](const Napi::CallbackInfo &call) -> Napi::Value {
-		Napi::Object socket = constructor->New({call[0], call[1]});
+		Napi::Object socket = constructor->New({ call[0], call[1] });
 		return call.Env().IsExceptionPending() ? call.Env().Undefined() : Napi::Value(socket);
 	};
 	exports.Set("openNetlink", Napi::Function::New(env, open));

@@ -16,8 +16,8 @@
 Outcome InNetns(int netns, const std::function<Outcome()> &action)
 {
 	Descriptor home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-	if (!home.valid()) return Failure{errno, "open", "/proc/thread-self/ns/net"};
-	if (setns(netns, CLONE_NEWNET)) return Failure{errno, "setns", ""};
+	if (!home.valid()) return Failure{ errno, "open", "/proc/thread-self/ns/net" };
+	if (setns(netns, CLONE_NEWNET)) return Failure{ errno, "setns", "" };
 	Outcome outcome = action();
 	// A thread that stays in a pod's namespace would act on the wrong devices from now on.
 	if (setns(home.get(), CLONE_NEWNET)) abort();
@@ -33,10 +33,10 @@ Napi::Value OpenNetns(const Napi::CallbackInfo &call)
 	Napi::Env env = call.Env();
 	std::string path = TextOf(call[0]);
 	Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-	if (!file.valid()) return Throw(env, {errno, "open", path});
+	if (!file.valid()) return Throw(env, { errno, "open", path });
 	int type = ioctl(file.get(), NS_GET_NSTYPE);
 	if (type != CLONE_NEWNET) {
-		return Throw(env, {EINVAL, "ioctl(NS_GET_NSTYPE)", path + " is no network namespace"});
+		return Throw(env, { EINVAL, "ioctl(NS_GET_NSTYPE)", path + " is no network namespace" });
 	}
 	return Napi::Number::New(env, file.release());
 }
@@ -47,10 +47,10 @@ Napi::Value NetnsCookie(const Napi::CallbackInfo &call)
 	uint64_t cookie = 0;
 	Outcome failed = InNetns(IntOf(call[0]), [&]() -> Outcome {
 		Descriptor socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-		if (!socket.valid()) return Failure{errno, "socket", ""};
+		if (!socket.valid()) return Failure{ errno, "socket", "" };
 		socklen_t size = sizeof(cookie);
 		if (getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size)) {
-			return Failure{errno, "getsockopt(SO_NETNS_COOKIE)", ""};
+			return Failure{ errno, "getsockopt(SO_NETNS_COOKIE)", "" };
 		}
 		return {};
 	});
@@ -61,11 +61,11 @@ Napi::Value WriteSysctl(const Napi::CallbackInfo &call)
 {
 	Napi::Env env = call.Env();
 	std::string name = TextOf(call[1]), value = TextOf(call[2]), path = "/proc/sys/net/" + name;
-	if (name.find("..") != std::string::npos) return Throw(env, {EINVAL, "open", path});
+	if (name.find("..") != std::string::npos) return Throw(env, { EINVAL, "open", path });
 	Outcome failed = InNetns(IntOf(call[0]), [&]() -> Outcome {
 		Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-		if (!file.valid()) return Failure{errno, "open", path};
-		if (write(file.get(), value.data(), value.size()) < 0) return Failure{errno, "write", path};
+		if (!file.valid()) return Failure{ errno, "open", path };
+		if (write(file.get(), value.data(), value.size()) < 0) return Failure{ errno, "write", path };
 		return {};
 	});
 	return failed ? Throw(env, *failed) : env.Undefined();

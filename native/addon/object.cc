@@ -47,7 +47,8 @@ class Collecting
 };
 
 struct Opened {
-	std::unique_ptr<char, void (*)(void *)> log{static_cast<char *>(calloc(kVerifierLogBytes, 1)), free};
+	std::unique_ptr<char, void (*)(void *)> log{ static_cast<char *>(calloc(kVerifierLogBytes, 1)),
+						     free };
 	bpf_object *object = nullptr;
 	~Opened()
 	{
@@ -67,7 +68,7 @@ class Load final : public Work
 	{
 		Collecting collecting(&warnings_);
 		int error = -bpf_object__load(opened_->object);
-		if (error) return Failure{error, "bpf(BPF_PROG_LOAD)", warnings_};
+		if (error) return Failure{ error, "bpf(BPF_PROG_LOAD)", warnings_ };
 		return {};
 	}
 	Napi::Value Settle(Napi::Env env) override
@@ -113,14 +114,14 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 		options.kernel_log_size = kVerifierLogBytes;
 		Collecting collecting(&text);
 		opened_->object = bpf_object__open_mem(elf.data, elf.size, &options);
-		if (!opened_->object) Throw(call.Env(), {errno, "bpf_object__open_mem", text});
+		if (!opened_->object) Throw(call.Env(), { errno, "bpf_object__open_mem", text });
 	}
 
       private:
 	// null after close(), with an exception thrown.
 	bpf_object *Object(Napi::Env env)
 	{
-		if (!opened_) Throw(env, {EBADF, "bpf_object", "the object is closed"});
+		if (!opened_) Throw(env, { EBADF, "bpf_object", "the object is closed" });
 		return opened_ ? opened_->object : nullptr;
 	}
 
@@ -130,7 +131,7 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 		if (!object) return nullptr;
 		std::string name = TextOf(call[0]);
 		bpf_map *map = bpf_object__find_map_by_name(object, name.c_str());
-		if (!map) Throw(call.Env(), {ENOENT, "bpf_object__find_map_by_name", name});
+		if (!map) Throw(call.Env(), { ENOENT, "bpf_object__find_map_by_name", name });
 		return map;
 	}
 
@@ -140,7 +141,7 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 		if (!object) return nullptr;
 		std::string name = TextOf(call[0]);
 		bpf_program *program = bpf_object__find_program_by_name(object, name.c_str());
-		if (!program) Throw(call.Env(), {ENOENT, "bpf_object__find_program_by_name", name});
+		if (!program) Throw(call.Env(), { ENOENT, "bpf_object__find_program_by_name", name });
 		return program;
 	}
 
@@ -188,7 +189,7 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 		bpf_map *map = Map(call);
 		if (!map) return call.Env().Undefined();
 		int error = -bpf_map__set_max_entries(map, CountOf(call[1]));
-		return error ? Throw(call.Env(), {error, "bpf_map__set_max_entries", ""})
+		return error ? Throw(call.Env(), { error, "bpf_map__set_max_entries", "" })
 			     : call.Env().Undefined();
 	}
 
@@ -197,7 +198,7 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 		bpf_map *map = Map(call);
 		if (!map) return call.Env().Undefined();
 		int error = -bpf_map__reuse_fd(map, IntOf(call[1]));
-		return error ? Throw(call.Env(), {error, "bpf_map__reuse_fd", ""}) : call.Env().Undefined();
+		return error ? Throw(call.Env(), { error, "bpf_map__reuse_fd", "" }) : call.Env().Undefined();
 	}
 
 	Napi::Value SetRodata(const Napi::CallbackInfo &call)
@@ -213,9 +214,9 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 		uint8_t *data = Rodata(object, &size);
 		const btf_var_secinfo *variable = FindVariable(object, name);
 		if (!data || !variable)
-			return Throw(env, {ENOENT, where, name + " is no const volatile variable"});
+			return Throw(env, { ENOENT, where, name + " is no const volatile variable" });
 		if (variable->size != bytes.size || variable->offset + variable->size > size) {
-			return Throw(env, {EINVAL, where, name + " has another size"});
+			return Throw(env, { EINVAL, where, name + " has another size" });
 		}
 		memcpy(data + variable->offset, bytes.data, bytes.size);
 		return env.Undefined();
@@ -254,7 +255,7 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 		bpf_program *program = Program(call);
 		if (!program) return call.Env().Undefined();
 		int error = -bpf_program__set_autoload(program, call[1].ToBoolean());
-		return error ? Throw(call.Env(), {error, "bpf_program__set_autoload", ""})
+		return error ? Throw(call.Env(), { error, "bpf_program__set_autoload", "" })
 			     : call.Env().Undefined();
 	}
 
@@ -267,7 +268,7 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 	Napi::Value Duplicate(Napi::Env env, int fd)
 	{
 		int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-		return copy < 0 ? Throw(env, {errno, "fcntl(F_DUPFD_CLOEXEC)", ""})
+		return copy < 0 ? Throw(env, { errno, "fcntl(F_DUPFD_CLOEXEC)", "" })
 				: Napi::Number::New(env, copy);
 	}
 
@@ -301,7 +302,7 @@ void ExportObject(Napi::Env env, Napi::Object exports)
 	env.AddCleanupHook([constructor] { delete constructor; });
 	exports.Set("openObject",
 		    Napi::Function::New(env, [constructor](const Napi::CallbackInfo &call) -> Napi::Value {
-			    Napi::Object object = constructor->New({call[0], call[1]});
+			    Napi::Object object = constructor->New({ call[0], call[1] });
 			    return call.Env().IsExceptionPending() ? call.Env().Undefined()
 								   : Napi::Value(object);
 		    }));

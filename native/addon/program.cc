@@ -22,14 +22,14 @@ Napi::Value ProgramInfo(const Napi::CallbackInfo &call)
 	int fd = IntOf(call[0]);
 	bpf_prog_info info = {};
 	uint32_t size = sizeof(info);
-	if (bpf_obj_get_info_by_fd(fd, &info, &size)) return Throw(env, {errno, syscall, ""});
+	if (bpf_obj_get_info_by_fd(fd, &info, &size)) return Throw(env, { errno, syscall, "" });
 
 	std::vector<uint32_t> maps(info.nr_map_ids);
 	bpf_prog_info with_maps = {};
 	with_maps.nr_map_ids = maps.size();
 	with_maps.map_ids = reinterpret_cast<uintptr_t>(maps.data());
 	size = sizeof(with_maps);
-	if (bpf_obj_get_info_by_fd(fd, &with_maps, &size)) return Throw(env, {errno, syscall, ""});
+	if (bpf_obj_get_info_by_fd(fd, &with_maps, &size)) return Throw(env, { errno, syscall, "" });
 
 	char tag[2 * sizeof(info.tag) + 1];
 	for (size_t i = 0; i < sizeof(info.tag); i++)
@@ -79,7 +79,7 @@ class TestRun final : public Work
 			options.repeat = repeat_;
 		}
 		if (bpf_prog_test_run_opts(fd_, &options))
-			return Failure{errno, "bpf(BPF_PROG_TEST_RUN)", ""};
+			return Failure{ errno, "bpf(BPF_PROG_TEST_RUN)", "" };
 		data_out_.resize(data_.size ? options.data_size_out : 0);
 		retval_ = options.retval;
 		duration_ = options.duration;

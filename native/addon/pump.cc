@@ -9,7 +9,7 @@
 Outcome Pump::Start(Napi::Env env, std::shared_ptr<Pump> pump, Napi::Function callback)
 {
 	pump->stop_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (!pump->stop_.valid()) return Failure{errno, "eventfd", ""};
+	if (!pump->stop_.valid()) return Failure{ errno, "eventfd", "" };
 	pump->self_ = pump;
 	pump->bridge_ = Bridge::New(
 	    env, callback, "heddle_pump", 1, 2, pump.get(),
@@ -40,14 +40,14 @@ void Pump::Wake()
 
 bool Pump::Stopped(int wait_ms)
 {
-	pollfd stop = {stop_.get(), POLLIN, 0};
+	pollfd stop = { stop_.get(), POLLIN, 0 };
 	return poll(&stop, 1, wait_ms) > 0;
 }
 
 void Pump::Loop()
 {
 	for (;;) {
-		pollfd waiting[2] = {{source_, POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+		pollfd waiting[2] = { { source_, POLLIN, 0 }, { stop_.get(), POLLIN, 0 } };
 		if (poll(waiting, 2, -1) < 0 && errno == EINTR) continue;
 		if (waiting[1].revents || (waiting[0].revents & POLLNVAL)) break;
 		if (!Drain()) return; // the bridge has closed and no longer counts this thread

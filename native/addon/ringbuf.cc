@@ -28,7 +28,7 @@ class RingPump final : public Pump
 	Outcome Open()
 	{
 		ring_ = ring_buffer__new(map_.get(), Take, this, nullptr);
-		if (!ring_) return Failure{errno, "ring_buffer__new", ""};
+		if (!ring_) return Failure{ errno, "ring_buffer__new", "" };
 		return {};
 	}
 
@@ -54,8 +54,8 @@ class RingPump final : public Pump
 
 	void Deliver(Napi::Env env, Napi::Function callback, const Batch &batch) override
 	{
-		callback.Call({CopyOf(env, batch.bytes.data(), batch.bytes.size()),
-			       Napi::Number::New(env, batch.count)});
+		callback.Call({ CopyOf(env, batch.bytes.data(), batch.bytes.size()),
+				Napi::Number::New(env, batch.count) });
 	}
 
 	Descriptor map_;
@@ -68,7 +68,7 @@ Napi::Value OpenRing(const Napi::CallbackInfo &call)
 {
 	Napi::Env env = call.Env();
 	Descriptor map(fcntl(IntOf(call[0]), F_DUPFD_CLOEXEC, 3));
-	if (!map.valid()) return Throw(env, {errno, "fcntl(F_DUPFD_CLOEXEC)", ""});
+	if (!map.valid()) return Throw(env, { errno, "fcntl(F_DUPFD_CLOEXEC)", "" });
 	auto pump = std::make_shared<RingPump>(std::move(map), CountOf(call[1]), IntOf(call[2]));
 	if (Outcome failed = pump->Open()) return Throw(env, *failed);
 	if (Outcome failed = Pump::Start(env, pump, call[3].As<Napi::Function>())) return Throw(env, *failed);

@@ -47,9 +47,10 @@ export interface Ring {
 
 /** One netlink socket, opened in the namespace it was asked for; requests are serialised in order. */
 export interface NetlinkSocket {
-  /** Sends one message (nlmsghdr included; the addon fills in sequence and port) and resolves to the answer's messages
-   *  (without DONE or a zero ACK). Rejects with the kernel's errno and extended-ack text. */
-  request(message: Uint8Array): Promise<readonly Uint8Array[]>
+  /** Sends one message or several back to back (nlmsghdr included, each a multiple of 4 bytes; the addon fills in sequence
+   *  and port; a dump stands alone) and resolves to the answers' messages (without DONE or a zero ACK). The kernel
+   *  performs all, also after one that fails; rejects with the first failure's errno and extended-ack text. */
+  request(messages: Uint8Array): Promise<readonly Uint8Array[]>
   /** For multicast groups: every further message goes to the callback. */
   subscribe(group: number, onMessage: (message: Uint8Array) => void): void
   close(): void

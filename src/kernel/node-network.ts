@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Addon, NetlinkSocket } from './addon.ts'
+import type { Addon, Fd, NetlinkSocket } from './addon.ts'
+import { concat } from './netlink.ts'
 
 const NETLINK_ROUTE = 0
 
@@ -8,27 +9,38 @@ const NETLINK_ROUTE = 0
  *  20 ms, and nothing else should wait behind it. */
 export class NodeNetwork implements Disposable {
   readonly addon: Addon
+  readonly #netns: Fd
   readonly #asking: NetlinkSocket
   readonly #removing: NetlinkSocket
+  #disposed = false
 
-  /** Opens them in the caller's network namespace. */
-  constructor(addon: Addon) {
+  constructor(addon: Addon, netnsPath = '/proc/thread-self/ns/net') {
     this.addon = addon
-    this.#asking = addon.openNetlink(NETLINK_ROUTE, null)
-    this.#removing = addon.openNetlink(NETLINK_ROUTE, null)
+    this.#netns = addon.openNetns(netnsPath)
+    this.#asking = addon.openNetlink(NETLINK_ROUTE, this.#netns)
+    this.#removing = addon.openNetlink(NETLINK_ROUTE, this.#netns)
   }
 
-  request(message: Uint8Array): Promise<readonly Uint8Array[]> {
-    return this.#asking.request(message)
+  /** NetlinkSocket.request. */
+  request(...messages: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
+    return this.#asking.request(concat(messages))
   }
 
   async remove(message: Uint8Array): Promise<void> {
     await this.#removing.request(message)
   }
 
+  /** `path` is below /proc/sys/net. */
+  writeSysctl(path: string, value: string): void {
+    this.addon.writeSysctl(this.#netns, path, value)
+  }
+
   /** Idempotent. */
   [Symbol.dispose](): void {
+    if (this.#disposed) return
+    this.#disposed = true
     this.#asking.close()
     this.#removing.close()
+    this.addon.closeFd(this.#netns)
   }
 }

@@ -142,9 +142,12 @@ export function createVeth({ name, mac, mtu, peerName, peerMac, peerNetns }: Vet
 }
 
 /** The kernel makes no IPv6 link-local address of its own. To be asked before the link goes up. */
-export function withoutLinkLocal(ifindex: number): Uint8Array {
+export function withoutLinkLocal(name: string): Uint8Array {
   const mode = u8Attribute(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
-  return message(RTM_NEWLINK, 0, linkBody(ifindex, 0, 0), [nested(IFLA_AF_SPEC, [nested(AF_INET6, [mode])])])
+  return message(RTM_NEWLINK, 0, linkBody(0, 0, 0), [
+    textAttribute(IFLA_IFNAME, name),
+    nested(IFLA_AF_SPEC, [nested(AF_INET6, [mode])]),
+  ])
 }
 
 export function setUp(ifindex: number): Uint8Array {

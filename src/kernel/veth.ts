@@ -9,10 +9,10 @@
 // Nobody owns the gateways 169.254.1.1 and fe80::1: both neighbours are permanent, so nobody asks for an address.
 
 import { randomBytes } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
 import { type Address, family, type Prefix } from '../core/address.ts'
 import type { Fd } from './addon.ts'
 import { attempt, attemptNow, isCode } from './kernel-error.ts'
+import { concat } from './netlink.ts'
 import type { NodeNetwork } from './node-network.ts'
 import { ROUTE_PROTOCOL } from './routes.ts'
 import {
@@ -73,15 +73,17 @@ export async function wirePod(
     const pair = { name: pod.hostIfname, mac: hostMac, mtu: pod.mtu, peerName: pod.ifname, peerMac: podMac }
     await attempt(subject, () => node.request(createVeth({ ...pair, peerNetns: netns })))
     try {
-      const ifindex = await attempt(
-        subject,
-        async () => parseLink((await node.request(getLink(pair.name)))[0]!).ifindex,
-      )
-      const wired = { ifindex, hostMac, podMac, mtu: pod.mtu, netnsCookie }
-      await all(
-        attempt(subject, () => configurePod(node, pod, netns, hostMac)),
-        attempt(subject, () => node.request(withoutLinkLocal(ifindex))).then(() => attach(wired)),
-      )
+      const link = attempt(subject, () => node.request(getLink(pair.name), withoutLinkLocal(pair.name)))
+      const configured = attempt(subject, () => configurePod(node, pod, netns, hostMac))
+      const attached = link.then(async ([answer]) => {
+        const wired = { ifindex: parseLink(answer!).ifindex, hostMac, podMac, mtu: pod.mtu, netnsCookie }
+        await attach(wired)
+        return wired
+      })
+      // Waits for both also when one fails: what is undone then must not be done after it.
+      await Promise.allSettled([configured, attached])
+      await configured
+      const wired = await attached
       await attempt(subject, () => raiseHostSide(node, pod, wired))
       return wired
     } catch (error) {
@@ -109,10 +111,10 @@ async function configurePod(node: NodeNetwork, pod: PodWire, netns: Fd, gatewayM
       // Container runtimes switch IPv6 off in namespaces they make.
       node.addon.writeSysctl(netns, `ipv6/conf/${pod.ifname}/disable_ipv6`, '0')
     }
-    const { ifindex } = parseLink((await socket.request(getLink(pod.ifname)))[0]!)
-    const requests = [
-      withoutLinkLocal(ifindex),
-      setUp(LOOPBACK),
+    const prepare = [getLink(pod.ifname), withoutLinkLocal(pod.ifname), setUp(LOOPBACK)]
+    const [answer] = await socket.request(concat(prepare))
+    const { ifindex } = parseLink(answer!)
+    const raise = [
       setUp(ifindex),
       ...pod.addresses.flatMap((address) => [
         addAddress(ifindex, address),
@@ -125,7 +127,7 @@ async function configurePod(node: NodeNetwork, pod: PodWire, netns: Fd, gatewayM
         }),
       ]),
     ]
-    await all(...requests.map((request) => socket.request(request)))
+    await socket.request(concat(raise))
   } finally {
     socket.close()
   }
@@ -134,22 +136,15 @@ async function configurePod(node: NodeNetwork, pod: PodWire, netns: Fd, gatewayM
 async function raiseHostSide(node: NodeNetwork, pod: PodWire, { ifindex, podMac }: WiredPod): Promise<void> {
   const families = new Set(pod.addresses.map(family))
   for (const each of families) {
-    writeFileSync(`/proc/sys/net/ipv${each}/conf/${pod.hostIfname}/forwarding`, '1')
+    node.writeSysctl(`ipv${each}/conf/${pod.hostIfname}/forwarding`, '1')
   }
-  const requests = [
+  await node.request(
     setUp(ifindex),
     ...pod.addresses.flatMap((address) => [
       putNeighbour(ifindex, address, podMac),
       putRoute({ destination: hostRoute(address), ifindex, protocol: ROUTE_PROTOCOL }),
     ]),
-  ]
-  await all(...requests.map((request) => node.request(request)))
-}
-
-/** Waits for all also when one fails: what is undone then must not be done after it. */
-async function all(...works: readonly Promise<unknown>[]): Promise<void> {
-  const failed = (await Promise.allSettled(works)).find((result) => result.status === 'rejected')
-  if (failed !== undefined) throw failed.reason
+  )
 }
 
 function everywhere(address: Address): Prefix {
