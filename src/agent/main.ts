@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `heddle agent`: the process around an agent.
 
-import { parseArgs } from 'node:util'
 import pino, { type Logger } from 'pino'
 import pretty from 'pino-pretty'
 import { CommandError } from '../core/command-error.ts'
@@ -11,20 +10,13 @@ import { startAgent } from './agent.ts'
 import { type Config, isConfigProblem, readConfig } from './config.ts'
 import { checkHost } from './preflight.ts'
 
-export const DEFAULT_CONFIG_FILE = '/etc/heddle/config.yaml'
-
-/** Runs until SIGTERM or SIGINT. Resolves to the exit code: 0 stopped as asked, 1 it failed, 2 the configuration or the
- *  host does not allow it. */
-export async function runAgent(args: readonly string[]): Promise<number> {
-  try {
-    const config = configFrom(args)
-    checkHost(config)
-    return await serve(loadAddon(), config, createLogger(config))
-  } catch (error) {
-    if (!(error instanceof CommandError)) throw error
-    process.stderr.write(`heddle agent: ${error.message}\n`)
-    return error.exitCode
-  }
+/** Runs until SIGTERM or SIGINT. Resolves to the exit code: 0 stopped as asked, 1 it failed. Throws a CommandError with
+ *  exit code 2 when the configuration or the host does not allow it. */
+export async function runAgent(configFile: string): Promise<number> {
+  const config = readConfig(configFile)
+  if (isConfigProblem(config)) throw new CommandError(config.configProblem, 2)
+  checkHost(config)
+  return serve(loadAddon(), config, createLogger(config))
 }
 
 async function serve(addon: Addon, config: Config, log: Logger): Promise<number> {
@@ -46,20 +38,6 @@ async function serve(addon: Addon, config: Config, log: Logger): Promise<number>
   log.info({ signal: end }, 'stopping; everything stays in force')
   await agent.stop()
   return 0
-}
-
-export function configFrom(args: readonly string[]): Config {
-  try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: { config: { type: 'string', default: DEFAULT_CONFIG_FILE } },
-    })
-    const config = readConfig(values.config)
-    if (isConfigProblem(config)) throw new CommandError(config.configProblem, 2)
-    return config
-  } catch (error) {
-    throw error instanceof CommandError ? error : new CommandError((error as Error).message, 2)
-  }
 }
 
 /** One JSON object per line, or text for people when a terminal listens. */

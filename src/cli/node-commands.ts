@@ -14,7 +14,7 @@ export const nodeCommands: readonly CommandRow[] = [
     summary: 'Runs the agent of this node in the foreground. One per node; packets go on when it ends.',
     examples: ['heddle agent --config /etc/heddle/config.yaml'],
     options: [configOption],
-    run: async (call) => (await import('../agent/main.ts')).runAgent(['--config', textOption(call, 'config')!]),
+    run: async (call) => (await import('../agent/main.ts')).runAgent(textOption(call, 'config')!),
   },
   {
     usage: 'config',
