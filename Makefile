@@ -108,8 +108,8 @@ build/bench/%: bench/%.c | setup
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $<
 
-soak: build
-	@node test/soak/main.ts
+soak: build asan
+	@node tools/test.ts --soak
 
 check-kernels: build
 	@tools/kernels.sh

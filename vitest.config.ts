@@ -12,6 +12,9 @@ const suites = [
   { name: 'e2e', include: ['test/e2e/**/*.test.ts'], timeoutSeconds: 300 },
 ]
 
+/** `make soak` runs the same tests with longer figures (test/support/soak.ts). */
+const patience = process.env.HEDDLE_SOAK === '1' ? 20 : 1
+
 export default defineConfig({
   test: {
     projects: suites.map(({ name, include, exclude = [], timeoutSeconds }) => ({
@@ -22,8 +25,8 @@ export default defineConfig({
         // Labs and objects of the kernel outlive a thread that is ended; a forked process is ended as a whole.
         pool: 'forks',
         maxWorkers: name === 'unit' || name === 'netns' ? 2 : 1,
-        testTimeout: timeoutSeconds * 1000,
-        hookTimeout: timeoutSeconds * 1000,
+        testTimeout: timeoutSeconds * 1000 * patience,
+        hookTimeout: timeoutSeconds * 1000 * patience,
       },
     })),
   },

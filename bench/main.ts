@@ -4,11 +4,12 @@
 //   node bench/main.ts [--short] [--blocks N] [--rounds N] [--seconds N] [--rows TEXT] [--no-save]
 
 import { parseArgs } from 'node:util'
+import { machine } from '../tools/machine.ts'
 import { timeAdds } from './cni-add.ts'
 import { addCeiling, clusterIPFloor, floors, slackOf } from './floors.ts'
 import { type HeddleLab, makeHeddle, manyServices, measuredService, removeHeddle } from './heddle.ts'
 import { measure, type Path, type Server, startServer, type Test, tests } from './netperf.ts'
-import { type Finding, machine, saveResults, tableText } from './report.ts'
+import { type Finding, saveResults, tableText } from './report.ts'
 import { type Summary, summarise } from './statistics.ts'
 import { type Kind, makeTopology, netnsPath, nodeAddress, podAddress, removeTopologies } from './topology.ts'
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a benchmark found: the table for people, the file for comparisons.
 
-import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
-import { cpus, release, totalmem } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { type Machine, stampedName } from '../tools/machine.ts'
 import type { AddTimes } from './cni-add.ts'
 import { floors } from './floors.ts'
 import { type Test, tests } from './netperf.ts'
@@ -27,35 +26,11 @@ interface Report {
   readonly method: { readonly blocks: number; readonly rounds: number; readonly seconds: number }
 }
 
-export interface Machine {
-  readonly commit: string
-  /** The checkout had changes that no commit has. */
-  readonly modified: boolean
-  readonly kernel: string
-  readonly processor: string
-  readonly processors: number
-  readonly memoryBytes: number
-  readonly system: string
-}
-
-export function machine(): Machine {
-  const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim()
-  return {
-    commit: git('rev-parse', 'HEAD'),
-    modified: git('status', '--porcelain') !== '',
-    kernel: release(),
-    processor: cpus()[0]?.model ?? 'unknown',
-    processors: cpus().length,
-    memoryBytes: totalmem(),
-    system: /^PRETTY_NAME="(.*)"$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'unknown',
-  }
-}
-
 /** Writes the results beside the earlier ones; the file's path. */
 export function saveResults(results: Report & { readonly machine: Machine; readonly isShort: boolean }): string {
-  const date = new Date().toISOString()
-  const name = `${date.slice(0, 16).replace(':', '')}-${results.machine.commit.slice(0, 10)}`
-  const path = fileURLToPath(new URL(`results/${name}${results.isShort ? '-short' : ''}.json`, import.meta.url))
+  const date = new Date()
+  const name = `${stampedName(date, results.machine)}${results.isShort ? '-short' : ''}.json`
+  const path = fileURLToPath(new URL(`results/${name}`, import.meta.url))
   const table = Object.fromEntries([...results.table].map(([row, byTest]) => [row, Object.fromEntries(byTest)]))
   writeFileSync(path, `${JSON.stringify({ date, ...results, table }, null, 1)}\n`)
   return path

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `make test`: every suite, one summary line each, and the closing line of CONTRACT.md. Arguments name suites to run.
 // A suite that finds no test, or ends without a report, counts as one failure: silence is not success.
+// --soak is `make soak`: the long figures (test/support/soak.ts), and a record of the run in test/soak.
 
 import { spawn } from 'node:child_process'
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { parseArgs } from 'node:util'
+import { machine, stampedName } from './machine.ts'
 import type { SuiteReport } from './test-reporter.ts'
 
 interface Suite {
@@ -85,7 +88,8 @@ function summary(name: string, report: SuiteReport, seconds: number): string {
   return `${name.padEnd(14)} ${counts} (${seconds.toFixed(1)} s)\n`
 }
 
-async function main(names: readonly string[]): Promise<number> {
+async function main(names: readonly string[], isSoak: boolean): Promise<number> {
+  if (isSoak) process.env.HEDDLE_SOAK = '1'
   if (process.getuid?.() !== 0) {
     process.stderr.write('make test needs root: most suites make network namespaces and load programs\n')
     return 2
@@ -98,6 +102,7 @@ async function main(names: readonly string[]): Promise<number> {
   }
   const lines: string[] = []
   const total = { passed: 0, failed: 0, skipped: 0 }
+  const record: (SuiteReport & { readonly suite: string; readonly seconds: number })[] = []
   for (const suite of known.filter((suite) => names.length === 0 || names.includes(suite.name))) {
     process.stdout.write(`== ${suite.name}\n`)
     const started = performance.now()
@@ -105,7 +110,9 @@ async function main(names: readonly string[]): Promise<number> {
     const empty = report.passed + report.failed + report.skipped.length === 0
     if (empty) process.stdout.write('  FAILED: the suite has no test\n')
     const counted = empty ? { ...report, failed: 1 } : report
-    const line = summary(suite.name, counted, (performance.now() - started) / 1000)
+    const seconds = (performance.now() - started) / 1000
+    const line = summary(suite.name, counted, seconds)
+    record.push({ suite: suite.name, seconds: Math.round(seconds), ...counted })
     lines.push(
       line,
       ...counted.skipped.map(({ name, reason }) => `  skipped ${name}: ${reason || 'no reason given'}\n`),
@@ -116,12 +123,25 @@ async function main(names: readonly string[]): Promise<number> {
     total.skipped += counted.skipped.length
   }
   process.stdout.write(`\n${lines.join('')}\n`)
+  if (isSoak) saveSoak(record)
   process.stdout.write(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`)
   return total.failed === 0 ? 0 : 1
 }
 
+function saveSoak(suites: readonly object[]): void {
+  const date = new Date()
+  const where = machine()
+  const path = `test/soak/${stampedName(date, where)}.json`
+  writeFileSync(path, `${JSON.stringify({ date, machine: where, suites }, null, 1)}\n`)
+  process.stdout.write(`wrote ${path}\n`)
+}
+
 try {
-  process.exitCode = await main(process.argv.slice(2))
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { soak: { type: 'boolean', default: false } },
+  })
+  process.exitCode = await main(positionals, values.soak)
 } finally {
   rmSync(scratch, { recursive: true, force: true })
 }
