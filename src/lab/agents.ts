@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real agent of each node: its configuration, start and end, and what it is told to read again.
 
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { stringify } from 'yaml'
 import type { Status, SyncReply } from '../agent/api.ts'
 import { askAgent } from '../agent/client.ts'
@@ -57,13 +57,13 @@ export async function agentReady(lab: string, node: LabNode): Promise<void> {
   const log = `${nodeDir(lab, node.name)}/logs/agent.log`
   let conditions: readonly string[] = []
   const ready = await waitUntil(async () => {
-    if (!isAlive(node.agent)) throw new CommandError(`the agent of ${node.name} ended: ${lastLine(log)} (${log})`)
+    if (!isAlive(node.agent)) throw new CommandError(`the agent of ${node.name} ended: ${lastMessage(log)} (${log})`)
     const status = await askAgent<Status>(agentSocket(lab, node.name), 'GET', '/v1/status').catch(() => null)
     conditions = status?.conditions ?? []
     return status?.ready ?? false
   }, 30_000)
   if (ready) return
-  const why = conditions.join('; ') || lastLine(log)
+  const why = conditions.join('; ') || lastMessage(log)
   throw new CommandError(`the agent of ${node.name} is not ready after 30 s: ${why} (${log})`)
 }
 
@@ -99,11 +99,12 @@ export async function syncAgent(lab: string, node: LabNode): Promise<NodeSync> {
   return { name: node.name, milliseconds: reply.milliseconds, problems }
 }
 
-function lastLine(log: string): string {
+/** The last message of an agent's log: pino's JSON, or what a process says before it logs. */
+function lastMessage(log: string): string {
   try {
-    const from = Math.max(0, statSync(log).size - 2_000)
-    const lines = readFileSync(log).subarray(from).toString('utf8').trim().split('\n')
-    return lines.at(-1) || 'it said nothing'
+    const line = readFileSync(log, 'utf8').trimEnd().split('\n').at(-1)!
+    if (!line.startsWith('{')) return line || 'it said nothing'
+    return (JSON.parse(line) as { msg: string }).msg
   } catch {
     return 'it said nothing'
   }
