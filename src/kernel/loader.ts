@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encode } from '../core/codec.ts'
 import { type MapName, maps, type NodeConfig, nodeConfig } from '../generated/abi.ts'
-import type { Addon, BpfObject, Fd } from './addon.ts'
+import type { Addon, Fd } from './addon.ts'
 import { attempt } from './kernel-error.ts'
 import { type CgroupHook, cgroupHooks, Links } from './links.ts'
 import { copyArray, copyMissing } from './map-copy.ts'
@@ -30,6 +30,13 @@ export interface DatapathOptions {
 interface Loaded {
   readonly maps: Map<MapName, Fd>
   readonly programs: Map<string, Fd>
+}
+
+interface Sources {
+  readonly addon: Addon
+  readonly options: DatapathOptions
+  readonly pins: MapPins
+  readonly sizeOf: (name: MapName) => number
 }
 
 /** Owns the descriptors; what is pinned stays when it is disposed of. */
@@ -96,7 +103,7 @@ export async function openDatapath(addon: Addon, options: DatapathOptions): Prom
       if (pinned.previous !== undefined) previous.set(name, pinned.previous)
     }
     const adopted = new Set(loaded.maps.keys())
-    for (const name of objectNames) await loadObject(addon, options, name, sizeOf, loaded)
+    for (const name of objectNames) await loadObject({ addon, options, pins, sizeOf }, name, loaded)
     const missing = mapNames.filter((name) => !loaded.maps.has(name))
     if (missing.length > 0) throw new Error(`no object declares the maps ${missing.join(', ')}`)
 
@@ -120,38 +127,36 @@ export async function openDatapath(addon: Addon, options: DatapathOptions): Prom
 }
 
 async function loadObject(
-  addon: Addon,
-  options: DatapathOptions,
+  { addon, options, pins, sizeOf }: Sources,
   name: (typeof objectNames)[number],
-  sizeOf: (name: MapName) => number,
   loaded: Loaded,
 ): Promise<void> {
   const object = addon.openObject(readFileSync(join(options.objectsDir, `${name}.o`)), name)
   try {
-    const used = object.maps.map((map) => map.name).filter(isMapName)
-    for (const map of used) {
+    const shared = object.maps.map((map) => map.name).filter(isMapName)
+    for (const map of shared) {
       const fd = loaded.maps.get(map)
       if (fd !== undefined) object.reuseMap(map, fd)
       else object.setMaxEntries(map, sizeOf(map))
     }
+    const own = object.maps.filter((map) => !isMapName(map.name))
+    const created = own.filter((map) => !pins.reuseOwn(object, map))
     object.setRodata('config', encode(nodeConfig, options.config))
     await attempt(`load ${name}`, () => object.load())
-    keep(object, used, loaded)
+    for (const map of created) pins.pinOwn(object, map)
+    for (const map of shared) if (!loaded.maps.has(map)) loaded.maps.set(map, object.mapFd(map))
+    for (const program of object.programs) loaded.programs.set(program.name, object.programFd(program.name))
   } finally {
     object.close()
   }
 }
 
-function keep(object: BpfObject, used: readonly MapName[], loaded: Loaded): void {
-  for (const map of used) if (!loaded.maps.has(map)) loaded.maps.set(map, object.mapFd(map))
-  for (const { name } of object.programs) loaded.programs.set(name, object.programFd(name))
-}
-
 /** The timer that deletes idle translations lives in a map and goes on without the agent; this starts it, or gives it
  *  the new program. */
 async function startCollecting(addon: Addon, program: Fd): Promise<void> {
-  const shortestFrame = new Uint8Array(64)
-  await attempt('start collecting', () => addon.testRun(program, shortestFrame, null, 1))
+  const anyFrame = new Uint8Array(64)
+  const { retval } = await attempt('start collecting', () => addon.testRun(program, anyFrame, null, 1))
+  if (retval !== 0) throw new Error('the timer that collects idle translations did not start')
 }
 
 function isMapName(name: string): name is MapName {
