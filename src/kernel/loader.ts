@@ -12,7 +12,7 @@ import { type CgroupHook, cgroupHooks, Links } from './links.ts'
 import { copyArray, copyMissing } from './map-copy.ts'
 import { MapPins } from './map-pins.ts'
 
-/** Compiled from bpf/hooks; every one declares the maps that it uses. */
+/** Compiled from bpf/hooks; every one declares the maps that it uses, and all but collect the node's `config`. */
 const objectNames = ['from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock', 'collect'] as const
 
 const mapNames = Object.keys(maps) as readonly MapName[]
@@ -141,7 +141,7 @@ async function loadObject(
     }
     const own = object.maps.filter((map) => !isMapName(map.name))
     const created = own.filter((map) => !pins.reuseOwn(object, map))
-    object.setRodata('config', encode(nodeConfig, options.config))
+    if (name !== 'collect') object.setRodata('config', encode(nodeConfig, options.config))
     await attempt(`load ${name}`, () => object.load())
     for (const map of created) pins.pinOwn(object, map)
     for (const map of shared) if (!loaded.maps.has(map)) loaded.maps.set(map, object.mapFd(map))

@@ -5,7 +5,7 @@
 import { readdirSync, renameSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { type MapName, maps } from '../generated/abi.ts'
-import type { Addon, Fd } from './addon.ts'
+import type { Addon, BpfObject, Fd, MapInfo } from './addon.ts'
 import { attemptNow } from './kernel-error.ts'
 import { openIfPinned } from './links.ts'
 
@@ -48,6 +48,36 @@ export class MapPins {
     attemptNow(`pin map ${name}`, () => this.#addon.pin(map, path))
   }
 
+  /** Gives an object the pinned map of its own (one that is not in bpf/abi), if it still has the same shape. */
+  reuseOwn(object: BpfObject, { name, type, keySize, valueSize, maxEntries }: MapInfo): boolean {
+    const path = this.#ownPath(name)
+    const map = openIfPinned(this.#addon, path)
+    if (map === undefined) return false
+    try {
+      const pinned = this.#addon.mapInfo(map)
+      const isSame =
+        pinned.type === type &&
+        pinned.keySize === keySize &&
+        pinned.valueSize === valueSize &&
+        pinned.maxEntries === maxEntries
+      if (isSame) object.reuseMap(name, map)
+      else unlinkSync(path)
+      return isSame
+    } finally {
+      this.#addon.closeFd(map)
+    }
+  }
+
+  /** After the load that created it. */
+  pinOwn(object: BpfObject, { name }: MapInfo): void {
+    const map = object.mapFd(name)
+    try {
+      attemptNow(`pin map ${name}`, () => this.#addon.pin(map, this.#ownPath(name)))
+    } finally {
+      this.#addon.closeFd(map)
+    }
+  }
+
   /** Every program uses the new maps: they take their own names, older ones go. */
   finishMigration(): void {
     const wanted = new Map(Object.keys(maps).map((name) => [name, this.#pinName(name as MapName)]))
@@ -64,6 +94,10 @@ export class MapPins {
   #forget(name: MapName, next: Fd): void {
     this.#addon.closeFd(next)
     unlinkSync(join(this.#folder, `${this.#pinName(name)}${NEXT}`))
+  }
+
+  #ownPath(name: string): string {
+    return join(this.#folder, `own_${name}`)
   }
 
   #pinName(name: MapName): string {
