@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Ingress of the uplink: what other nodes and the world send. The stack gets all
- * that is neither for a pod of this node nor for an address of its pod CIDR. */
+/* Ingress of the uplink: what other nodes and the world send, plain or in the
+ * tunnel. The stack gets what is for this node, and what is for nobody here. */
 #include "../lib/conntrack.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
+#include "../lib/nat.h"
 #include "../lib/source.h"
 
 static __always_inline enum verdict source_of_netdev(struct packet *p)
@@ -11,25 +12,30 @@ static __always_inline enum verdict source_of_netdev(struct packet *p)
 	return p->flags & PACKET_TUNNELLED ? source_tunnelled(p) : source_bare(p);
 }
 
-/* For this node itself: the packet may still come from where it must not. */
-static __always_inline enum verdict admit_to_node(struct packet *p)
+/* For this node's address: an answer to what it translated, or for its stack. */
+static __always_inline enum verdict admit_to_node(struct __sk_buff *skb, struct packet *p)
 {
-	enum verdict v = source_of_netdev(p);
+	enum verdict v = nat_lookup(skb, p, false);
 
+	if (v != NEXT || p->flags & PACKET_TRANSLATED) return v;
+	v = source_of_netdev(p);
 	return v == NEXT ? PASS : v;
 }
 
 static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *p)
 {
-	enum verdict v = route_lookup(p);
+	enum verdict v = p->flags & PACKET_TRANSLATED ? NEXT : nat_lookup(skb, p, false);
 
+	if (v == NEXT) v = route_lookup(p);
 	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
+	if (v == NEXT && p->destination == TO_STACK) return NEXT;
 	if (v == NEXT && p->destination != TO_ENDPOINT) return PASS;
 	if (v == NEXT) v = source_of_netdev(p);
 	if (v == NEXT) v = conntrack(p, skb->ifindex);
 	return v;
 }
 
+/* ARP, VLANs and what the stack itself refuses: not ours to judge. */
 static __always_inline bool is_for_stack(enum verdict v, const struct packet *p)
 {
 	return v == DROP && (p->reason == DROP_ETHERTYPE || p->reason == DROP_PARSE);
@@ -46,7 +52,7 @@ int from_netdev(struct __sk_buff *skb)
 		v = tunnel_decapsulate(skb, &p);
 		if (v == NEXT) v = parse(skb, &p);
 	}
-	if (v == NEXT && self_has(&p.tuple.destination)) v = admit_to_node(&p);
+	if (v == NEXT && self_has(&p.tuple.destination)) v = admit_to_node(skb, &p);
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);
 	return finish(skb, &p, HOOK_FROM_NETDEV, v);

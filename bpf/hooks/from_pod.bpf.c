@@ -3,6 +3,7 @@
 #include "../lib/conntrack.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
+#include "../lib/nat.h"
 #include "../lib/source.h"
 
 /* The gateway of every pod is fe80::1, which nobody owns: what asks for it (RFC 4861)
@@ -23,8 +24,11 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (address_is_multicast(&p->tuple.destination)) return drop(p, DROP_MULTICAST);
 	if (is_neighbour_discovery(p)) return PASS;
 	v = source_of_pod(skb, p);
+	if (v == NEXT) v = nat_lookup(skb, p, true);
 	if (v == NEXT) v = route_lookup(p);
+	if (v == NEXT) v = nat_source(p);
 	if (v == NEXT) v = conntrack(p, skb->ifindex);
+	if (v == NEXT) v = nat_enter(p);
 	return v;
 }
 

@@ -1,26 +1,84 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Egress of the uplink: what this node's stack sends. What Heddle has judged and
- * redirected carries its mark; what goes from node to node passes at once. */
+/* Egress of the uplink: what this node's stack sends, its own and what it forwards
+ * for pods. What Heddle has judged and redirected carries its mark; what goes from
+ * node to node passes at once; nothing here is judged by policy.
+ *
+ * To another node's pod: in the tunnel, in VXLAN mode. To a Service, which a socket
+ * hook has missed: to a backend. To the world: a pod's source becomes the node's;
+ * the host's own flow is entered as it is, so that no masqueraded one takes its
+ * port, and gets another port where that is too late. */
 #include "../lib/finish.h"
 #include "../lib/forward.h"
-#include "../lib/route.h"
+#include "../lib/nat.h"
+
+/* The host's flow must be entered only if its port is one that masquerading may
+ * choose, and the answer to a SYN from the world never: a flood of those would
+ * fill the table. */
+static __always_inline bool is_worth_entering(const struct packet *p)
+{
+	__u16 port = bpf_ntohs(p->tuple.source_port);
+
+	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) return false;
+	if (p->tuple.protocol == IPPROTO_TCP || p->tuple.protocol == IPPROTO_UDP)
+		return port >= self()->nat_port_min && port <= self()->nat_port_max;
+	return nat_may_choose_port(p);
+}
+
+/* The host's own packet to the world leaves in any case. */
+static __always_inline enum verdict enter_host(struct packet *p)
+{
+	if (!is_worth_entering(p)) return PASS;
+	if (nat_source(p) != NEXT || nat_enter(p) != NEXT) return PASS;
+	return NEXT;
+}
+
+static __always_inline enum verdict translate(struct __sk_buff *skb, struct packet *p)
+{
+	enum verdict v = nat_lookup(skb, p, p->flags & PACKET_HOST);
+
+	if (v == NEXT) v = route_lookup(p);
+	if (v != NEXT) return v;
+	if (p->destination == TO_NOBODY) return drop(p, p->unreachable);
+	if (p->destination == TO_WORLD && p->flags & PACKET_HOST && !(p->flags & PACKET_TRANSLATED))
+		return enter_host(p);
+	v = nat_source(p);
+	return v == NEXT ? nat_enter(p) : v;
+}
+
+static __always_inline enum verdict leave_to_node(struct __sk_buff *skb, struct packet *p)
+{
+	struct nexthop_key key = { .node = p->node_out, .family = p->family };
+	const struct nexthop *nexthop = bpf_map_lookup_elem(&nexthops, &key);
+
+	if (!nexthop) return drop(p, DROP_NO_NEXTHOP);
+	if (self()->tunnel_mode == TUNNEL_VXLAN && tunnel_encapsulate(skb, p, &nexthop->tunnel) == DROP)
+		return DROP;
+	if (!(p->flags & PACKET_TRANSLATED)) return PASS; /* the kernel's route has the same nexthop */
+	return redirect_neigh(skb, p, nexthop->ifindex, &nexthop->gateway);
+}
 
 static __always_inline enum verdict leave(struct __sk_buff *skb, struct packet *p)
 {
-	struct nexthop_key key = { .family = p->family };
-	const struct nexthop *nexthop;
-
-	route_lookup(p);
-	if (p->destination != TO_NODE || self()->tunnel_mode == TUNNEL_NONE) return PASS;
-	key.node = p->node_out;
-	nexthop = bpf_map_lookup_elem(&nexthops, &key);
-	if (!nexthop) return drop(p, DROP_NO_NEXTHOP);
-	return tunnel_encapsulate(skb, p, &nexthop->tunnel) == NEXT ? PASS : DROP;
+	if (rewrite(skb, p) == DROP) return DROP;
+	if (p->destination == TO_NODE) return leave_to_node(skb, p);
+	if (p->destination == TO_ENDPOINT && p->flags & PACKET_TRANSLATED)
+		return redirect_neigh(skb, p, p->ifindex_out, &p->tuple.destination);
+	return PASS;
 }
 
-static __always_inline bool is_node_to_node(const struct packet *p)
+static __always_inline enum verdict parse_ours(struct __sk_buff *skb, struct packet *p)
 {
-	return self_has(&p->tuple.source) && bpf_map_lookup_elem(&nodes, &p->tuple.destination);
+	enum verdict v = parse_network(skb, p);
+
+	if (v != NEXT) return PASS;
+	if (self_has(&p->tuple.source)) {
+		if (bpf_map_lookup_elem(&nodes, &p->tuple.destination)) return PASS;
+		p->flags |= PACKET_HOST;
+	} else if (!endpoint_of(&p->tuple.source)) {
+		return PASS;
+	}
+	v = parse_transport(skb, p);
+	return v == DROP && p->flags & PACKET_HOST ? PASS : v;
 }
 
 SEC("tc")
@@ -30,9 +88,9 @@ int to_netdev(struct __sk_buff *skb)
 	enum verdict v;
 
 	if (skb->mark == HEDDLE_MARK) return TC_ACT_OK;
-	v = parse_network(skb, &p);
-	if (v != NEXT || is_node_to_node(&p)) return TC_ACT_OK;
-	v = leave(skb, &p);
+	v = parse_ours(skb, &p);
+	if (v == NEXT) v = translate(skb, &p);
+	if (v == NEXT) v = leave(skb, &p);
 	return finish(skb, &p, HOOK_TO_NETDEV, v);
 }
 

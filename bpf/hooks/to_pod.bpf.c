@@ -4,6 +4,8 @@
  * entered, so that the answers pass. */
 #include "../lib/conntrack.h"
 #include "../lib/finish.h"
+#include "../lib/nat.h"
+#include "../lib/rewrite.h"
 #include "../lib/source.h"
 
 static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *p)
@@ -12,7 +14,9 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 
 	if (address_is_multicast(&p->tuple.destination)) return drop(p, DROP_MULTICAST);
 	if (!self_has(&p->tuple.source)) v = source_bare(p);
+	if (v == NEXT) v = nat_lookup(skb, p, false);
 	if (v == NEXT) v = conntrack(p, skb->ifindex | FROM_STACK);
+	if (v == NEXT) v = rewrite(skb, p);
 	return v;
 }
 

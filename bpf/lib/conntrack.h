@@ -15,16 +15,13 @@
  *     SYN may belong to a flow older than the table: it is also judged as a reply.
  *     (Not so UDP and ICMP, whose first packet looks like any other: judged as a
  *     reply, it would pass an egress policy wherever ingress is open.)
- *   - an ICMP error is no flow: nothing is entered (lib/icmp.h passes related ones).
+ *   - an ICMP error is no flow: PACKET_RELATED is allowed, any other is judged by its
+ *     type and code, and nothing is entered.
  * DROP: what policy says, DROP_FLOWS_FULL. */
 #pragma once
 #include "../abi/conntrack.h"
+#include "idle.h"
 #include "policy.h"
-
-#define SECOND_NS 1000000000ULL
-#define IDLE_TCP_OPENING_NS (60 * SECOND_NS)
-#define IDLE_TCP_NS (6 * 3600 * SECOND_NS)
-#define IDLE_OTHER_NS (120 * SECOND_NS)
 
 /* flow_side.ifindex_in of what this node's stack sends into a pod. */
 #define FROM_STACK (1U << 31)
@@ -52,12 +49,6 @@ static __always_inline __u32 flow_key_of(struct flow_key *key, const struct tupl
 	return back;
 }
 
-static __always_inline __u64 idle_limit_ns(__u8 protocol, bool opening)
-{
-	if (protocol != IPPROTO_TCP) return IDLE_OTHER_NS;
-	return opening ? IDLE_TCP_OPENING_NS : IDLE_TCP_NS;
-}
-
 /* False if the flow has been idle too long; otherwise notes that it is not. */
 static __always_inline bool flow_touch(struct flow *flow, __u8 protocol, bool opening)
 {
@@ -75,6 +66,18 @@ static __always_inline __u32 epoch_current(void)
 	const struct policy_epoch *epoch = bpf_map_lookup_elem(&policy_epoch, &zero);
 
 	return epoch ? epoch->epoch : 0;
+}
+
+/* Is this the tuple of a flow that is allowed now? */
+static __always_inline bool conntrack_has(const struct tuple *t)
+{
+	ALIGNED struct flow_key key;
+	const struct flow *flow;
+
+	flow_key_of(&key, t);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow) flow = bpf_map_lookup_elem(&flows_opening, &key);
+	return flow && flow->epoch == epoch_current();
 }
 
 static __always_inline bool conntrack_known(struct packet *p, __u32 ifindex_in)
@@ -167,6 +170,7 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 
 	if (!p) return DROP;
 	p->epoch = epoch_current();
+	if (p->flags & PACKET_RELATED) return NEXT;
 	if (p->flags & PACKET_ICMP_ERROR) return policy_check(p, false);
 	back = flow_key_of(&key, &p->tuple);
 	flow = bpf_map_lookup_elem(&flows, &key);

@@ -5,11 +5,14 @@
  *   TO_NOBODY     DROP with packet.unreachable
  *   TO_ENDPOINT   into the pod, past the stack of this node
  *   TO_NODE       to the node's nexthop, plain or in VXLAN; DROP_NO_NEXTHOP
- *   TO_WORLD      PASS: the stack routes it
- * A redirect takes one from the hop limit. PASS instead of a redirect where the hop
+ *   TO_WORLD      out of the uplink; PASS where it is not masqueraded, or the route is
+ *                 another device's, or unknown
+ * A translated packet is rewritten first. A redirect takes one from the hop limit. PASS instead of a redirect where the hop
  * limit is used up or the packet is larger than the way allows: the stack, which
- * has a route for every pod, answers Time Exceeded or Packet Too Big. */
+ * has a route for every pod, answers Time Exceeded or Packet Too Big. What is to be
+ * masqueraded goes there unchanged, so that the answer finds the pod. */
 #pragma once
+#include "rewrite.h"
 #include "tunnel.h"
 
 #define MTU_ALWAYS_FITS 1280 /* no IP device has less than IPv6 asks (RFC 8200 5) */
@@ -86,11 +89,44 @@ static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct p
 	return redirect_neigh(skb, p, nexthop->ifindex, &nexthop->gateway);
 }
 
+/* Does the kernel route it out of the uplink, as it is? */
+__noinline int is_for_uplink(struct __sk_buff *skb, struct packet *p)
+{
+	struct bpf_fib_lookup fib = {};
+	long result;
+
+	if (!p) return false;
+	fib.ifindex = skb->ifindex;
+	fib.tot_len = skb->gso_size ? segment_length(skb, p) : skb->len - ETH_HLEN;
+	if (p->family == 4) {
+		fib.family = AF_INET;
+		fib.ipv4_src = address_ipv4(&p->tuple.source);
+		fib.ipv4_dst = address_ipv4(&p->tuple.destination);
+	} else {
+		fib.family = AF_INET6;
+		COPY_ALIGNED(fib.ipv6_src, &p->tuple.source, sizeof(struct address), 4);
+		COPY_ALIGNED(fib.ipv6_dst, &p->tuple.destination, sizeof(struct address), 4);
+	}
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	return (result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH) &&
+	       fib.ifindex == self()->uplink;
+}
+
+static __always_inline enum verdict forward_world(struct __sk_buff *skb, struct packet *p)
+{
+	if (!(p->flags & PACKET_TRANSLATED) || p->hop_limit <= 1 || !is_for_uplink(skb, p)) return PASS;
+	if (rewrite(skb, p) == DROP || hop_limit_decrement(skb, p) == DROP) return DROP;
+	skb->mark = HEDDLE_MARK;
+	bpf_redirect_neigh(self()->uplink, NULL, 0, 0);
+	return REDIRECT;
+}
+
 static __always_inline enum verdict forward(struct __sk_buff *skb, struct packet *p)
 {
-	if (p->destination == TO_STACK || p->destination == TO_WORLD) return PASS;
 	if (p->destination == TO_NOBODY) return drop(p, p->unreachable);
-	if (p->hop_limit <= 1) return PASS;
+	if (p->destination == TO_WORLD) return forward_world(skb, p);
+	if (rewrite(skb, p) == DROP) return DROP;
+	if (p->destination == TO_STACK || p->hop_limit <= 1) return PASS;
 	if (p->destination == TO_NODE) return forward_node(skb, p);
 	if (hop_limit_decrement(skb, p) == DROP) return DROP;
 	bpf_redirect_peer(p->ifindex_out, 0);

@@ -20,6 +20,9 @@ enum packet_flags {
 	PACKET_ICMP_ERROR = 1 << 2,
 	PACKET_TRANSLATED = 1 << 3, /* .to is what the packet must become */
 	PACKET_TUNNELLED = 1 << 4,  /* .tunnel_node sent it here in VXLAN */
+	PACKET_ENTER = 1 << 5,	    /* the translation is new and not in its table yet */
+	PACKET_RELATED = 1 << 6,    /* an ICMP error about a flow that conntrack has */
+	PACKET_HOST = 1 << 7,	    /* this node's own stack sends it */
 };
 
 /* Where lib/route.h sends it. */
@@ -34,6 +37,7 @@ enum destination {
 struct packet {
 	struct tuple tuple; /* conntrack's: after DNAT, before SNAT */
 	struct tuple to;    /* what the headers become, if PACKET_TRANSLATED */
+	struct address asked; /* destination before DNAT */
 	id64 rule, set, peer_class; /* of the policy decision, for the event */
 	id64 service;
 	id64 node_out;
@@ -41,6 +45,7 @@ struct packet {
 	__u32 ifindex_out;
 	__u32 epoch;	      /* policy epoch read before the decision */
 	__be32 identification; /* of a fragment */
+	__be16 asked_port;
 	__u16 transport;      /* offset of the transport header */
 	__u8 family;	      /* 4 or 6 */
 	__u8 flags;	      /* enum packet_flags */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* ICMP errors: they belong to the flow of the packet that they quote.
+ *
+ * icmp_parse_quoted puts the quoted packet's tuple into packet.to, ports as
+ * parse.h states them; false where it cannot be read (then the error is related to
+ * nothing). Quoted IPv6 extension headers are not followed.
+ * icmp_rewrite: packet.to is the translation of the error's own direction. The
+ * quoted packet, which went the other way, becomes its reverse; outside, the
+ * destination follows, and the source too where the quoted packet's receiver
+ * itself sent the error. All checksums follow. DROP_HEADER_WRITE. */
+#pragma once
+#include "checksum.h"
+#include "parse.h"
+#include "tuple.h"
+
+#define ICMP_HEADER 8
+
+static __always_inline void icmp_quoted_ports(struct tuple *quoted, const __be16 transport[4])
+{
+	__u8 type = transport[0] & 0xff;
+
+	if (quoted->protocol == IPPROTO_TCP || quoted->protocol == IPPROTO_UDP ||
+	    quoted->protocol == IPPROTO_SCTP) {
+		quoted->source_port = transport[0];
+		quoted->destination_port = transport[1];
+	} else if (quoted->protocol == IPPROTO_ICMP || quoted->protocol == IPPROTO_ICMPV6) {
+		bool v6 = quoted->protocol == IPPROTO_ICMPV6;
+
+		if (type == (v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST)) quoted->source_port = transport[2];
+		if (type == (v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY)) quoted->destination_port = transport[2];
+	}
+}
+
+/* Offset of the quoted transport header, 0 where it cannot be read. */
+static __always_inline __u32 icmp_quoted_transport(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 quoted = p->transport + ICMP_HEADER;
+	__u8 length;
+
+	if (p->family == 6) return quoted + sizeof(struct ipv6hdr);
+	if (bpf_skb_load_bytes(skb, quoted, &length, 1)) return 0;
+	return quoted + (length & 0xf) * 4;
+}
+
+__noinline int icmp_parse_quoted(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 quoted, transport;
+	__be16 ports[4];
+
+	if (!p) return false;
+	quoted = p->transport + ICMP_HEADER;
+	transport = icmp_quoted_transport(skb, p);
+	__builtin_memset(&p->to, 0, sizeof(p->to));
+	if (p->family == 4) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, quoted, &ip, sizeof(ip))) return false;
+		address_from_ipv4(&p->to.source, ip.saddr);
+		address_from_ipv4(&p->to.destination, ip.daddr);
+		p->to.protocol = ip.protocol;
+	} else {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, quoted, &ip, sizeof(ip))) return false;
+		address_from_ipv6(&p->to.source, &ip.saddr);
+		address_from_ipv6(&p->to.destination, &ip.daddr);
+		p->to.protocol = ip.nexthdr;
+	}
+	if (!transport || bpf_skb_load_bytes(skb, transport, ports, sizeof(ports))) return false;
+	icmp_quoted_ports(&p->to, ports);
+	return true;
+}
+
+/* The quoted transport header: its ports (or echo id), and its checksum where it is
+ * quoted. Returns what this adds to the sum over the ICMP message. */
+static __always_inline __u32 icmp_rewrite_transport(struct __sk_buff *skb, const struct packet *p, __u32 transport,
+						    __u32 address_diff)
+{
+	bool ports = p->to.protocol == IPPROTO_TCP || p->to.protocol == IPPROTO_UDP;
+	bool echo = p->to.protocol == IPPROTO_ICMP || p->to.protocol == IPPROTO_ICMPV6;
+	__u32 checksum_at = transport + checksum_offset(p->to.protocol);
+	__be16 old_port[2], new_port[2] = { p->to.destination_port, p->to.source_port };
+	__u32 at = transport, diff;
+	__u32 old = 0, new = 0;
+
+	if (!ports && !echo) return 0;
+	if (echo) {
+		at += 4;
+		new_port[0] |= new_port[1]; /* one of them is the id, the other 0 */
+	}
+	if (bpf_skb_load_bytes(skb, at, old_port, sizeof(old_port))) return 0;
+	if (echo) new_port[1] = old_port[1]; /* the sequence number */
+	diff = bpf_csum_diff((__be32 *)old_port, 4, (__be32 *)new_port, 4, 0);
+	bpf_skb_store_bytes(skb, at, new_port, sizeof(new_port), 0);
+	if (bpf_skb_load_bytes(skb, checksum_at, &old, 2)) return diff;
+	if (p->to.protocol == IPPROTO_UDP && !old) return diff;
+	new = checksum_apply(old, p->to.protocol == IPPROTO_ICMP ? diff : checksum_add(diff, address_diff));
+	bpf_skb_store_bytes(skb, checksum_at, &new, 2, 0);
+	return checksum_add(diff, bpf_csum_diff(&old, 4, &new, 4, 0));
+}
+
+/* Outer addresses as words: source, then destination. */
+static __always_inline void icmp_new_outer(const struct packet *p, __u32 *new, const __u32 *quoted, int words)
+{
+	bool from_receiver = true; /* of the quoted packet */
+
+	for (int i = 0; i < words; i++)
+		from_receiver &= new[i] == quoted[words + i];
+	if (from_receiver) address_to_words(new, &p->to.source, words);
+	address_to_words(new + words, &p->to.destination, words);
+}
+
+__noinline int icmp_rewrite_ipv4(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 old_outer[2], new_outer[2], old_quoted[2], new_quoted[2];
+	__u32 quoted, transport, diff;
+
+	if (!p) return DROP;
+	quoted = p->transport + ICMP_HEADER;
+	transport = icmp_quoted_transport(skb, p);
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + 12, old_outer, sizeof(old_outer)) ||
+	    bpf_skb_load_bytes(skb, quoted + 12, old_quoted, sizeof(old_quoted)))
+		return drop(p, DROP_HEADER_WRITE);
+	address_to_words(&new_quoted[0], &p->to.destination, 1);
+	address_to_words(&new_quoted[1], &p->to.source, 1);
+	__builtin_memcpy(new_outer, old_outer, sizeof(new_outer));
+	icmp_new_outer(p, new_outer, old_quoted, 1);
+
+	diff = bpf_csum_diff(old_quoted, sizeof(old_quoted), new_quoted, sizeof(new_quoted), 0);
+	bpf_skb_store_bytes(skb, quoted + 12, new_quoted, sizeof(new_quoted), 0);
+	bpf_l3_csum_replace(skb, quoted + 10, 0, diff, 0); /* so the message's sum stays */
+	diff = icmp_rewrite_transport(skb, p, transport, diff);
+	bpf_l4_csum_replace(skb, p->transport + 2, 0, diff, 0);
+
+	diff = bpf_csum_diff(old_outer, sizeof(old_outer), new_outer, sizeof(new_outer), 0);
+	if (bpf_l3_csum_replace(skb, ETH_HLEN + 10, 0, diff, 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + 12, new_outer, sizeof(new_outer), 0))
+		return drop(p, DROP_HEADER_WRITE);
+	return NEXT;
+}
+
+__noinline int icmp_rewrite_ipv6(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 old_outer[8], new_outer[8], old_quoted[8], new_quoted[8];
+	__u32 quoted, diff;
+
+	if (!p) return DROP;
+	quoted = p->transport + ICMP_HEADER;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + 8, old_outer, sizeof(old_outer)) ||
+	    bpf_skb_load_bytes(skb, quoted + 8, old_quoted, sizeof(old_quoted)))
+		return drop(p, DROP_HEADER_WRITE);
+	address_to_words(&new_quoted[0], &p->to.destination, 4);
+	address_to_words(&new_quoted[4], &p->to.source, 4);
+	__builtin_memcpy(new_outer, old_outer, sizeof(new_outer));
+	icmp_new_outer(p, new_outer, old_quoted, 4);
+
+	diff = bpf_csum_diff(old_quoted, sizeof(old_quoted), new_quoted, sizeof(new_quoted), 0);
+	bpf_skb_store_bytes(skb, quoted + 8, new_quoted, sizeof(new_quoted), 0);
+	diff = checksum_add(diff, icmp_rewrite_transport(skb, p, quoted + sizeof(struct ipv6hdr), diff));
+	bpf_l4_csum_replace(skb, p->transport + 2, 0, diff, 0);
+
+	diff = bpf_csum_diff(old_outer, sizeof(old_outer), new_outer, sizeof(new_outer), 0);
+	if (bpf_l4_csum_replace(skb, p->transport + 2, 0, diff, BPF_F_PSEUDO_HDR) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + 8, new_outer, sizeof(new_outer), 0))
+		return drop(p, DROP_HEADER_WRITE);
+	return NEXT;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Makes the headers of a translated packet what packet.to says, whatever they
+ * were; lengths stay. DROP_HEADER_WRITE. */
+#pragma once
+#include "icmp.h"
+
+/* Flags of bpf_l4_csum_replace: UDP's 0 means none and stays so. */
+static __always_inline __u64 rewrite_flags(__u8 protocol)
+{
+	return protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+}
+
+static __always_inline bool rewrite_has_checksum(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_ICMPV6;
+}
+
+__noinline int rewrite_addresses(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 old[8], new[8], at, diff;
+
+	if (!p) return DROP;
+	at = p->family == 4 ? ETH_HLEN + 12 : ETH_HLEN + 8;
+	if (p->family == 4) {
+		if (bpf_skb_load_bytes(skb, at, old, 8)) return drop(p, DROP_HEADER_WRITE);
+		address_to_words(&new[0], &p->to.source, 1);
+		address_to_words(&new[1], &p->to.destination, 1);
+		diff = bpf_csum_diff(old, 8, new, 8, 0);
+		if (bpf_l3_csum_replace(skb, ETH_HLEN + 10, 0, diff, 0) ||
+		    bpf_skb_store_bytes(skb, at, new, 8, 0))
+			return drop(p, DROP_HEADER_WRITE);
+	} else {
+		if (bpf_skb_load_bytes(skb, at, old, 32)) return drop(p, DROP_HEADER_WRITE);
+		address_to_words(&new[0], &p->to.source, 4);
+		address_to_words(&new[4], &p->to.destination, 4);
+		diff = bpf_csum_diff(old, 32, new, 32, 0);
+		if (bpf_skb_store_bytes(skb, at, new, 32, 0)) return drop(p, DROP_HEADER_WRITE);
+	}
+	if (p->flags & PACKET_LATER_FRAGMENT || !rewrite_has_checksum(p->tuple.protocol)) return NEXT;
+	if (bpf_l4_csum_replace(skb, p->transport + checksum_offset(p->tuple.protocol), 0, diff,
+				BPF_F_PSEUDO_HDR | rewrite_flags(p->tuple.protocol)))
+		return drop(p, DROP_HEADER_WRITE);
+	return NEXT;
+}
+
+/* Ports, or the id of an ICMP echo: source of a request, destination of a reply. */
+__noinline int rewrite_ports(struct __sk_buff *skb, struct packet *p)
+{
+	__be16 old[2], new[2];
+	__u32 at, diff;
+
+	if (!p) return DROP;
+	at = p->transport;
+	new[0] = p->to.source_port;
+	new[1] = p->to.destination_port;
+	if (p->tuple.protocol == IPPROTO_ICMP || p->tuple.protocol == IPPROTO_ICMPV6) at += 4;
+	else if (p->tuple.protocol != IPPROTO_TCP && p->tuple.protocol != IPPROTO_UDP) return NEXT;
+	if (bpf_skb_load_bytes(skb, at, old, sizeof(old))) return drop(p, DROP_HEADER_WRITE);
+	if (at != p->transport) {
+		if (p->icmp_type != ICMP_ECHO_REQUEST && p->icmp_type != ICMPV6_ECHO_REQUEST &&
+		    p->icmp_type != ICMP_ECHO_REPLY && p->icmp_type != ICMPV6_ECHO_REPLY)
+			return NEXT;
+		new[0] |= new[1];
+		new[1] = old[1]; /* the sequence number */
+	}
+	diff = bpf_csum_diff((__be32 *)old, 4, (__be32 *)new, 4, 0);
+	if (bpf_l4_csum_replace(skb, p->transport + checksum_offset(p->tuple.protocol), 0, diff,
+				rewrite_flags(p->tuple.protocol)) ||
+	    bpf_skb_store_bytes(skb, at, new, sizeof(new), 0))
+		return drop(p, DROP_HEADER_WRITE);
+	return NEXT;
+}
+
+static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet *p)
+{
+	if (!(p->flags & PACKET_TRANSLATED)) return NEXT;
+	if (p->flags & PACKET_ICMP_ERROR)
+		return p->family == 4 ? icmp_rewrite_ipv4(skb, p) : icmp_rewrite_ipv6(skb, p);
+	if (rewrite_addresses(skb, p) == DROP) return DROP;
+	return p->flags & PACKET_LATER_FRAGMENT ? NEXT : rewrite_ports(skb, p);
+}
