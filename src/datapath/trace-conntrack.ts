@@ -35,6 +35,7 @@ export function flowKeyOf(tuple: Tuple): { readonly key: FlowKey; readonly side:
  *  direction was proven to enter. */
 export function conntrack(walk: Walk, ifindexIn: number): Stage {
   const { input, tuple, packet } = walk
+  if (walk.isRelated) return null
   if (packet.transport.kind === 'icmpError') return judge(walk, false)
   const { key, side } = flowKeyOf(tuple)
   const text = flowText(key)
@@ -110,8 +111,16 @@ function noted(flow: Flow, { packet, to, tunnelNode, destination, input }: Walk,
   })
 }
 
-function touched(flow: Flow, nowNs: bigint): Flow {
-  return nowNs - flow.seenNs < SECOND_NS ? flow : { ...flow, seenNs: nowNs }
+/** Whether this is the tuple of a flow that is allowed now. */
+export function hasFlow(walk: Walk, tuple: Tuple): boolean {
+  const { flows, flows_opening } = walk.input.state
+  const text = flowText(flowKeyOf(tuple).key)
+  return (flows.get(text) ?? flows_opening.get(text))?.[1].epoch === currentEpoch(walk)
+}
+
+/** Entries note at most once a second that they are used. */
+export function touched<T extends { readonly seenNs: bigint }>(entry: T, nowNs: bigint): T {
+  return nowNs - entry.seenNs < SECOND_NS ? entry : { ...entry, seenNs: nowNs }
 }
 
 function isIdle(flow: Flow, nowNs: bigint, isTcpFlow: boolean, isOpening: boolean): boolean {

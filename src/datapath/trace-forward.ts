@@ -3,6 +3,7 @@
 
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, type Nexthop, PacketMark, TunnelMode } from '../generated/abi.ts'
+import { rewrite } from './trace-nat.ts'
 import { type IpPacket, ipBytes } from './trace-packet.ts'
 import { lookup } from './trace-tables.ts'
 import { drop, note, type Stage, toStack, type Verdict, type Walk } from './trace-walk.ts'
@@ -13,17 +14,44 @@ const ECN_CE = 3
 
 /** Decides. To the stack where the hop limit is used up or the packet is larger than the way allows: it answers. */
 export function forward(walk: Walk): Verdict {
-  const { destination, packet } = walk
+  const { destination } = walk
   if (destination.kind === 'nobody') return drop(destination.reason)
-  if (destination.kind === 'stack' || destination.kind === 'world') return toStack
-  if (packet.hopLimit <= 1) {
-    note(walk, 'forward', 'hop limit used up: the stack answers')
-    return toStack
-  }
+  if (destination.kind === 'world') return forwardToWorld(walk)
+  rewrite(walk)
+  if (destination.kind === 'stack') return toStack
+  if (isLastHop(walk)) return toStack
   if (destination.kind === 'node') return forwardToNode(walk, destination.node)
-  walk.packet = { ...packet, hopLimit: packet.hopLimit - 1 }
+  spendHop(walk)
   note(walk, 'forward', `into the pod behind interface ${destination.ifindex}`)
   return { kind: 'pod', ifindex: destination.ifindex }
+}
+
+/** A packet that is not translated is the stack's to route; so is one that the stack must answer, as the pod sent it. */
+function forwardToWorld(walk: Walk): Verdict {
+  const { input, to } = walk
+  if (!to || isLastHop(walk) || !input.hasRoute || isTooLarge(walk, 0)) return toStack
+  rewrite(walk)
+  spendHop(walk)
+  walk.mark = PacketMark.MARK
+  note(walk, 'forward', `to the world by interface ${input.config.uplink}`)
+  return { kind: 'nexthop', ifindex: input.config.uplink, gateway: null, tunnel: false }
+}
+
+function isLastHop(walk: Walk): boolean {
+  if (walk.packet.hopLimit > 1) return false
+  note(walk, 'forward', 'hop limit used up: the stack answers')
+  return true
+}
+
+function isTooLarge(walk: Walk, overhead: number): boolean {
+  const bytes = ipBytes(walk.packet) + overhead
+  if (bytes <= walk.input.mtuBytes) return false
+  note(walk, 'forward', `${bytes} bytes are more than the path's ${walk.input.mtuBytes}: the stack answers`)
+  return true
+}
+
+function spendHop(walk: Walk) {
+  walk.packet = { ...walk.packet, hopLimit: walk.packet.hopLimit - 1 }
 }
 
 function forwardToNode(walk: Walk, node: bigint): Verdict {
@@ -31,12 +59,8 @@ function forwardToNode(walk: Walk, node: bigint): Verdict {
   const nexthop = nexthopOf(walk, node)
   if (!nexthop) return drop(DropReason.NO_NEXTHOP)
   const tunnel = input.config.tunnelMode === TunnelMode.VXLAN
-  const bytes = ipBytes(packet) + (tunnel ? tunnelOverhead(packet) : 0)
-  if (bytes > input.mtuBytes) {
-    note(walk, 'forward', `${bytes} bytes are more than the path's ${input.mtuBytes}: the stack answers`)
-    return toStack
-  }
-  walk.packet = { ...packet, hopLimit: packet.hopLimit - 1 }
+  if (isTooLarge(walk, tunnel ? tunnelOverhead(packet) : 0)) return toStack
+  spendHop(walk)
   if (tunnel) encapsulate(walk, nexthop)
   walk.mark = PacketMark.MARK
   const how = tunnel ? `VXLAN to ${nexthop.tunnel} by` : 'plain by'

@@ -22,6 +22,8 @@ export interface TraceInput {
   readonly nowNs: bigint
   /** Of the uplink. */
   readonly mtuBytes: number
+  /** Whether the kernel's route for a packet to the world leads out of the uplink. */
+  readonly hasRoute: boolean
   /** What the programs leave to chance; each must answer with something that they could have chosen. */
   readonly choices: Choices
   /** Text for an id of a rule, set, pod, node, class or service. */
@@ -56,8 +58,18 @@ export interface Walk {
   packet: IpPacket
   /** Conntrack's tuple: after DNAT, before SNAT. */
   tuple: Tuple
+  /** The tuple before translation. */
+  asked: Tuple
   /** What the headers become, where the packet is translated. */
   to: Tuple | null
+  /** The translation is not in its table yet. */
+  isNewTranslation: boolean
+  /** Frontend's service of a new translation. */
+  service: bigint
+  /** An ICMP error about a flow that conntrack has. */
+  isRelated: boolean
+  /** This node's own stack sends it. */
+  readonly isHost: boolean
   destination: Destination
   /** Node that sent the packet here in VXLAN; 0 for a bare one. */
   tunnelNode: bigint

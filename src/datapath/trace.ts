@@ -2,14 +2,15 @@
 // The packet's path again: what the programs of bpf/hooks do with one packet, from the same tables, in words. Slow and
 // plain where they are fast; test/packet runs every row through both, and they must agree.
 
-import { family } from '../core/address.ts'
+import { type Address, family } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, PacketMark, TunnelMode } from '../generated/abi.ts'
 import { conntrack } from './trace-conntrack.ts'
 import { decapsulate, encapsulate, forward, nexthopOf } from './trace-forward.ts'
-import type { IpPacket, Packet } from './trace-packet.ts'
+import { enterTranslation, lookupTranslation, mayChoosePort, rewrite, translateSource } from './trace-nat.ts'
+import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
 import { parseNetwork, parseTransport } from './trace-parse.ts'
-import { isTunnelPort, route, sourceOfNetdev, sourceOfPod } from './trace-route.ts'
+import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod } from './trace-route.ts'
 import { lookup } from './trace-tables.ts'
 import {
   drop,
@@ -53,17 +54,23 @@ export function trace(input: TraceInput): Traced {
     const verdict = isLeftToStack(input.hook, network) ? toStack : network
     return { verdict, packet, mark: input.mark, steps: [] }
   }
+  const tuple = {
+    source: network.source,
+    destination: network.destination,
+    sourcePort: 0,
+    destinationPort: 0,
+    protocol: network.protocol,
+  }
   const walk: Walk = {
     input,
     packet: network,
-    tuple: {
-      source: network.source,
-      destination: network.destination,
-      sourcePort: 0,
-      destinationPort: 0,
-      protocol: network.protocol,
-    },
+    tuple,
+    asked: tuple,
     to: null,
+    isNewTranslation: false,
+    service: 0n,
+    isRelated: false,
+    isHost: input.hook === 'to_netdev' && isOwnAddress(input.config, network.source),
     destination: { kind: 'stack' },
     tunnelNode: 0n,
     mark: input.mark,
@@ -75,54 +82,104 @@ export function trace(input: TraceInput): Traced {
 
 /** What a pod sends. */
 function fromPod(walk: Walk): Verdict {
-  const unparsed = parse(walk)
-  if (unparsed) return unparsed
+  const refused = parse(walk)
+  if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   if (isNeighbourDiscovery(walk.packet)) return toStack
-  return sourceOfPod(walk) ?? admit(walk) ?? forward(walk)
-}
-
-/** What the node's stack sends to a pod: of its own, or forwarded. */
-function toPod(walk: Walk): Verdict {
-  const unparsed = parse(walk)
-  if (unparsed) return unparsed
-  if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
-  const isOwn = isOwnAddress(walk.input.config, walk.tuple.source)
-  return (isOwn ? null : sourceOfNetdev(walk)) ?? conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0) ?? toStack
-}
-
-/** What the network sends: other nodes and the world. */
-function fromNetdev(walk: Walk): Verdict {
-  const { config } = walk.input
-  const unparsed = parse(walk)
-  if (unparsed) return unparsed
-  if (isOwnAddress(config, walk.tuple.destination) && isTunnelPort(config, walk.tuple) && !walk.packet.fragment) {
-    const refused = decapsulate(walk) ?? parse(walk)
-    if (refused) return refused
-  }
-  if (isOwnAddress(config, walk.tuple.destination)) return sourceOfNetdev(walk) ?? toStack
-  walk.destination = routeOf(walk)
-  if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
-  if (walk.destination.kind !== 'endpoint') return toStack
-  return sourceOfNetdev(walk) ?? conntrack(walk, walk.input.ifindex) ?? forward(walk)
-}
-
-/** What the node's stack sends by the uplink. */
-function toNetdev(walk: Walk): Verdict {
-  const { config, tables } = walk.input
-  const toNode = lookup(tables.nodes, { address: walk.packet.destination })
-  if (isOwnAddress(config, walk.packet.source) && toNode) return toStack
-  const destination = routeOf(walk)
-  if (destination.kind !== 'node' || config.tunnelMode === TunnelMode.NONE) return toStack
-  const nexthop = nexthopOf(walk, destination.node)
-  if (!nexthop) return drop(DropReason.NO_NEXTHOP)
-  encapsulate(walk, nexthop)
-  return toStack
+  return sourceOfPod(walk) ?? lookupTranslation(walk, true) ?? admit(walk) ?? forward(walk)
 }
 
 function admit(walk: Walk): Stage {
   walk.destination = routeOf(walk)
-  return conntrack(walk, walk.input.ifindex)
+  translateSource(walk)
+  return conntrack(walk, walk.input.ifindex) ?? enterTranslation(walk)
+}
+
+/** What the node's stack sends to a pod: of its own, or forwarded. */
+function toPod(walk: Walk): Verdict {
+  const refused = parse(walk)
+  if (refused) return refused
+  if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
+  const isOwn = isOwnAddress(walk.input.config, walk.tuple.source)
+  const denied =
+    (isOwn ? null : sourceOfNetdev(walk)) ??
+    lookupTranslation(walk, false) ??
+    conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0)
+  if (denied) return denied
+  rewrite(walk)
+  return toStack
+}
+
+/** What the network sends: other nodes and the world, plain or in the tunnel. */
+function fromNetdev(walk: Walk): Verdict {
+  const { config } = walk.input
+  const refused = parse(walk) ?? unwrap(walk) ?? lookupTranslation(walk, false)
+  if (refused) return refused
+  const isForNode = isOwnAddress(config, walk.packet.destination)
+  if (isForNode && !walk.to) return sourceOfNetdev(walk) ?? toStack
+  walk.destination = routeOf(walk)
+  if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
+  if (walk.destination.kind === 'stack') return forward(walk)
+  if (walk.destination.kind !== 'endpoint') return toStack
+  return sourceOfNetdev(walk) ?? conntrack(walk, walk.input.ifindex) ?? forward(walk)
+}
+
+function unwrap(walk: Walk): Stage {
+  const { config } = walk.input
+  const isTunnel = isOwnAddress(config, walk.tuple.destination) && isTunnelPort(config, walk.tuple)
+  return isTunnel && !walk.packet.fragment ? (decapsulate(walk) ?? parse(walk)) : null
+}
+
+/** What the node's stack sends by the uplink, its own and what it forwards for pods. Policy has no say here. */
+function toNetdev(walk: Walk): Verdict {
+  const { config, tables } = walk.input
+  const isToNode = lookup(tables.nodes, { address: walk.tuple.destination }) !== undefined
+  if (walk.isHost ? isToNode : !endpointOf(tables, walk.tuple.source)) return toStack
+  const unparsed = parse(walk)
+  if (unparsed) return walk.isHost ? toStack : unparsed
+  const refused = lookupTranslation(walk, walk.isHost)
+  if (refused) return refused
+  walk.destination = routeOf(walk)
+  if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
+  if (walk.destination.kind === 'world' && walk.isHost && !walk.to) {
+    if (!isWorthEntering(walk)) return toStack
+    translateSource(walk)
+    if (enterTranslation(walk)) return toStack
+  } else {
+    translateSource(walk)
+    const full = enterTranslation(walk)
+    if (full) return full
+  }
+  rewrite(walk)
+  return leave(walk, config.tunnelMode === TunnelMode.VXLAN)
+}
+
+/** A host's flow to the world is entered where masquerading could choose its port, but not the answer to a SYN from there:
+ *  a flood of those would fill the table. */
+function isWorthEntering(walk: Walk): boolean {
+  const { tuple, packet, input } = walk
+  const flags = packet.transport.kind === 'tcp' ? packet.transport.flags : 0
+  const isAnswer = (flags & (TcpFlag.SYN | TcpFlag.ACK)) === (TcpFlag.SYN | TcpFlag.ACK)
+  if (flags & TcpFlag.RST || isAnswer) return false
+  if (tuple.protocol !== Protocol.TCP && tuple.protocol !== Protocol.UDP) return mayChoosePort(walk)
+  return tuple.sourcePort >= input.config.natPortMin && tuple.sourcePort <= input.config.natPortMax
+}
+
+function leave(walk: Walk, tunnel: boolean): Verdict {
+  const { destination, to, tuple } = walk
+  if (destination.kind === 'node') {
+    const nexthop = nexthopOf(walk, destination.node)
+    if (!nexthop) return drop(DropReason.NO_NEXTHOP)
+    if (tunnel) encapsulate(walk, nexthop)
+    return to ? redirect(walk, nexthop.ifindex, nexthop.gateway, tunnel) : toStack
+  }
+  return destination.kind === 'endpoint' && to ? redirect(walk, destination.ifindex, tuple.destination, false) : toStack
+}
+
+function redirect(walk: Walk, ifindex: number, gateway: Address, tunnel: boolean): Verdict {
+  walk.mark = PacketMark.MARK
+  note(walk, 'nexthop', `${gateway} on interface ${ifindex}`)
+  return { kind: 'nexthop', ifindex, gateway, tunnel }
 }
 
 function routeOf(walk: Walk): Walk['destination'] {

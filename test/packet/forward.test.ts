@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a pod's packet goes: pods here, pods of other nodes natively or by VXLAN, nodes, nobody. Every hop costs a hop.
 
-import { pod, tunnelled, without, world } from './cluster.ts'
+import { native, pod, tunnelled, without, world } from './cluster.ts'
 import { delivered, dropped, fromPod, packet, passed, sent, toNetdev, toPod } from './row.ts'
 import { echoRequest, sctp, tcp, udp, vxlan } from './vocabulary.ts'
 
@@ -153,3 +153,31 @@ packet('a tunnel packet of the own node to another node is not encapsulated agai
   when: toNetdev(vxlan('n1', 'n2', tcp('cart:4000', 'away:80', 'S'))),
   then: passed(vxlan('n1', 'n2', tcp('cart:4000', 'away:80', 'S'))),
 })
+
+// The uplink carries 1500 bytes; VXLAN takes 50 of them over IPv4 and 70 over IPv6.
+for (const [mode, config, overheadBytes] of [
+  ['native', native, 0],
+  ['vxlan', tunnelled, 50],
+] as const) {
+  for (const family of [4, 6] as const) {
+    const header = family === 4 ? 28 : 48
+    const overhead = overheadBytes === 0 ? 0 : overheadBytes + (family === 4 ? 0 : 20)
+    const payloadBytes = 1500 - header - overhead
+
+    packet(`the largest packet that the way carries is sent (${mode})`, {
+      config,
+      world: cluster,
+      when: fromPod('cart', udp('cart:4000', 'away:53', { payloadBytes })),
+      then: sent('n2'),
+      families: [family],
+    })
+
+    packet(`the stack answers a packet that is larger than the way allows (${mode})`, {
+      config,
+      world: cluster,
+      when: fromPod('cart', udp('cart:4000', 'away:53', { payloadBytes: payloadBytes + 1 })),
+      then: passed(udp('cart:4000', 'away:53', { payloadBytes: payloadBytes + 1 })),
+      families: [family],
+    })
+  }
+}

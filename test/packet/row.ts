@@ -121,31 +121,41 @@ export interface Outcome {
 }
 
 /** Runs the row both ways and compares; the outcome of `when`. */
-export async function runRow(kernel: Kernel, row: Row, family: Family): Promise<Outcome> {
+async function runRow(kernel: Kernel, row: Row, family: Family): Promise<Outcome> {
   const config = row.config ?? native
-  const before = row.given ?? []
-  const stages = row.changed
-    ? [
-        { tables: row.world, ats: before },
-        { tables: row.changed, ats: [row.when] },
-      ]
-    : [{ tables: row.world, ats: [...before, row.when] }]
-  let state = row.state?.(family) ?? emptyFlowState()
-  let last: Outcome | undefined
-  for (const { tables, ats } of stages) {
-    const startNs = process.hrtime.bigint()
-    const steps = ats.map((at) => toStep(at, family))
-    const results = await kernel.run({ config, tables, state, steps })
-    const traceState = structuredClone(state)
-    for (const [i, at] of ats.entries()) {
-      const ran = results[i]!
-      const traced = traceAt(at, family, config, tables, traceState, ran)
-      compare(traced, ran, traceState, steps[i]!, startNs)
-      last = { traced, ran }
-    }
-    state = results.at(-1)?.state ?? state
+  const given = row.given ?? []
+  const state = row.state?.(family) ?? emptyFlowState()
+  if (!row.changed) {
+    const outcomes = await runStage(kernel, { config, tables: row.world, state, family, ats: [...given, row.when] })
+    return outcomes.at(-1)!
   }
-  return last!
+  const before = await runStage(kernel, { config, tables: row.world, state, family, ats: given })
+  const left = before.at(-1)?.ran.state ?? state
+  const outcomes = await runStage(kernel, { config, tables: row.changed, state: left, family, ats: [row.when] })
+  return outcomes[0]!
+}
+
+export interface Stage {
+  readonly config: NodeConfig
+  readonly tables: Tables
+  readonly state: FlowState
+  readonly family: Family
+  readonly ats: readonly At[]
+}
+
+/** Runs packets in order on the state that each leaves, both ways; throws where they differ. */
+export async function runStage(kernel: Kernel, stage: Stage): Promise<readonly Outcome[]> {
+  const { config, tables, family, ats } = stage
+  const startNs = process.hrtime.bigint()
+  const steps = ats.map((at) => toStep(at, family))
+  const results = await kernel.run({ config, tables, state: stage.state, steps })
+  const state = structuredClone(stage.state)
+  return ats.map((at, i) => {
+    const ran = results[i]!
+    const traced = traceAt(at, family, config, tables, state, ran)
+    compare(traced, ran, state, steps[i]!, startNs)
+    return { traced, ran }
+  })
 }
 
 function toStep(at: At, family: Family): Step {
@@ -176,6 +186,7 @@ function traceAt(
         ? { kind: 'other', etherType: whole.family === 4 ? EtherType.IPv4 : EtherType.IPv6, payloadBytes: 0 }
         : whole,
     mtuBytes: MTU_BYTES,
+    hasRoute: true,
     choices: choicesOf(ran.state, config, tables),
     nameOf: (id) => id.toString(16),
   })

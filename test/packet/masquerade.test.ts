@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// What leaves the cluster wears the node's address; the answer finds its pod; no port is used twice, not even one of
+// the node's own sockets.
+
+import { config, egress, ingress, pod, tunnelled, world } from './cluster.ts'
+import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev, toPod } from './row.ts'
+import { echoReply, echoRequest, icmpError, tcp, udp } from './vocabulary.ts'
+
+const cluster = world(pod('cart'), pod('web'))
+const twoPorts = config({ natPortMin: 40000, natPortMax: 40001 })
+const onePort = config({ natPortMin: 40000, natPortMax: 40000 })
+const unmasked = config({ masquerade: 0 })
+
+packet('what goes outside wears the address of the node and keeps its port', {
+  world: cluster,
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  then: sent(null, tcp('n1:40000', 'outside:443', 'S', { hopLimit: 63 })),
+})
+
+packet('in VXLAN mode as well', {
+  config: tunnelled,
+  world: cluster,
+  when: fromPod('cart', udp('cart:40000', 'outside:53')),
+  then: sent(null, udp('n1:40000', 'outside:53', { hopLimit: 63 })),
+})
+
+packet('without masquerading a pod keeps its address and the stack routes it', {
+  config: unmasked,
+  world: cluster,
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  then: passed(tcp('cart:40000', 'outside:443', 'S')),
+})
+
+packet('a source port outside the range is changed', {
+  world: cluster,
+  when: fromPod('cart', tcp('cart:80', 'outside:443', 'S')),
+  then: sent(null),
+})
+
+packet('the answer finds its pod', {
+  world: cluster,
+  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  when: fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+  then: delivered('cart', tcp('outside:443', 'cart:40000', 'SA', { hopLimit: 63 })),
+})
+
+packet('the answer finds its pod although ingress is denied', {
+  world: world(pod('cart', { ingress: ingress('default-deny') })),
+  given: [fromPod('cart', udp('cart:40000', 'outside:53'))],
+  when: fromNetdev(udp('outside:53', 'n1:40000')),
+  then: delivered('cart', udp('outside:53', 'cart:40000', { hopLimit: 63 })),
+})
+
+packet('an answer from another port is for the node', {
+  world: cluster,
+  given: [fromPod('cart', udp('cart:40000', 'outside:53'))],
+  when: fromNetdev(udp('outside:54', 'n1:40000')),
+  then: passed(udp('outside:54', 'n1:40000')),
+})
+
+packet('an established connection goes on', {
+  world: cluster,
+  given: [
+    fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+    fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+    fromPod('cart', tcp('cart:40000', 'outside:443', 'A')),
+  ],
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'FA')),
+  then: sent(null, tcp('n1:40000', 'outside:443', 'FA', { hopLimit: 63 })),
+})
+
+packet('ping outside and back', {
+  world: cluster,
+  given: [fromPod('cart', echoRequest('cart', 'outside', 40000))],
+  when: fromNetdev(echoReply('outside', 'n1', 40000)),
+  then: delivered('cart', echoReply('outside', 'cart', 40000, { hopLimit: 63 })),
+})
+
+packet('the same port of two pods to the same place becomes two ports', {
+  config: twoPorts,
+  world: cluster,
+  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
+  then: sent(null, tcp('n1:40001', 'outside:443', 'S', { hopLimit: 63 })),
+})
+
+packet('the same port of two pods to two places may be the same', {
+  config: onePort,
+  world: cluster,
+  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  when: fromPod('web', tcp('web:40000', 'outside:444', 'S')),
+  then: sent(null, tcp('n1:40000', 'outside:444', 'S', { hopLimit: 63 })),
+})
+
+packet('no free port: refused and counted', {
+  config: onePort,
+  world: cluster,
+  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
+  then: dropped('NAT_PORTS'),
+})
+
+packet("a port of the node's own connection is not used", {
+  config: twoPorts,
+  world: cluster,
+  given: [toNetdev(tcp('n1:40000', 'outside:443', 'S'))],
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  then: sent(null, tcp('n1:40001', 'outside:443', 'S', { hopLimit: 63 })),
+})
+
+packet("the node's own connection keeps its port", {
+  world: cluster,
+  when: toNetdev(tcp('n1:40000', 'outside:443', 'S')),
+  then: passed(tcp('n1:40000', 'outside:443', 'S')),
+})
+
+packet("the answer to the node's own connection is its own", {
+  world: cluster,
+  given: [toNetdev(tcp('n1:40000', 'outside:443', 'S'))],
+  when: fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+  then: passed(tcp('outside:443', 'n1:40000', 'SA')),
+})
+
+packet("the node's own connection whose port a pod has is translated", {
+  config: twoPorts,
+  world: cluster,
+  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  when: toNetdev(tcp('n1:40000', 'outside:443', 'S')),
+  then: passed(tcp('n1:40001', 'outside:443', 'S')),
+})
+
+packet("the answer to the node's translated connection finds its socket", {
+  config: twoPorts,
+  world: cluster,
+  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S')), toNetdev(tcp('n1:40000', 'outside:443', 'S'))],
+  when: fromNetdev(tcp('outside:443', 'n1:40001', 'SA')),
+  then: passed(tcp('outside:443', 'n1:40000', 'SA')),
+})
+
+packet('a denied packet takes no port', {
+  world: world(pod('cart', { egress: egress('nothing') })),
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  then: dropped('POLICY_EGRESS', null),
+})
+
+packet('other nodes see the address of the pod', {
+  world: cluster,
+  when: fromPod('cart', tcp('cart:40000', 'n2:6443', 'S')),
+  then: sent('n2', tcp('cart:40000', 'n2:6443', 'S', { hopLimit: 63 })),
+})
+
+packet("a pod's packet that the stack sends outside is masqueraded there", {
+  world: cluster,
+  when: toNetdev(tcp('cart:40000', 'outside:443', 'S', { hopLimit: 63 }), 21),
+  then: passed(tcp('n1:40000', 'outside:443', 'S', { hopLimit: 63 })),
+})
+
+packet('an unknown connection from outside to the node is its own', {
+  world: cluster,
+  when: fromNetdev(tcp('outside:4000', 'n1:40000', 'S')),
+  then: passed(tcp('outside:4000', 'n1:40000', 'S')),
+})
+
+packet('an ICMP error about a masqueraded packet finds its pod, and quotes what the pod sent', {
+  world: cluster,
+  given: [fromPod('cart', udp('cart:40000', 'outside:53'))],
+  when: fromNetdev(icmpError('port unreachable', 'outside', udp('n1:40000', 'outside:53'))),
+  then: delivered('cart', icmpError('port unreachable', 'outside', udp('cart:40000', 'outside:53'), { hopLimit: 63 })),
+})
+
+packet('a router beyond may say that the packet is too big', {
+  world: cluster,
+  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  when: fromNetdev(icmpError('packet too big', 'router', tcp('n1:40000', 'outside:443', 'A'))),
+  then: delivered(
+    'cart',
+    icmpError('packet too big', 'router', tcp('cart:40000', 'outside:443', 'A'), { hopLimit: 63 }),
+  ),
+})
+
+packet("an ICMP error about the node's own packet is its own", {
+  world: cluster,
+  when: fromNetdev(icmpError('port unreachable', 'outside', udp('n1:40000', 'outside:53'))),
+  then: passed(),
+})
+
+packet('the stack itself tells a pod about its packet that was too big', {
+  world: cluster,
+  given: [fromPod('cart', udp('cart:40000', 'outside:53'))],
+  when: toPod('cart', icmpError('packet too big', 'n1', udp('cart:40000', 'outside:53'))),
+  then: passed(),
+})
