@@ -123,17 +123,3 @@ test('indexes agree with a search through everything, after any changes', () => 
     }),
   )
 })
-
-test('replaceAll leaves exactly what the source listed', () => {
-  fc.assert(
-    fc.property(objects, objects, (before, after) => {
-      const world = worldOf(...before)
-      world.replaceAll(after)
-      const listed = new Set(after.map((object) => `${object.kind} ${keyOf(object)}`))
-      for (const object of [...before, ...after]) {
-        const found = world.delete(object.kind, keyOf(object))
-        expect(found).toBe(listed.delete(`${object.kind} ${keyOf(object)}`))
-      }
-    }),
-  )
-})

@@ -65,8 +65,6 @@ export interface World extends WorldView {
   put(object: KubeObject): boolean
   /** False when there was none. */
   delete(kind: Kind, name: ObjectName): boolean
-  /** Makes the World's API objects exactly these: what a source says after it has listed everything. */
-  replaceAll(objects: Iterable<KubeObject>): void
   putEndpoint(endpoint: Endpoint): boolean
   /** key: endpointKey. */
   deleteEndpoint(key: string): boolean
@@ -218,18 +216,6 @@ export function createWorld(): World {
     countOf: (kind) => tables[kind].size,
     put,
     delete: remove,
-    replaceAll(objects) {
-      const kept = new Set<string>()
-      for (const object of objects) {
-        kept.add(`${object.kind} ${keyOf(object)}`)
-        put(object)
-      }
-      for (const [kind, table] of Object.entries(tables)) {
-        for (const name of table.keys()) {
-          if (!kept.has(`${kind} ${name}`)) remove(kind as Kind, name)
-        }
-      }
-    },
     putEndpoint(endpoint) {
       const key = endpointKey(endpoint)
       if (sameValue(endpoints.get(key), endpoint)) return false
