@@ -22,6 +22,7 @@ import { examineNode, findGateways, type LocalNode, nodeConfigOf, prepareNode } 
 import { createEndpoints, createWiring } from './pods.ts'
 import { findCgroup } from './preflight.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
+import { cutRemovedBackends } from './removed-backends.ts'
 
 export interface DataPlaneOptions {
   readonly addon: Addon
@@ -80,7 +81,11 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
       uplinkMtu: local.uplink.mtu,
     },
     gateways: (addresses) => findGateways(network, local.uplink, addresses),
-    onRemovedBackends: async () => {},
+    async onRemovedBackends(backends, store) {
+      const paths = ipam.attachments().map(({ netns }) => netns.path)
+      const cut = await cutRemovedBackends(addon, datapath, store, paths, backends)
+      log.info({ backends: backends.length, ...cut }, 'backends removed')
+    },
     onApplied: options.onApplied,
   })
   const loop = startLoop({ pass: reconciler.pass, onFailure: options.onFailure })

@@ -50,7 +50,7 @@ export interface ReconcilerOptions {
   /** For each node address the neighbour on the uplink that leads there; absent: unreachable now. */
   readonly gateways: (addresses: readonly Address[]) => Promise<ReadonlyMap<Address, Address>>
   /** Backends that no Service leads to any more: sockets connected to them must learn it. */
-  readonly onRemovedBackends: (backends: readonly Backend[]) => Promise<void>
+  readonly onRemovedBackends: (backends: readonly Backend[], store: TableStore) => Promise<void>
   readonly onApplied: (applied: Applied) => void
 }
 
@@ -75,6 +75,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const compiler = createCompiler(store)
   let isKernelKnown = false
   let kernelRoutes: readonly KernelRoute[] = []
+  const removed: Backend[] = [] // since the last pass that succeeded
   let lookedUp: readonly Address[] = []
   let gateways: ReadonlyMap<Address, Address> | undefined
 
@@ -100,7 +101,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     lookedUp = addresses
     const dirty = world.takeDirty()
     const started = performance.now()
-    const { removedBackends } = compiler.compile(world, dirty, { ...options.node, gateways })
+    removed.push(...compiler.compile(world, dirty, { ...options.node, gateways }).removedBackends)
     if (!isKernelKnown) await readKernel()
     const todo = planFrom(store.differences, kernelRoutes)
     const planned = performance.now()
@@ -119,7 +120,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       })
     }
     if (failed) throw failed.error
-    if (removedBackends.length > 0) await options.onRemovedBackends(removedBackends)
+    if (removed.length > 0) await options.onRemovedBackends(removed.splice(0), store)
     if (todo.refusals.length > 0) throw new TablesFull(todo.refusals)
   }
 

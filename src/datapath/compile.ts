@@ -4,6 +4,7 @@
 
 import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
 import { endpointKey, objectName, podId, serviceId, servicePortName } from '../core/names.ts'
+import { Protocol } from '../core/protocol.ts'
 import { compilePolicies } from '../policy/compile.ts'
 import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
 import { type CompiledRouting, compileRouting, type RoutingInput } from '../routing/compile.ts'
@@ -12,7 +13,7 @@ import { sameValue } from '../world/equal.ts'
 import type { Endpoint, ObjectName } from '../world/objects.ts'
 import type { Dirty, WorldView } from '../world/world.ts'
 import type { TableStore } from './desired.ts'
-import { idText, readValue, type TableEntry, type TableName, tableEntry } from './tables.ts'
+import { idText, readKey, readValue, type TableEntry, type TableName, tableEntry } from './tables.ts'
 
 /** What the last compilation knew beyond the tables: names behind ids, and what is not a table. */
 export interface Compiled {
@@ -27,7 +28,7 @@ export interface Compiler {
 }
 
 export interface Change {
-  /** Backends that a Service had and has no more: connected sockets still lead there. */
+  /** Backends that a Service with a UDP port had and has no more: connected sockets still lead there. */
   readonly removedBackends: readonly Backend[]
 }
 
@@ -75,14 +76,17 @@ export function createCompiler(store: TableStore): Compiler {
 function compileService(store: TableStore, world: WorldView, name: ObjectName): Backend[] {
   const service = world.service(name)
   const frontends = service === undefined ? [] : serviceFrontends(service, world.slicesOfService(name))
-  const before = backendsOf(store, name)
+  const before = udpBackendsOf(store, name)
   store.contribute('backends', name, frontends.flatMap(backendEntries))
   store.contribute('frontends', name, frontends.map(frontendEntry))
   const after = new Set(frontends.flatMap(({ backends }) => backends.map(backendText)))
   return before.filter((backend) => !after.has(backendText(backend)))
 }
 
-function backendsOf(store: TableStore, service: ObjectName): Backend[] {
+/** Backends of the Service as last contributed; none where none of its ports is UDP. */
+function udpBackendsOf(store: TableStore, service: ObjectName): Backend[] {
+  const isUdp = ({ key }: TableEntry): boolean => readKey('frontends', key).protocol === Protocol.UDP
+  if (!store.contributions('frontends', service).some(isUdp)) return []
   return store.contributions('backends', service).map(({ value }) => readValue('backends', value) as Backend)
 }
 

@@ -22,16 +22,27 @@ const ANSWER_ID_OFFSET = 4
 const ID_BYTES = 48
 const DESTINATION_PORT_OFFSET = 2
 const DESTINATION_OFFSET = 20
+const COOKIE_OFFSET = 40
 
 export interface SocketPeer {
   readonly address: Address
   readonly port: number
 }
 
-/** Aborts the UDP sockets that are connected to one of the peers: their next call fails with ECONNABORTED. Resolves to
- *  how many. netns null: the caller's. */
-export async function destroyUdpSockets(addon: Addon, netns: Fd | null, peers: readonly SocketPeer[]): Promise<number> {
-  const wanted = new Set(peers.map(peerText))
+/** A connected UDP socket. */
+export interface ConnectedSocket {
+  /** As bpf_get_socket_cookie gives it. */
+  readonly cookie: bigint
+  readonly peer: SocketPeer
+}
+
+/** Aborts those connected UDP sockets that must go: their next call fails with ECONNABORTED. Resolves to how many.
+ *  netns null: the caller's. */
+export async function destroyUdpSockets(
+  addon: Addon,
+  netns: Fd | null,
+  mustGo: (socket: ConnectedSocket) => boolean,
+): Promise<number> {
   const socket = addon.openNetlink(NETLINK_SOCK_DIAG, netns)
   try {
     let destroyed = 0
@@ -41,7 +52,7 @@ export async function destroyUdpSockets(addon: Addon, netns: Fd | null, peers: r
       )
       for (const answer of answers) {
         const { body } = parseMessage(answer)
-        if (wanted.has(peerText(peerOf(body))) && (await destroy(socket, family, body))) destroyed++
+        if (mustGo(connectedSocket(body)) && (await destroy(socket, family, body))) destroyed++
       }
     }
     return destroyed
@@ -71,7 +82,7 @@ function request(family: number, states: number): Uint8Array {
   return body
 }
 
-function peerOf(answer: Uint8Array): SocketPeer {
+function connectedSocket(answer: Uint8Array): ConnectedSocket {
   const id = answer.subarray(ANSWER_ID_OFFSET, ANSWER_ID_OFFSET + ID_BYTES)
   const bytes = new Uint8Array(16)
   if (answer[0] === AF_INET) {
@@ -80,9 +91,8 @@ function peerOf(answer: Uint8Array): SocketPeer {
   } else {
     bytes.set(id.subarray(DESTINATION_OFFSET, DESTINATION_OFFSET + 16))
   }
-  return { address: addressFromBytes(bytes), port: viewOf(id).getUint16(DESTINATION_PORT_OFFSET) }
-}
-
-function peerText({ address, port }: SocketPeer): string {
-  return `${address} ${port}`
+  return {
+    cookie: viewOf(id).getBigUint64(COOKIE_OFFSET, true),
+    peer: { address: addressFromBytes(bytes), port: viewOf(id).getUint16(DESTINATION_PORT_OFFSET) },
+  }
 }
