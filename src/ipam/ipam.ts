@@ -59,7 +59,7 @@ export async function openIpam({ file, pools, now }: IpamOptions): Promise<Ipam>
 
   function write(fact: Fact): Promise<void> {
     record(state, fact)
-    return journal.append([fact])
+    return journal.append(fact)
   }
 
   function release(attachment: Attachment): Promise<void> {

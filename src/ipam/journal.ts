@@ -2,8 +2,10 @@
 // The journal of one node's attachments: facts are appended as they happen, and now and then the file is replaced by one
 // that holds only the present state. The only file of this room that does I/O.
 
-import { type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises'
+import { closeSync, fdatasync, openSync, writeSync } from 'node:fs'
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { promisify } from 'node:util'
 import type { Fact } from './allocator.ts'
 import { encodeFacts } from './records.ts'
 
@@ -16,26 +18,21 @@ const COMPACT_RATIO = 4
 export interface JournalFile {
   /** Empty when there is none yet. */
   read(): Promise<Uint8Array>
-  /** A failure may leave a part written. */
-  append(bytes: Uint8Array): Promise<void>
+  /** At once: the page cache takes a record in a few microseconds. Throws; a part may then be written. */
+  append(bytes: Uint8Array): void
   sync(): Promise<void>
   /** Atomic and durable: a crash leaves the old contents or the new ones. */
   replace(bytes: Uint8Array): Promise<void>
-  close(): Promise<void>
+  close(): void
 }
 
 export interface Journal {
-  /** Resolves when the facts have reached the file, in the order of the calls: they survive the death of this process. */
-  append(facts: readonly Fact[]): Promise<void>
+  /** When it resolves the fact has reached the file, in the order of the calls: it survives the death of this process. It
+   *  is there when the call returns, but for the few that meet a replacement of the file. */
+  append(fact: Fact): Promise<void>
   /** Resolves when all that was appended before is on the disk. Callers at one time share one fsync. */
   sync(): Promise<void>
   close(): Promise<void>
-}
-
-interface Waiting {
-  readonly facts: readonly Fact[]
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
 }
 
 /** Begins with a file that holds the present state and nothing else. `present` gives the facts that make that state,
@@ -46,15 +43,15 @@ export async function openJournal(file: JournalFile, present: () => readonly Fac
   let unsynced = false
   /** What a failed write or fsync left in the file is unknown, and a second one would not say. */
   let unknown = false
-  let appends: Waiting[] = []
-  let syncs: Waiting[] = []
-  let running: Promise<void> | null = null
+  let replacing: Promise<void> | null = null
+  let syncing: Promise<void> | null = null
 
   async function replace(): Promise<void> {
     // Each fact twice: no single damaged place can lose an attachment.
     const facts = present()
     const bytes = encodeFacts([...facts, ...facts])
     unknown = true
+    await syncing?.catch(() => {})
     await file.replace(bytes)
     unknown = false
     unsynced = false
@@ -62,66 +59,65 @@ export async function openJournal(file: JournalFile, present: () => readonly Fac
     compactAt = Math.max(COMPACT_BYTES_MIN, bytes.length * COMPACT_RATIO)
   }
 
-  async function append(facts: readonly Fact[]): Promise<void> {
-    if (unknown || fileBytes > compactAt) return replace()
-    const bytes = encodeFacts(facts)
+  function startReplacing(): Promise<void> {
+    replacing = replace().finally(() => {
+      replacing = null
+    })
+    return replacing
+  }
+
+  async function append(fact: Fact): Promise<void> {
+    while (replacing !== null) await replacing.catch(() => {})
+    if (unknown || fileBytes > compactAt) return startReplacing()
+    const bytes = encodeFacts([fact])
     unknown = true
-    await file.append(bytes)
+    file.append(bytes)
     unknown = false
     unsynced = true
     fileBytes += bytes.length
   }
 
-  async function sync(): Promise<void> {
-    if (unknown) return replace()
-    if (!unsynced) return
-    unknown = true
-    await file.sync()
-    unknown = false
+  async function syncFile(): Promise<void> {
     unsynced = false
-  }
-
-  async function run(): Promise<void> {
-    while (appends.length > 0 || syncs.length > 0) {
-      const [appending, syncing] = [appends, syncs]
-      appends = []
-      syncs = []
-      if (appending.length > 0) await settle(appending, () => append(appending.flatMap(({ facts }) => facts)))
-      if (syncing.length > 0) await settle(syncing, sync)
+    try {
+      await file.sync()
+    } catch (error) {
+      unknown = true
+      throw error
     }
-    running = null
   }
 
-  function enqueue(queue: Waiting[], facts: readonly Fact[]): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    queue.push({ facts, resolve, reject })
-    running ??= run()
-    return promise
+  async function sync(): Promise<void> {
+    // A running fsync may have begun before the caller's last record.
+    if (syncing !== null) await syncing.catch(() => {})
+    while (replacing !== null) await replacing.catch(() => {})
+    if (unknown) return startReplacing()
+    if (syncing !== null) return syncing
+    if (!unsynced) return
+    syncing = syncFile().finally(() => {
+      syncing = null
+    })
+    return syncing
   }
 
-  await replace()
+  await startReplacing()
   return {
-    append: (facts) => enqueue(appends, facts),
-    sync: () => enqueue(syncs, []),
+    append,
+    sync,
     async close() {
-      await running
-      await file.close()
+      await Promise.allSettled([replacing, syncing])
+      file.close()
     },
-  }
-}
-
-async function settle(waiting: readonly Waiting[], work: () => Promise<void>): Promise<void> {
-  try {
-    await work()
-    for (const { resolve } of waiting) resolve()
-  } catch (error) {
-    for (const { reject } of waiting) reject(error)
   }
 }
 
 /** A file on the disk, 0600; its folder is made when missing. */
 export function diskFile(path: string): JournalFile {
-  let handle: FileHandle | null = null
+  let fd: number | null = null
+  const close = () => {
+    if (fd !== null) closeSync(fd)
+    fd = null
+  }
 
   return {
     async read() {
@@ -132,39 +128,29 @@ export function diskFile(path: string): JournalFile {
         throw error
       }
     },
-    async append(bytes) {
-      await writeAll(handle!, bytes)
+    append(bytes) {
+      for (let done = 0; done < bytes.length; ) done += writeSync(fd!, bytes, done)
     },
-    async sync() {
-      await handle!.datasync()
-    },
+    sync: () => promisify(fdatasync)(fd!),
     async replace(bytes) {
       await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-      const next = await open(`${path}.next`, 'w', 0o600)
-      try {
-        await writeAll(next, bytes)
-        await next.datasync()
-        await rename(`${path}.next`, path)
-        await syncFolder(dirname(path))
-      } catch (error) {
-        await next.close()
-        throw error
-      }
-      await handle?.close()
-      handle = next
+      await writeDurably(`${path}.next`, bytes)
+      await rename(`${path}.next`, path)
+      await syncFolder(dirname(path))
+      close()
+      fd = openSync(path, 'a')
     },
-    async close() {
-      await handle?.close()
-      handle = null
-    },
+    close,
   }
 }
 
-/** Node's FileHandle.write may write less than it was given. */
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done)
-    done += bytesWritten
+async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(path, 'w', 0o600)
+  try {
+    await handle.writeFile(bytes)
+    await handle.datasync()
+  } finally {
+    await handle.close()
   }
 }
 

@@ -53,7 +53,7 @@ export function memoryFile(contents: Uint8Array = new Uint8Array()): MemoryFile 
     async read() {
       return this.contents
     },
-    async append(bytes) {
+    append(bytes) {
       this.contents = Buffer.concat([this.contents, write(this, bytes)])
       check(this)
     },
@@ -64,11 +64,12 @@ export function memoryFile(contents: Uint8Array = new Uint8Array()): MemoryFile 
       this.syncedLength = length
     },
     async replace(bytes) {
+      await new Promise((resolve) => setImmediate(resolve))
       write(this, bytes)
       check(this)
       this.contents = Uint8Array.from(bytes)
       this.syncedLength = bytes.length
     },
-    async close() {},
+    close() {},
   }
 }
