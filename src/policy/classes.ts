@@ -17,7 +17,7 @@ import {
 } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
 import { Realm } from '../generated/abi.ts'
-import type { Pod } from '../world/objects.ts'
+import type { Namespace, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { type NamedPorts, NO_PORTS, namedPortsText, resolveNamedPorts } from './ports.ts'
 import type { BlockPeer, PodPeer, Selector } from './rules.ts'
@@ -42,6 +42,7 @@ export interface Classes {
 
 /** What the policy sets in use ask of a peer. */
 export interface Questions {
+  /** Sorted by text, each once. */
   readonly selectors: readonly Selector[]
   /** Some rule admits every pod, so that pods must be told from the rest of the world. */
   readonly asksForPods: boolean
@@ -49,55 +50,57 @@ export interface Questions {
   readonly portNames: ReadonlySet<string>
 }
 
-/** Cost: pods x the selectors that can match in their namespace, plus addresses x prefixes of blocks. */
-export function classify(world: WorldView, nodeName: string, questions: Questions): Classes {
-  const blocks = questions.selectors.filter((selector) => selector.kind === 'block')
-  const podPeers = questions.selectors.filter((selector) => selector.kind === 'pods')
-  const all = new Map<Id64, Class>()
-  const interned = new Map<string, Class>()
-  const partition = partitionOf(blocks)
-  const peersOfNamespace = new Map<string, readonly PodPeer[]>()
-
-  const classOf = (realm: Realm, members: readonly string[], namedPorts: NamedPorts): Class => {
-    const parts = [
-      realmTexts[realm],
-      ...members.toSorted(),
-      ...(namedPorts.size > 0 ? [namedPortsText(namedPorts)] : []),
-    ]
-    const text = parts.join('; ')
-    const known = interned.get(text)
-    if (known !== undefined) return known
-    const made = { id: id64(`class ${text}`), realm, members: new Set(members), namedPorts, text }
-    interned.set(text, made)
-    all.set(made.id, made)
-    return made
+/** Classifies every address again, but asks only what it has not asked before: as long as the questions stay, a pod that
+ *  comes or changes costs its own selectors and addresses. First cost: pods x the selectors that can match in their
+ *  namespace, plus addresses x prefixes of blocks; then a look at every address. */
+export function createClassifier(): (world: WorldView, nodeName: string, questions: Questions) => Classes {
+  let asked: Asked | null = null
+  return (world, nodeName, questions) => {
+    if (asked === null || !sameQuestions(asked.questions, questions)) asked = ask(questions)
+    return classify(asked, world, nodeName)
   }
+}
 
-  const peersIn = (namespace: string): readonly PodPeer[] => {
-    const known = peersOfNamespace.get(namespace)
-    if (known !== undefined) return known
-    const peers = podPeers.filter((peer) => selectsNamespace(peer, namespace, world))
-    peersOfNamespace.set(namespace, peers)
-    return peers
+/** Answers that stay true as long as the questions do. */
+interface Asked {
+  readonly questions: Questions
+  readonly podPeers: readonly PodPeer[]
+  readonly partition: readonly Region[]
+  /** By class key. */
+  readonly classes: Map<string, Class>
+  /** Selectors that can match in a namespace, true for that version of it. */
+  readonly namespaces: Map<string, { readonly version: Namespace | undefined; readonly peers: readonly PodPeer[] }>
+  readonly pods: WeakMap<Pod, PodAnswer>
+}
+
+interface PodAnswer {
+  /** The namespace's, for which the answer is true. */
+  readonly peers: readonly PodPeer[]
+  readonly members: readonly string[]
+  readonly namedPorts: NamedPorts
+  readonly classes: Map<Address, Class>
+}
+
+function ask(questions: Questions): Asked {
+  return {
+    questions,
+    podPeers: questions.selectors.filter((selector) => selector.kind === 'pods'),
+    partition: partitionOf(questions.selectors.filter((selector) => selector.kind === 'block')),
+    classes: new Map(),
+    namespaces: new Map(),
+    pods: new WeakMap(),
   }
+}
 
-  const podMembers = (pod: Pod): readonly string[] =>
-    peersIn(pod.namespace)
-      .filter((peer) => peer.pods === null || matches(peer.pods, pod.labels))
-      .map((peer) => peer.text)
-
+function classify(asked: Asked, world: WorldView, nodeName: string): Classes {
+  const { questions, podPeers, partition } = asked
   const byPrefix = new Map<Prefix, Class>()
-  for (const region of partition) byPrefix.set(region.prefix, classOf(Realm.WORLD, region.blocks, NO_PORTS))
-
   const byAddress = new Map<Address, Class>()
+  for (const { prefix, blocks } of partition) byPrefix.set(prefix, classOf(asked, Realm.WORLD, blocks, NO_PORTS))
   if (podPeers.length > 0 || questions.asksForPods || questions.portNames.size > 0) {
     for (const address of world.ownedAddresses()) {
-      // A local endpoint may be known before its pod's labels: it matches no selector yet.
-      const pod = world.pod(world.ownerOf(address)!)
-      const selectors = pod === undefined ? [] : podMembers(pod)
-      const namedPorts = pod === undefined ? NO_PORTS : resolveNamedPorts(pod, questions.portNames)
-      if (selectors.length === 0 && namedPorts.size === 0 && !questions.asksForPods) continue
-      byAddress.set(address, classOf(Realm.POD, [...selectors, ...blocksAt(address, partition)], namedPorts))
+      const found = podClass(asked, world, address)
+      if (found !== null) byAddress.set(address, found)
     }
   }
   // This node's own addresses last: whoever else claims one, it is here.
@@ -105,10 +108,72 @@ export function classify(world: WorldView, nodeName: string, questions: Question
   for (const node of own === undefined ? world.nodes() : [...world.nodes(), own]) {
     const realm = node === own ? Realm.OWN_HOST : Realm.NODE
     for (const address of node.internalIPs) {
-      byAddress.set(address, classOf(realm, blocksAt(address, partition), NO_PORTS))
+      byAddress.set(address, classOf(asked, realm, blocksAt(address, partition), NO_PORTS))
     }
   }
-  return { byAddress, byPrefix, all }
+  const used = [...byPrefix.values(), ...byAddress.values()]
+  return { byAddress, byPrefix, all: new Map(used.map((each) => [each.id, each])) }
+}
+
+/** null: nothing tells the pod at this address from whatever else is in its prefix. */
+function podClass(asked: Asked, world: WorldView, address: Address): Class | null {
+  const { questions, partition } = asked
+  const pod = world.pod(world.ownerOf(address)!)
+  if (pod === undefined) {
+    // A local endpoint may be known before its pod's labels: it matches no selector yet.
+    return questions.asksForPods ? classOf(asked, Realm.POD, blocksAt(address, partition), NO_PORTS) : null
+  }
+  const answer = podAnswer(asked, world, pod)
+  if (answer.members.length === 0 && answer.namedPorts.size === 0 && !questions.asksForPods) return null
+  let found = answer.classes.get(address)
+  if (found === undefined) {
+    found = classOf(asked, Realm.POD, [...answer.members, ...blocksAt(address, partition)], answer.namedPorts)
+    answer.classes.set(address, found)
+  }
+  return found
+}
+
+function podAnswer(asked: Asked, world: WorldView, pod: Pod): PodAnswer {
+  const peers = peersIn(asked, world, pod.namespace)
+  const known = asked.pods.get(pod)
+  if (known !== undefined && known.peers === peers) return known
+  const answer = {
+    peers,
+    members: peers.filter((peer) => peer.pods === null || matches(peer.pods, pod.labels)).map((peer) => peer.text),
+    namedPorts: resolveNamedPorts(pod, asked.questions.portNames),
+    classes: new Map(),
+  }
+  asked.pods.set(pod, answer)
+  return answer
+}
+
+function peersIn(asked: Asked, world: WorldView, name: string): readonly PodPeer[] {
+  const version = world.namespace(name)
+  const known = asked.namespaces.get(name)
+  if (known !== undefined && known.version === version) return known.peers
+  const peers = asked.podPeers.filter((peer) => selectsNamespace(peer, name, version))
+  asked.namespaces.set(name, { version, peers })
+  return peers
+}
+
+function classOf(asked: Asked, realm: Realm, members: readonly string[], namedPorts: NamedPorts): Class {
+  const parts = [realmTexts[realm], ...members.toSorted(), ...(namedPorts.size > 0 ? [namedPortsText(namedPorts)] : [])]
+  const text = parts.join('; ')
+  const known = asked.classes.get(text)
+  if (known !== undefined) return known
+  const made = { id: id64(`class ${text}`), realm, members: new Set(members), namedPorts, text }
+  asked.classes.set(text, made)
+  return made
+}
+
+function sameQuestions(a: Questions, b: Questions): boolean {
+  return (
+    a.asksForPods === b.asksForPods &&
+    a.portNames.size === b.portNames.size &&
+    a.portNames.isSubsetOf(b.portNames) &&
+    a.selectors.length === b.selectors.length &&
+    a.selectors.every((selector, index) => selector.text === b.selectors[index]!.text)
+  )
 }
 
 const realmTexts: Readonly<Record<Realm, string>> = {
@@ -119,11 +184,10 @@ const realmTexts: Readonly<Record<Realm, string>> = {
 }
 
 /** A namespace that is not known yet has no labels to match by: only its name and the empty selector do. */
-function selectsNamespace(peer: PodPeer, namespace: string, world: WorldView): boolean {
-  if (peer.namespaces === null) return peer.namespace === namespace
+function selectsNamespace(peer: PodPeer, name: string, namespace: Namespace | undefined): boolean {
+  if (peer.namespaces === null) return peer.namespace === name
   if (isEmpty(peer.namespaces)) return true
-  const known = world.namespace(namespace)
-  return known !== undefined && matches(peer.namespaces, known.labels)
+  return namespace !== undefined && matches(peer.namespaces, namespace.labels)
 }
 
 interface Region {

@@ -10,8 +10,8 @@ import { compareText, endpointKey, objectName } from '../core/names.ts'
 import { type PeerClass, PolicyDirection } from '../generated/abi.ts'
 import type { Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
-import { type Class, type Classes, classify, type Questions } from './classes.ts'
-import { NO_PORTS, resolveNamedPorts } from './ports.ts'
+import { type Class, type Classes, createClassifier, type Questions } from './classes.ts'
+import { resolveNamedPorts } from './ports.ts'
 import { type Direction, type Rule, rulesOf } from './rules.ts'
 import { matches } from './selector.ts'
 import { classEntries, dependsOnPeer, levelsOf, type RuleSet, ruleSet, sharedEntries } from './sets.ts'
@@ -20,57 +20,91 @@ import type { CompiledPolicies, EndpointPolicy, PolicySet, PolicyTableEntry } fr
 /** What the node's endpoints need to enforce their policies. Cost: endpoints x policies of their namespaces, pods of the
  *  cluster x selectors in use, and the entries. Source: networking.k8s.io/v1 NetworkPolicySpec. */
 export function compilePolicies(world: WorldView, nodeName: string): CompiledPolicies {
-  const rules = new Map<NetworkPolicy, { readonly [D in Direction]: readonly Rule[] | null }>()
-  const sets = new Map<Id64, RuleSet>()
-  const endpoints = new Map<string, EndpointPolicy>()
+  return createPolicyCompiler()(world, nodeName)
+}
 
-  const rulesOfPolicy = (policy: NetworkPolicy, direction: Direction): readonly Rule[] | null => {
-    let known = rules.get(policy)
-    if (known === undefined) {
-      known = {
-        [PolicyDirection.EGRESS]: rulesOf(policy, PolicyDirection.EGRESS),
-        [PolicyDirection.INGRESS]: rulesOf(policy, PolicyDirection.INGRESS),
-      }
-      rules.set(policy, known)
+/** compilePolicies that remembers: parts that did not change cost a look, and unchanged sets come out as the same
+ *  objects. What it yields depends on the world alone. */
+export function createPolicyCompiler(): typeof compilePolicies {
+  const rulesOfPolicy = createRuleReader()
+  const setsOfPod = createSetFinder(rulesOfPolicy)
+  const classify = createClassifier()
+  const compileSets = createSetCompiler()
+
+  return (world, nodeName) => {
+    const sets = new Map<Id64, RuleSet>()
+    const endpoints = new Map<string, EndpointPolicy>()
+    for (const endpoint of world.endpoints()) {
+      const pod = podOf(world, endpoint)
+      if (pod === undefined) continue
+      const { egress, ingress } = pod === null ? FREE : setsOfPod(world, pod)
+      for (const set of [egress, ingress]) if (set !== null) sets.set(set.id, set)
+      endpoints.set(endpointKey(endpoint), {
+        egressSet: egress?.id ?? 0n,
+        ingressSet: ingress?.id ?? 0n,
+        egressLevels: egress === null ? 0 : levelsOf(egress),
+        ingressLevels: ingress === null ? 0 : levelsOf(ingress),
+      })
     }
-    return known[direction]
+    const classes = classify(world, nodeName, questionsOf(sets.values()))
+    const peerClasses = mapValues(classes.all, ({ id, realm }): PeerClass => ({ classId: id, realm }))
+    return {
+      endpoints,
+      sets: compileSets(sets, classes),
+      classes: mapValues(classes.byAddress, ({ id }) => peerClasses.get(id)!),
+      classPrefixes: mapValues(classes.byPrefix, ({ id }) => peerClasses.get(id)!),
+      classNames: mapValues(classes.all, (each) => each.text),
+      rules: new Map([...sets.values()].flatMap((set) => set.rules.map((rule) => [rule.id, rule.name] as const))),
+    }
   }
+}
 
-  /** null: no policy isolates that direction. */
-  const setOf = (pod: Pod, selecting: readonly NetworkPolicy[], direction: Direction): RuleSet | null => {
+/** A pod's sets; null: no policy isolates that direction. */
+interface PodSets {
+  readonly egress: RuleSet | null
+  readonly ingress: RuleSet | null
+}
+
+const FREE: PodSets = { egress: null, ingress: null }
+
+type RuleReader = (policy: NetworkPolicy, direction: Direction) => readonly Rule[] | null
+
+/** rulesOf, once for each policy object and direction. */
+function createRuleReader(): RuleReader {
+  const known = new WeakMap<NetworkPolicy, ReadonlyMap<Direction, readonly Rule[] | null>>()
+  return (policy, direction) => {
+    let rules = known.get(policy)
+    if (rules === undefined) {
+      rules = new Map(Object.values(PolicyDirection).map((each) => [each, rulesOf(policy, each)]))
+      known.set(policy, rules)
+    }
+    return rules.get(direction)!
+  }
+}
+
+/** The sets of a pod, made anew only when other policies select it. */
+function createSetFinder(rulesOfPolicy: RuleReader): (world: WorldView, pod: Pod) => PodSets {
+  const known = new WeakMap<Pod, { readonly selecting: readonly NetworkPolicy[]; readonly sets: PodSets }>()
+
+  function setOf(pod: Pod, selecting: readonly NetworkPolicy[], direction: Direction): RuleSet | null {
     const isolating = selecting.filter((policy) => rulesOfPolicy(policy, direction) !== null)
     if (isolating.length === 0) return null
     const names = isolating.map((policy) => objectName(policy.namespace, policy.name))
-    const all = isolating.flatMap((policy) => rulesOfPolicy(policy, direction)!)
-    const asked = new Set(direction === PolicyDirection.INGRESS ? all.flatMap((rule) => rule.portNames) : [])
-    const set = ruleSet(direction, names, all, asked.size === 0 ? NO_PORTS : resolveNamedPorts(pod, asked))
-    sets.set(set.id, set)
-    return set
+    const rules = isolating.flatMap((policy) => rulesOfPolicy(policy, direction)!)
+    const portNames = new Set(direction === PolicyDirection.INGRESS ? rules.flatMap((rule) => rule.portNames) : [])
+    return ruleSet(direction, names, rules, resolveNamedPorts(pod, portNames))
   }
 
-  for (const endpoint of world.endpoints()) {
-    const pod = podOf(world, endpoint)
-    if (pod === undefined) continue
-    const selecting = pod === null ? [] : policiesSelecting(world, pod)
-    const egress = pod === null ? null : setOf(pod, selecting, PolicyDirection.EGRESS)
-    const ingress = pod === null ? null : setOf(pod, selecting, PolicyDirection.INGRESS)
-    endpoints.set(endpointKey(endpoint), {
-      egressSet: egress?.id ?? 0n,
-      ingressSet: ingress?.id ?? 0n,
-      egressLevels: egress === null ? 0 : levelsOf(egress),
-      ingressLevels: ingress === null ? 0 : levelsOf(ingress),
-    })
-  }
-
-  const classes = classify(world, nodeName, questionsOf(sets.values()))
-  const peerClasses = mapValues(classes.all, ({ id, realm }): PeerClass => ({ classId: id, realm }))
-  return {
-    endpoints,
-    sets: compileSets(sets, classes),
-    classes: mapValues(classes.byAddress, ({ id }) => peerClasses.get(id)!),
-    classPrefixes: mapValues(classes.byPrefix, ({ id }) => peerClasses.get(id)!),
-    classNames: mapValues(classes.all, (each) => each.text),
-    rules: new Map([...sets.values()].flatMap((set) => set.rules.map((rule) => [rule.id, rule.name] as const))),
+  return (world, pod) => {
+    const selecting = policiesSelecting(world, pod)
+    const before = known.get(pod)
+    if (before !== undefined && sameItems(before.selecting, selecting)) return before.sets
+    const sets = {
+      egress: setOf(pod, selecting, PolicyDirection.EGRESS),
+      ingress: setOf(pod, selecting, PolicyDirection.INGRESS),
+    }
+    known.set(pod, { selecting, sets })
+    return sets
   }
 }
 
@@ -89,14 +123,42 @@ function questionsOf(sets: Iterable<RuleSet>): Questions {
   const rules = [...sets].flatMap((set) => set.rules.map((rule) => ({ set, rule })))
   const selectors = rules.flatMap(({ rule }) => rule.selectors)
   return {
-    selectors: [...new Map(selectors.map((selector) => [selector.text, selector])).values()],
+    selectors: [...new Map(selectors.map((selector) => [selector.text, selector])).values()].sort((a, b) =>
+      compareText(a.text, b.text),
+    ),
     asksForPods: rules.some(({ rule }) => rule.everyPod),
     portNames: new Set(rules.flatMap(({ set, rule }) => (dependsOnPeer(set, rule) ? rule.portNames : []))),
   }
 }
 
-/** Only classes that a set's rules can tell from the levels above are tried on it. */
-function compileSets(sets: ReadonlyMap<Id64, RuleSet>, classes: Classes): ReadonlyMap<Id64, PolicySet> {
+/** Compiles sets against classes; what a set says of a class is worked out once, for as long as both are in use. Only
+ *  classes that a set's rules can tell from the levels above are tried on it. */
+function createSetCompiler(): (sets: ReadonlyMap<Id64, RuleSet>, classes: Classes) => ReadonlyMap<Id64, PolicySet> {
+  interface CompiledSet {
+    readonly compiled: PolicySet
+    readonly shared: readonly PolicyTableEntry[]
+    readonly ofClass: ReadonlyMap<Id64, readonly PolicyTableEntry[]>
+  }
+  let known: ReadonlyMap<Id64, CompiledSet> = new Map()
+
+  function compileSet(set: RuleSet, concerned: ReadonlyMap<Id64, Class>): CompiledSet {
+    const before = known.get(set.id)
+    if (before !== undefined && sameKeys(before.ofClass, concerned)) return before
+    const shared = before?.shared ?? sharedEntries(set)
+    const ofClass = mapValues(concerned, (each) => before?.ofClass.get(each.id) ?? classEntries(set, each))
+    const entries = [...shared, ...[...ofClass.values()].flat()].sort(compareEntries)
+    const { id, direction, policies } = set
+    return { compiled: { id, direction, policies, levels: levelsOf(set), entries }, shared, ofClass }
+  }
+
+  return (sets, classes) => {
+    const concerned = concernedBy(classes)
+    known = mapValues(sets, (set) => compileSet(set, concerned(set)))
+    return mapValues(known, ({ compiled }) => compiled)
+  }
+}
+
+function concernedBy(classes: Classes): (set: RuleSet) => ReadonlyMap<Id64, Class> {
   const bySelector = new Map<string, Class[]>()
   const withPorts: Class[] = []
   for (const each of classes.all.values()) {
@@ -107,22 +169,13 @@ function compileSets(sets: ReadonlyMap<Id64, RuleSet>, classes: Classes): Readon
     }
     if (each.namedPorts.size > 0) withPorts.push(each)
   }
-  return mapValues(sets, (set) => {
-    const concerned = new Set(
-      set.rules.flatMap((rule) => [
-        ...rule.selectors.flatMap((selector) => bySelector.get(selector.text) ?? []),
-        ...(dependsOnPeer(set, rule) ? withPorts : []),
-      ]),
-    )
-    const entries = [...sharedEntries(set), ...[...concerned].flatMap((each) => classEntries(set, each))]
-    return {
-      id: set.id,
-      direction: set.direction,
-      levels: levelsOf(set),
-      policies: set.policies,
-      entries: entries.sort(compareEntries),
-    }
-  })
+  return (set) => {
+    const concerned = set.rules.flatMap((rule) => [
+      ...rule.selectors.flatMap((selector) => bySelector.get(selector.text) ?? []),
+      ...(dependsOnPeer(set, rule) ? withPorts : []),
+    ])
+    return new Map(concerned.map((each) => [each.id, each]))
+  }
 }
 
 /** Broadest level first; then scope, protocol, port, length. */
@@ -138,4 +191,12 @@ function compareEntries({ key: a }: PolicyTableEntry, { key: b }: PolicyTableEnt
 
 function mapValues<K, V, W>(map: ReadonlyMap<K, V>, change: (value: V) => W): ReadonlyMap<K, W> {
   return new Map([...map].map(([key, value]) => [key, change(value)]))
+}
+
+function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, index) => item === b[index])
+}
+
+function sameKeys<K>(a: ReadonlyMap<K, unknown>, b: ReadonlyMap<K, unknown>): boolean {
+  return a.size === b.size && [...b.keys()].every((key) => a.has(key))
 }

@@ -9,7 +9,7 @@ import { Protocol } from '../core/protocol.ts'
 import { PolicyDirection } from '../generated/abi.ts'
 import type { Endpoint, KubeObject } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
-import { compilePolicies } from './compile.ts'
+import { compilePolicies, createPolicyCompiler } from './compile.ts'
 import type { CompiledPolicies } from './tables.ts'
 import { classOfAddress, judge, reasonText } from './verdict.ts'
 
@@ -84,6 +84,24 @@ describe('a wrong table lets forbidden packets through or stops allowed ones', (
         expect(compilePolicies(world, 'n1')).toEqual(compile(kept, endpointsOf(kept)))
       }),
       { numRuns: 200 },
+    )
+  })
+
+  test('what was remembered from earlier worlds changes nothing', () => {
+    fc.assert(
+      fc.property(fc.array(objects, { minLength: 2, maxLength: 5 }), (steps) => {
+        const world = createWorld()
+        const remembering = createPolicyCompiler()
+        for (const [index, step] of steps.entries()) {
+          for (const object of step) world.put(object)
+          for (const object of index % 2 === 0 ? [] : steps[index - 1]!.slice(3))
+            world.delete(object.kind, nameOf(object))
+          for (const endpoint of [...world.endpoints()]) world.deleteEndpoint(endpointKey(endpoint))
+          for (const endpoint of endpointsOf([...world.pods()])) world.putEndpoint(endpoint)
+          expect(remembering(world, 'n1')).toEqual(compilePolicies(world, 'n1'))
+        }
+      }),
+      { numRuns: 300 },
     )
   })
 
