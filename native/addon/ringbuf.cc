@@ -69,12 +69,18 @@ Napi::Value OpenRing(const Napi::CallbackInfo &call)
 	Napi::Env env = call.Env();
 	Descriptor map(fcntl(IntOf(call[0]), F_DUPFD_CLOEXEC, 3));
 	if (!map.valid()) return Throw(env, { errno, "fcntl(F_DUPFD_CLOEXEC)", "" });
-	auto pump = std::make_shared<RingPump>(std::move(map), CountOf(call[1]), IntOf(call[2]));
+	std::shared_ptr<RingPump> pump =
+	    std::make_shared<RingPump>(std::move(map), CountOf(call[1]), IntOf(call[2]));
 	if (Outcome failed = pump->Open()) return Throw(env, *failed);
 	if (Outcome failed = Pump::Start(env, pump, call[3].As<Napi::Function>())) return Throw(env, *failed);
 
 	Napi::Object ring = Napi::Object::New(env);
-	ring.Set("close", Napi::Function::New(env, [pump](const Napi::CallbackInfo &) { pump->Stop(); }));
+	// Given up at once: the function itself lives until it is collected.
+	auto close = [pump](const Napi::CallbackInfo &) mutable {
+		if (pump) pump->Stop();
+		pump.reset();
+	};
+	ring.Set("close", Napi::Function::New(env, close));
 	return ring;
 }
 
