@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { checkout } from '../src/lab/names.ts'
 import { ipBatch, runProgram } from '../src/lab/process.ts'
+import type { HeddleLab } from './heddle.ts'
 import { median, quantile } from './statistics.ts'
 
 /** A plugin, and the node that it is executed on. */
@@ -28,9 +29,9 @@ export interface AddTimes {
 
 const prefix = 'hdn-add-'
 
-/** Adds `pods` pods with each plugin, alternating, and deletes them again. The Heddle node is `netns`, its agent listens
- *  at `agentSocket`. */
-export async function timeAdds(pods: number, netns: string, agentSocket: string): Promise<AddTimes> {
+/** Adds `pods` pods with each plugin, alternating, and deletes them again; Heddle's on n1 of the lab. */
+export async function timeAdds(pods: number, lab: HeddleLab): Promise<AddTimes> {
+  await lab.announcePods(Array.from({ length: pods }, (_, pod) => `${prefix}h${pod}`))
   const folder = mkdtempSync(join(tmpdir(), 'heddle-bench-'))
   const reference = `${prefix}node`
   mkdirSync(join(folder, 'ipam'))
@@ -38,8 +39,8 @@ export async function timeAdds(pods: number, netns: string, agentSocket: string)
   await ipBatch(reference, ['link set lo up'])
   const heddle: Subject = {
     program: `${checkout}/build/heddle-cni`,
-    netns,
-    configuration: { cniVersion: '1.0.0', name: 'heddle', type: 'heddle-cni', agentSocket },
+    netns: lab.place('n1').netns,
+    configuration: { cniVersion: '1.0.0', name: 'heddle', type: 'heddle-cni', agentSocket: lab.cniSocket },
   }
   const ptp: Subject = {
     program: '/usr/lib/cni/ptp',

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Heddle as it is measured: a lab of two nodes on one veth wire, pods a and b on n1, c on n2, and Services.
 
+import { writeFileSync } from 'node:fs'
+import { stringify } from 'yaml'
+import { manifestsDir, syncAgent } from '../src/lab/agents.ts'
 import type { Cluster } from '../src/lab/cluster.ts'
 import { bringUp, takeDown } from '../src/lab/lifecycle.ts'
 import { cgroupPath, netnsPath, nodeDir } from '../src/lab/names.ts'
@@ -15,7 +18,10 @@ export interface HeddleLab {
     readonly cgroup: string
     readonly address: string
   }
-  readonly agentSocket: string
+  /** Where n1's agent listens for the CNI plugin. */
+  readonly cniSocket: string
+  /** Tells n1's agent of pods scheduled there, as the API server does before a runtime calls ADD. */
+  announcePods(names: readonly string[]): Promise<void>
   apply(objects: readonly KubeManifest[]): Promise<void>
   down(): Promise<void>
 }
@@ -49,7 +55,12 @@ function heddleLab(cluster: Cluster): HeddleLab {
       const pod = cluster.state.pods.find((pod) => pod.name === `default/${place}`)!
       return { netns: netnsPath(name, pod.place), cgroup: podCgroup(name, pod), address: pod.podIPs[0]! }
     },
-    agentSocket: `${nodeDir(name, 'n1')}/run/cni.sock`,
+    cniSocket: `${nodeDir(name, 'n1')}/run/cni.sock`,
+    announcePods: async (names) => {
+      const pods = names.map((pod) => podManifest(pod, 'n1'))
+      writeFileSync(`${manifestsDir(name, 'n1')}/announced.yaml`, pods.map((pod) => stringify(pod)).join('---\n'))
+      await syncAgent(name, cluster.state.nodes[0]!)
+    },
     apply: async (objects) => {
       const problems = (await cluster.apply(objects)).flatMap((node) => node.problems)
       if (problems.length > 0) throw new Error(`the agents refused: ${problems.join('; ')}`)

@@ -147,7 +147,7 @@ async function main(): Promise<number> {
       for (const [name, summary] of await compare(rows, test)) table.get(name)!.set(test, summary)
     }
     say('timing ADD')
-    const add = await timeAdds(isShort ? 30 : 200, native.place('n1').netns, native.agentSocket)
+    const add = await timeAdds(isShort ? 30 : 200, native)
     const clusterIP = await measureClusterIP(native)
     const findings: readonly Finding[] = [
       ...Object.entries(floors).flatMap(([row, byTest]) =>
