@@ -63,7 +63,7 @@ test('200 kept connections, to a Service and masqueraded to a host outside, live
   const loads = [load(lab.clusterIP('test/web', 4), 80), load(outsideIPs[6], 7000)]
   await Promise.all(loads.map((running) => running.until((output) => output.includes('running\n'))))
   const podGateway = (await lab.shell(path('flooder'), 'ip neigh show 169.254.1.1')).match(/lladdr (\S+)/)![1]!
-  const fabricGateway = (await lab.shell('fabric', 'cat /sys/class/net/world/address')).trim()
+  const fabricGateway = (await lab.shell('fabric', 'ip -o link show world')).match(/link\/ether (\S+)/)![1]!
   const floods = [
     flood(path('flooder'), podGateway, [
       [lab.podIP(path('flooder'), 4), lab.podIP(path('web-2'), 4)],

@@ -50,7 +50,10 @@ function askUdp({ host, port, bytes = 1, timeoutMs = defaultTimeoutMs }: Target)
     }
     socket.once('error', (error: NodeJS.ErrnoException) => end({ error: error.code ?? error.message }))
     socket.once('message', (message) => end({ answer: JSON.parse(message.toString()) as Answer }))
-    socket.connect(port, host, () => socket.send(Buffer.alloc(bytes)))
+    socket.connect(port, host, (error?: NodeJS.ErrnoException) => {
+      if (error) end({ error: error.code ?? error.message })
+      else socket.send(Buffer.alloc(bytes))
+    })
   })
 }
 
