@@ -73,7 +73,7 @@ describe('ADD', () => {
     expect(node.endpoints.size).toBe(1)
   })
 
-  test.each(['allocated', 'wired', 'joined'])(
+  test.each(['allocated', 'wired'])(
     'repeated after a crash that left it %s completes with the same address',
     async (crashedAfter) => {
       const file = memoryFile()
@@ -93,6 +93,14 @@ describe('ADD', () => {
       expect(node.pods.size).toBe(2)
     },
   )
+
+  test('repeated after a crash that came after the answer is an error', async () => {
+    const file = memoryFile()
+    const crashed = await fakeNode({ file })
+    await crashed.handlers.handle(add())
+    const node = await fakeNode({ file, kernel: crashed })
+    expect(body(await ask(node, add()))).toMatchObject({ code: 100 })
+  })
 
   test('a reply that nobody took leaves the ADD open for completion', async () => {
     const node = await fakeNode()

@@ -84,6 +84,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (isCniError(attachment)) return attachment
     const gateways = attachment.addresses.map((address) => wiring.gateway(address))
     const result = attachmentResult(attachment, gateways, prevResult, config.dns)
+    await markAnswered(attachment, true)
     return { output: formatResult(config.cniVersion, result), attachment }
   }
 
@@ -104,6 +105,12 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (!isCniError(outcome)) return outcome
     const left = await attempt(() => remove(allocated), kernelFailed)
     return left === undefined ? outcome : { ...outcome, details: `${outcome.details}; ${left.msg}: ${left.details}` }
+  }
+
+  /** Written before the reply and in the same turn: a process killed afterwards knows on its return that it answered, one
+   *  killed before has not. Should the file refuse, a repeated ADD after a restart would be completed again. */
+  async function markAnswered(id: AttachmentId, answered: boolean): Promise<void> {
+    await ipam.setAnswered(id, answered).catch(() => {})
   }
 
   async function unwire(attachment: AttachmentId & { readonly hostIfname: string }): Promise<void> {
@@ -197,11 +204,10 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     return reply(request, start, outcome, (whole) => settle(outcome, whole).finally(unlock))
   }
 
-  /** Until an ADD's result is with the runtime the attachment stays locked and can be completed by a repeated ADD. */
+  /** An ADD whose result the runtime did not get stays open for completion. */
   async function settle(outcome: Outcome, whole: boolean): Promise<void> {
-    if (isCniError(outcome) || outcome.attachment === undefined || !whole) return
-    // Should the file refuse, the attachment is only not known as answered after a restart.
-    await ipam.setAnswered(outcome.attachment).catch(() => {})
+    if (isCniError(outcome) || outcome.attachment === undefined || whole) return
+    await markAnswered(outcome.attachment, false)
   }
 
   function reply(

@@ -32,7 +32,7 @@ export interface Ipam {
    *  is taken then. */
   readonly allocate: (request: AllocationRequest) => Promise<Attachment | Exhausted>
   readonly setWired: (id: AttachmentId, wired: Wired) => Promise<Attachment>
-  readonly setAnswered: (id: AttachmentId) => Promise<void>
+  readonly setAnswered: (id: AttachmentId, answered: boolean) => Promise<void>
   /** Idempotent; the addresses rest 30 s. */
   readonly release: (id: AttachmentId) => Promise<void>
   /** Resolves when everything recorded so far is on the disk. */
@@ -49,13 +49,15 @@ export interface IpamOptions {
   /** Asked at each allocation: the node's podCIDRs may come or change later. The first of each family is used. */
   readonly pools: () => readonly Pool[]
   readonly now: () => Moment
+  /** Bytes below which the file is not replaced by its present state; the default suits a node. */
+  readonly compactBytesMin?: number
 }
 
-export async function openIpam({ file, pools, now }: IpamOptions): Promise<Ipam> {
+export async function openIpam({ file, pools, now, compactBytesMin }: IpamOptions): Promise<Ipam> {
   const { facts, damaged } = decodeFacts(await file.read())
   const state = emptyState()
   for (const fact of facts) record(state, fact)
-  const journal = await openJournal(file, () => snapshot(state))
+  const journal = await openJournal(file, () => snapshot(state), compactBytesMin)
 
   function write(fact: Fact): Promise<void> {
     record(state, fact)
@@ -104,8 +106,8 @@ export async function openIpam({ file, pools, now }: IpamOptions): Promise<Ipam>
       return attachment
     },
     setWired: (id, wired) => change(id, { wired }),
-    async setAnswered(id) {
-      await change(id, { answered: true })
+    async setAnswered(id, answered) {
+      await change(id, { answered })
     },
     async release(id) {
       const attachment = state.attachments.get(attachmentKey(id))

@@ -37,7 +37,11 @@ export interface Journal {
 
 /** Begins with a file that holds the present state and nothing else. `present` gives the facts that make that state,
  *  everything handed to `append` so far included. */
-export async function openJournal(file: JournalFile, present: () => readonly Fact[]): Promise<Journal> {
+export async function openJournal(
+  file: JournalFile,
+  present: () => readonly Fact[],
+  compactBytesMin = COMPACT_BYTES_MIN,
+): Promise<Journal> {
   let fileBytes = 0
   let compactAt = 0
   let unsynced = false
@@ -56,7 +60,7 @@ export async function openJournal(file: JournalFile, present: () => readonly Fac
     unknown = false
     unsynced = false
     fileBytes = bytes.length
-    compactAt = Math.max(COMPACT_BYTES_MIN, bytes.length * COMPACT_RATIO)
+    compactAt = Math.max(compactBytesMin, bytes.length * COMPACT_RATIO)
   }
 
   function startReplacing(): Promise<void> {
