@@ -7,38 +7,43 @@
 #include "../lib/nat.h"
 #include "../lib/source.h"
 
-static __always_inline enum verdict source_of_netdev(struct packet *p)
+static __always_inline enum verdict prove(struct packet *p)
 {
-	return p->flags & PACKET_TUNNELLED ? source_tunnelled(p) : source_bare(p);
+	enum verdict v = p->flags & PACKET_TUNNELLED ? source_tunnelled(p) : source_bare(p);
+
+	if (v == NEXT) fragment_remember(p);
+	return v;
 }
 
 /* For this node's address: an answer to what it translated, or for its stack. */
 static __always_inline enum verdict admit_to_node(struct __sk_buff *skb, struct packet *p)
 {
-	enum verdict v = nat_lookup(skb, p, false);
+	enum verdict v = prove(p);
 
-	if (v != NEXT || p->flags & PACKET_TRANSLATED) return v;
-	v = source_of_netdev(p);
-	return v == NEXT ? PASS : v;
+	if (v == NEXT) v = nat_lookup(skb, p, false);
+	return v == NEXT && !(p->flags & PACKET_TRANSLATED) ? PASS : v;
 }
 
 static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *p)
 {
-	enum verdict v = p->flags & PACKET_TRANSLATED ? NEXT : nat_lookup(skb, p, false);
+	bool proven = p->flags & PACKET_TRANSLATED;
+	enum verdict v = route_lookup(p);
 
-	if (v == NEXT) v = route_lookup(p);
 	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
-	if (v == NEXT && p->destination == TO_STACK) return NEXT;
+	if (v == NEXT && p->destination == TO_STACK) return NEXT; /* forward.h rewrites it */
 	if (v == NEXT && p->destination != TO_ENDPOINT) return PASS;
-	if (v == NEXT) v = source_of_netdev(p);
+	if (v == NEXT && !proven) v = prove(p);
+	if (v == NEXT && !proven) v = nat_lookup(skb, p, false);
 	if (v == NEXT) v = conntrack(p, skb->ifindex);
 	return v;
 }
 
-/* ARP, VLANs and what the stack itself refuses: not ours to judge. */
+/* ARP, VLANs, what the stack itself refuses, and fragments that it puts together. */
 static __always_inline bool is_for_stack(enum verdict v, const struct packet *p)
 {
-	return v == DROP && (p->reason == DROP_ETHERTYPE || p->reason == DROP_PARSE);
+	if (v != DROP) return false;
+	return p->reason == DROP_ETHERTYPE || p->reason == DROP_PARSE ||
+	       (p->reason == DROP_FRAGMENT && self_has(&p->tuple.destination));
 }
 
 SEC("tc")

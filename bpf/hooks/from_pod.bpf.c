@@ -24,6 +24,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (address_is_multicast(&p->tuple.destination)) return drop(p, DROP_MULTICAST);
 	if (is_neighbour_discovery(p)) return PASS;
 	v = source_of_pod(skb, p);
+	if (v == NEXT) fragment_remember(p);
 	if (v == NEXT) v = nat_lookup(skb, p, true);
 	if (v == NEXT) v = route_lookup(p);
 	if (v == NEXT) v = nat_source(p);

@@ -78,6 +78,7 @@ static __always_inline enum verdict parse_ours(struct __sk_buff *skb, struct pac
 		return PASS;
 	}
 	v = parse_transport(skb, p);
+	if (v == NEXT) fragment_remember(p);
 	return v == DROP && p->flags & PACKET_HOST ? PASS : v;
 }
 

@@ -3,7 +3,8 @@
  *
  * conntrack_known is the fast path: true where the packet's flow is in `flows`, its
  * epoch is current, this direction was proven to enter here, and nothing about
- * the packet changes the flow (no SYN, FIN, RST; no translation; no ICMP error).
+ * the packet changes the flow or needs more (SYN, FIN, RST; a translation; an ICMP
+ * error; a first fragment).
  * It then fills packet.destination, .ifindex_out and .node_out.
  *
  * conntrack does the rest, once source and route are known:
@@ -87,7 +88,8 @@ static __always_inline bool conntrack_known(struct packet *p, __u32 ifindex_in)
 	struct flow *flow;
 	__u32 back;
 
-	if (p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST) || p->flags & PACKET_ICMP_ERROR) return false;
+	if (p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) return false;
+	if (p->flags & (PACKET_ICMP_ERROR | PACKET_FIRST_FRAGMENT)) return false;
 	back = flow_key_of(&key, &p->tuple);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow) return false;

@@ -6,7 +6,8 @@
  * destination at once, and lib/rewrite.h changes the headers last.
  *
  *   nat_lookup   a translation that exists, or (services) a frontend's backend,
- *                chosen but not entered. An ICMP error takes the translation of the
+ *                chosen but not entered. The SYN after a connection that has ended
+ *                is a frontend's. An ICMP error takes the translation of the
  *                packet that it quotes, and is PACKET_RELATED where conntrack has
  *                that packet's flow. DROP_NO_BACKEND.
  *   nat_source   what a new translation does to the source, once the route is
@@ -52,11 +53,27 @@ static __always_inline void nat_take(struct packet *p)
 	p->flags |= PACKET_TRANSLATED;
 }
 
-static __always_inline bool nat_known(struct packet *p)
+/* A connection that has ended (either entry has seen its FIN or RST), and the SYN of
+ * the next one from the same port: it gets a backend that is listed now. */
+static __always_inline bool nat_forget(const struct packet *p, const struct translation *t)
+{
+	const struct translation *other;
+	ALIGNED struct tuple answer;
+
+	if (!packet_is_syn(p) || !t->service || t->flags & TRANSLATION_REVERSE) return false;
+	tuple_reverse(&answer, &t->to);
+	other = bpf_map_lookup_elem(&translations, &answer);
+	if (!(t->flags & TRANSLATION_CLOSING) && !(other && other->flags & TRANSLATION_CLOSING)) return false;
+	bpf_map_delete_elem(&translations, &answer);
+	bpf_map_delete_elem(&translations, &p->tuple);
+	return true;
+}
+
+static __always_inline bool nat_known(struct packet *p, bool services)
 {
 	struct translation *t = bpf_map_lookup_elem(&translations, &p->tuple);
 
-	if (!t) return false;
+	if (!t || (services && nat_forget(p, t))) return false;
 	translation_touch(t, p);
 	tuple_copy(&p->to, &t->to);
 	p->service = t->service;
@@ -70,7 +87,7 @@ static __always_inline enum verdict nat_lookup_error(struct __sk_buff *skb, stru
 	const struct translation *t;
 	ALIGNED struct tuple answer;
 
-	if (!icmp_parse_quoted(skb, p)) return NEXT;
+	if (!icmp_parse_quoted(skb, p) || !address_equal(&p->to.source, &p->tuple.destination)) return NEXT;
 	tuple_reverse(&answer, &p->to);
 	t = bpf_map_lookup_elem(&translations, &answer);
 	if (t) {
@@ -108,7 +125,7 @@ __noinline int nat_lookup(struct __sk_buff *skb, struct packet *p, bool services
 	if (p->flags & PACKET_ICMP_ERROR) return nat_lookup_error(skb, p);
 	address_copy(&p->asked, &p->tuple.destination);
 	p->asked_port = p->tuple.destination_port;
-	if (nat_known(p) || !services) return NEXT;
+	if (nat_known(p, services) || !services) return NEXT;
 	return nat_service(p);
 }
 

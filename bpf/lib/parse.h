@@ -14,8 +14,9 @@
  *   ICMP error       (0, 0) and PACKET_ICMP_ERROR: types 3 4 11 12, in IPv6 1..4
  *   other ICMP       (0, type << 8 | code)
  *   anything else    (0, 0)
- * A first fragment enters `fragments`; a later one takes its ports from there, and
- * is DROP_FRAGMENT where it comes before its first. */
+ * A later fragment takes its ports from `fragments`, and is DROP_FRAGMENT where it
+ * comes before its first, which the hook enters by fragment_remember as soon as its
+ * source is proven and before anything of the tuple is translated. */
 #pragma once
 #include <bpf/bpf_endian.h>
 #include "packet.h"
@@ -91,7 +92,8 @@ static __always_inline enum verdict parse_ipv4(struct __sk_buff *skb, struct pac
 	p->hop_limit = ip->ttl;
 	p->transport = ETH_HLEN + ip->ihl * 4;
 	fragment = bpf_ntohs(ip->frag_off);
-	parse_fragment(p, fragment & IP_FRAGMENT_OFFSET, fragment & IP_FRAGMENT_MORE, ip->id);
+	parse_fragment(p, fragment & IP_FRAGMENT_OFFSET, fragment & IP_FRAGMENT_MORE,
+		       bpf_htonl(bpf_ntohs(ip->id)));
 	return NEXT;
 }
 
@@ -121,23 +123,40 @@ static __always_inline enum verdict parse_network(struct __sk_buff *skb, struct 
 	return drop(p, DROP_ETHERTYPE);
 }
 
-/* Remembers the ports of a first fragment, or fetches them for a later one. */
-__noinline int parse_fragment_ports(struct packet *p)
+static __always_inline void fragment_key_of(struct fragment_key *key, const struct packet *p)
 {
-	ALIGNED struct fragment_key key = {};
-	struct fragment ports, *known;
+	__builtin_memset(key, 0, sizeof(*key));
+	address_copy(&key->source, &p->tuple.source);
+	address_copy(&key->destination, &p->tuple.destination);
+	key->identification = p->identification;
+	key->protocol = p->tuple.protocol;
+}
+
+__noinline int fragment_enter(struct packet *p)
+{
+	ALIGNED struct fragment_key key;
+	struct fragment ports;
 
 	if (!p) return DROP;
-	address_copy(&key.source, &p->tuple.source);
-	address_copy(&key.destination, &p->tuple.destination);
-	key.identification = p->identification;
-	key.protocol = p->tuple.protocol;
-	if (p->flags & PACKET_FIRST_FRAGMENT) {
-		ports.source_port = p->tuple.source_port;
-		ports.destination_port = p->tuple.destination_port;
-		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
-		return NEXT;
-	}
+	fragment_key_of(&key, p);
+	ports.source_port = p->tuple.source_port;
+	ports.destination_port = p->tuple.destination_port;
+	bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
+	return NEXT;
+}
+
+static __always_inline void fragment_remember(struct packet *p)
+{
+	if (p->flags & PACKET_FIRST_FRAGMENT) fragment_enter(p);
+}
+
+__noinline int fragment_find(struct packet *p)
+{
+	ALIGNED struct fragment_key key;
+	struct fragment *known;
+
+	if (!p) return DROP;
+	fragment_key_of(&key, p);
 	known = bpf_map_lookup_elem(&fragments, &key);
 	if (!known) return drop(p, DROP_FRAGMENT);
 	p->tuple.source_port = known->source_port;
@@ -176,7 +195,7 @@ static __always_inline enum verdict parse_transport(struct __sk_buff *skb, struc
 	__u32 offset = p->transport;
 
 	if (offset > TRANSPORT_OFFSET_MAX) return drop(p, DROP_IP_OPTIONS);
-	if (p->flags & PACKET_LATER_FRAGMENT) return parse_fragment_ports(p);
+	if (p->flags & PACKET_LATER_FRAGMENT) return fragment_find(p);
 	if (p->tuple.protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = packet_header(skb, offset, sizeof(*tcp));
 
@@ -196,7 +215,6 @@ static __always_inline enum verdict parse_transport(struct __sk_buff *skb, struc
 		if (!icmp) return drop(p, DROP_PARSE);
 		parse_icmp(p, icmp);
 	}
-	if (p->flags & PACKET_FIRST_FRAGMENT) return parse_fragment_ports(p);
 	return NEXT;
 }
 
