@@ -1,83 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes src/generated/abi.ts: the codecs of bpf/abi's structs, its enums, constants and map definitions, as clang lays
-// them out. It compiles a throw-away object that names all of them and reads the layout back from the object's BTF.
+// them out.
 // With --check it writes nothing and exits 1 when the committed file is stale.
 
-import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type BtfMember, type BtfType, type BtfValue, readBtf } from './btf.ts'
+import { camel, isUnused, pascal, readAbiTypes, resolve, type Struct } from './abi-types.ts'
+import type { BtfType, BtfValue } from './btf.ts'
 
-const ROOT = join(import.meta.dirname, '..')
-const HEADERS = join(ROOT, 'bpf/abi')
-const OUTPUT = join(ROOT, 'src/generated/abi.ts')
-const CONSTANT_PREFIX = 'ABI_CONSTANT_'
-
-type Struct = Extract<BtfType, { kind: 'struct' }>
-
-/** What the headers declare, by name, in the order of the files. */
-interface Declared {
-  readonly structs: readonly string[]
-  readonly enums: readonly string[]
-  readonly constants: readonly string[]
-}
-
-function declared(): { readonly files: readonly string[] } & Declared {
-  const files = readdirSync(HEADERS)
-    .filter((file) => file.endsWith('.h'))
-    .sort()
-  const text = files.map((file) => readFileSync(join(HEADERS, file), 'utf8')).join('\n')
-  const names = (pattern: RegExp) => [...text.matchAll(pattern)].map((match) => match[1]!)
-  return {
-    files,
-    structs: names(/^struct (\w+) \{/gm),
-    enums: names(/^enum (\w+) \{/gm),
-    constants: names(/^#define ([A-Z]\w*)[ \t]+[^\s/]/gm),
-  }
-}
-
-/** A variable of each type keeps it in BTF; an enum whose values are the #defines lets the compiler evaluate them. */
-function probeSource({ files, structs, enums, constants }: ReturnType<typeof declared>): string {
-  return [
-    ...files.map((file) => `#include "abi/${file}"`),
-    ...structs.map((name) => `struct ${name} probe_struct_${name};`),
-    ...enums.map((name) => `enum ${name} probe_enum_${name};`),
-    `enum abi_constants { ${constants.map((name) => `${CONSTANT_PREFIX}${name} = (${name}),`).join(' ')} };`,
-    'enum abi_constants probe_constants;',
-    '',
-  ].join('\n')
-}
-
-function compileProbe(source: string): readonly BtfType[] {
-  const folder = mkdtempSync(join(tmpdir(), 'heddle-abi-'))
-  try {
-    const input = join(folder, 'probe.bpf.c')
-    const output = join(folder, 'probe.o')
-    writeFileSync(input, source)
-    const flags = ['-target', 'bpf', '-O2', '-g', '-mcpu=v3', '-std=gnu11', '-Wall', '-Werror', '-I', join(ROOT, 'bpf')]
-    execFileSync(process.env.CLANG ?? 'clang-19', [...flags, '-c', input, '-o', output], { stdio: 'inherit' })
-    return readBtf(readFileSync(output))
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-}
-
-/** Follows typedefs and qualifiers; bigEndian if one of them is __be16, __be32 or __be64. */
-function resolve(types: readonly BtfType[], id: number): { readonly type: BtfType; readonly bigEndian: boolean } {
-  let type = types[id]!
-  let bigEndian = false
-  while (type.kind === 'alias') {
-    bigEndian ||= /^__be(16|32|64)$/.test(type.name)
-    type = types[type.type]!
-  }
-  return { type, bigEndian }
-}
-
-const pascal = (name: string) => name.replace(/(?:^|_)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
-const camel = (name: string) => pascal(name).replace(/^./, (letter) => letter.toLowerCase())
-const isUnused = (member: BtfMember) => /^(pad\d*|spare)$/.test(member.name)
+const OUTPUT = join(import.meta.dirname, '../src/generated/abi.ts')
 
 /** How one member is typed, written (to `offset + at`) and read. */
 interface Field {
@@ -293,23 +225,16 @@ export const u32: Codec<number> = {
 `
 
 function abiText(): string {
-  const names = declared()
-  const types = compileProbe(probeSource(names))
-  const find = <K extends 'struct' | 'enum'>(kind: K, name: string) => {
-    const found = types.find((type): type is Extract<BtfType, { kind: K }> => type.kind === kind && type.name === name)
-    if (found === undefined) throw new Error(`${kind} ${name} is not in the object's BTF`)
-    return found
-  }
-  const constants = names.constants.length === 0 ? [] : find('enum', 'abi_constants').values
+  const { types, structs, enums, constants } = readAbiTypes()
   return [
     '// SPDX-License-Identifier: Apache-2.0\n',
     '// Generated from bpf/abi by tools/generate-abi.ts. Never edited.\n\n',
     "import { type Address, readAddress, writeAddress } from '../core/address.ts'\n",
     "import type { Codec } from '../core/codec.ts'\n\n",
-    ...constants.map(({ name, value }) => `export const ${name.slice(CONSTANT_PREFIX.length)} = ${value}\n`),
-    ...names.enums.map((name) => enumText(name, find('enum', name).values)),
+    ...constants.map(({ name, value }) => `export const ${name} = ${value}\n`),
+    ...enums.map(({ name, values }) => enumText(name, values)),
     U32_TEXT,
-    ...names.structs.map((name) => (name === 'address' ? ADDRESS_TEXT : structText(types, find('struct', name)))),
+    ...structs.map((struct) => (struct.name === 'address' ? ADDRESS_TEXT : structText(types, struct))),
     '\n/** type, flags: enum bpf_map_type, BPF_F_*. layout: changes when an entry means something else. */\n',
     `export const maps = {\n${mapDefinitions(types)
       .map((map) => mapText(types, map))
