@@ -194,6 +194,9 @@ describe('the last good version stays in force', () => {
     write('a.json', service('a', '10.96.0.2'))
     await source.sync()
     expect(clusterIPs(world)).toEqual({ a: ['10.96.0.2'] })
+    write('a.json', service('a', '10.96.0.3'))
+    await source.sync()
+    expect(clusterIPs(world)).toEqual({ a: ['10.96.0.3'] })
   })
 
   test('a file that was removed is not kept, nor one that went while the agent was down', async () => {

@@ -24,7 +24,8 @@ function servicePort(name: string, number: number, protocol: ProtocolNumber = Pr
   return { name, port: port(number), protocol }
 }
 
-/** "10.1.0.1" is ready, "!10.1.0.1" is not, "~10.1.0.1" serves while it terminates, "-10.1.0.1" only terminates. */
+/** "10.1.0.1" is ready, "!10.1.0.1" is not, "~10.1.0.1" serves while it terminates, "-10.1.0.1" only terminates,
+ *  "?10.1.0.1" serves without being ready or terminating, which no controller writes. */
 function slice(family: 4 | 6, ports: EndpointSlice['ports'], ...endpoints: readonly string[]): EndpointSlice {
   return {
     kind: 'EndpointSlice',
@@ -34,8 +35,8 @@ function slice(family: 4 | 6, ports: EndpointSlice['ports'], ...endpoints: reado
     family,
     ports,
     endpoints: endpoints.map((written) => ({
-      addresses: [written.replace(/^[!~-]/, '')] as Address[],
-      ready: !/^[!~-]/.test(written),
+      addresses: [written.replace(/^[!~?-]/, '')] as Address[],
+      ready: !/^[!~?-]/.test(written),
       serving: !/^[!-]/.test(written),
       terminating: /^[~-]/.test(written),
       nodeName: 'n1',
@@ -73,7 +74,7 @@ describe('a wrong backend gets somebody else’s requests', () => {
   test.each([
     ['ready ones alone while there is one', ['10.1.0.1', '!10.1.0.2', '~10.1.0.3', '-10.1.0.4'], '10.1.0.1:8080'],
     ['none ready: those that serve while they terminate', ['!10.1.0.2', '~10.1.0.3', '-10.1.0.4'], '10.1.0.3:8080'],
-    ['neither', ['!10.1.0.2', '-10.1.0.4'], 'refuse'],
+    ['neither', ['!10.1.0.2', '-10.1.0.4', '?10.1.0.5'], 'refuse'],
     ['nobody', [], 'refuse'],
   ])('%s', (_, endpoints, backends) => {
     const frontends = serviceFrontends(service(['10.96.0.1'], [web]), [
