@@ -5,7 +5,7 @@
 import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
 import { endpointKey, objectName, podId, serviceId, servicePortName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
-import { compilePolicies } from '../policy/compile.ts'
+import { createPolicyCompiler } from '../policy/compile.ts'
 import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
 import { type CompiledRouting, compileRouting, type RoutingInput } from '../routing/compile.ts'
 import { type Backend, backendListId, type Frontend, serviceFrontends } from '../services/frontends.ts'
@@ -47,6 +47,7 @@ export const NOTHING_COMPILED: Compiled = {
 
 /** The first compilation must be given everything as dirty, as a new World does. */
 export function createCompiler(store: TableStore): Compiler {
+  const compilePolicies = createPolicyCompiler()
   let compiled = NOTHING_COMPILED
   let routingInput: RoutingInput | undefined
   return {
