@@ -15,7 +15,8 @@
  *   - otherwise a new flow, judged in the packet's direction. A TCP packet without
  *     SYN may belong to a flow older than the table: it is also judged as a reply.
  *     (Not so UDP and ICMP, whose first packet looks like any other: judged as a
- *     reply, it would pass an egress policy wherever ingress is open.)
+ *     reply, it would pass an egress policy wherever ingress is open.) An echo reply
+ *     opens nothing: the flow of its id runs the other way, the request's to open.
  *   - an ICMP error is no flow: PACKET_RELATED is allowed, any other is judged by its
  *     type and code, and nothing is entered.
  * DROP: what policy says, DROP_FLOWS_FULL. */
@@ -158,7 +159,8 @@ static __always_inline enum verdict conntrack_new(struct packet *p, __u32 ifinde
 {
 	bool answer = p->tuple.protocol == IPPROTO_TCP && !packet_is_syn(p);
 
-	if (policy_check(p, false) == NEXT) return flow_open(p, ifindex_in, false);
+	if (policy_check(p, false) == NEXT)
+		return packet_is_echo_reply(p) ? NEXT : flow_open(p, ifindex_in, false);
 	if (answer && policy_check(p, true) == NEXT) return flow_open(p, ifindex_in, true);
 	return answer ? policy_check(p, false) : DROP; /* the event names the packet's own direction */
 }

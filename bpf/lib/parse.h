@@ -37,6 +37,12 @@
 
 #define TRANSPORT_OFFSET_MAX 512 /* bound that the verifier needs; no accepted header lies beyond */
 
+static __always_inline bool packet_is_echo_reply(const struct packet *p)
+{
+	return (p->tuple.protocol == IPPROTO_ICMP && p->icmp_type == ICMP_ECHO_REPLY) ||
+	       (p->tuple.protocol == IPPROTO_ICMPV6 && p->icmp_type == ICMPV6_ECHO_REPLY);
+}
+
 static __always_inline void parse_fragment(struct packet *p, __u16 offset, __u16 more, __be32 identification)
 {
 	if (!offset && !more) return;

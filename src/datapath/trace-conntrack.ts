@@ -72,14 +72,16 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
   return null
 }
 
-/** A packet of no flow: of TCP without SYN it may be an answer, an echo reply can be nothing else. */
+/** A packet of no flow: of TCP without SYN it may be an answer. An echo reply is judged by its type and opens nothing:
+ *  the flow of its id runs the other way, and is the request's to open. */
 function openFlow(walk: Walk, ifindexIn: number): Stage {
   const { packet, tuple } = walk
-  const orientations = isEchoReply(packet, tuple) ? [true] : isTcp(tuple) && !isSyn(packet) ? [false, true] : [false]
+  const orientations = isTcp(tuple) && !isSyn(packet) ? [false, true] : [false]
   note(walk, 'conntrack', 'new flow')
   const verdicts = orientations.map((isAnswer) => ({ isAnswer, denied: judge(walk, isAnswer) }))
   const allowed = verdicts.find(({ denied }) => denied === null)
   if (!allowed) return verdicts[0]!.denied
+  if (isEchoReply(packet, tuple)) return null
   const { key, side } = flowKeyOf(tuple)
   const fresh: Flow = {
     seenNs: walk.input.nowNs,

@@ -210,7 +210,7 @@ packet('an allowed ping does not open the way back for a ping from a lower addre
 packet('an echo reply with another identifier is no reply', {
   world: world(pod('cart', { egress: egress('nothing'), ingress: ingress('default-deny') })),
   when: fromNetdev(echoReply('away', 'cart', 78)),
-  then: dropped('POLICY_EGRESS', null),
+  then: dropped('POLICY_INGRESS', null),
 })
 
 packet('the reply of a pod to its own node passes although egress is denied', {
