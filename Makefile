@@ -75,7 +75,7 @@ build/heddle-cni: $(SHIM_SOURCES) $(wildcard native/cni-shim/*.h) | setup
 
 # --- TypeScript -----------------------------------------------------------------------------------------------------
 # The generator rewrites src/generated only when its text changes; the stamp keeps make from asking again.
-build/abi.stamp: tools/generate-abi.ts tools/btf.ts $(wildcard bpf/abi/*.h bpf/*.h) | setup
+build/abi.stamp: tools/generate-abi.ts tools/abi-types.ts tools/btf.ts $(wildcard bpf/abi/*.h bpf/*.h) | setup
 	@mkdir -p $(@D)
 	node tools/generate-abi.ts
 	@touch $@
