@@ -45,6 +45,15 @@ export function memoryFile(contents: Uint8Array = new Uint8Array()): MemoryFile 
     if (file.diesAfter <= 0) throw new Error(DEATH)
     if (file.full) throw new Error('ENOSPC')
   }
+  /** A file is replaced while nothing else is done to it. */
+  let busy = false
+  async function alone(work: () => void): Promise<void> {
+    if (busy) throw new Error('two at once on the file')
+    busy = true
+    await new Promise((resolve) => setImmediate(resolve))
+    busy = false
+    work()
+  }
   return {
     diesAfter: Number.POSITIVE_INFINITY,
     full: false,
@@ -59,16 +68,18 @@ export function memoryFile(contents: Uint8Array = new Uint8Array()): MemoryFile 
     },
     async sync() {
       const length = this.contents.length
-      await new Promise((resolve) => setImmediate(resolve))
-      check(this)
-      this.syncedLength = length
+      await alone(() => {
+        check(this)
+        this.syncedLength = length
+      })
     },
     async replace(bytes) {
-      await new Promise((resolve) => setImmediate(resolve))
-      write(this, bytes)
-      check(this)
-      this.contents = Uint8Array.from(bytes)
-      this.syncedLength = bytes.length
+      await alone(() => {
+        write(this, bytes)
+        check(this)
+        this.contents = Uint8Array.from(bytes)
+        this.syncedLength = bytes.length
+      })
     },
     close() {},
   }
