@@ -5,7 +5,6 @@
 export type Address = string & { readonly brand: 'Address' }
 export type Prefix = string & { readonly brand: 'Prefix' }
 export type Port = number & { readonly brand: 'Port' }
-export type IfIndex = number & { readonly brand: 'IfIndex' }
 export type Family = 4 | 6
 
 /** Bad input at the edge, as a value: which text, and what is wrong with it. */

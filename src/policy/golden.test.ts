@@ -8,7 +8,7 @@ import { endpointKey, objectName } from '../core/names.ts'
 import { POLICY_FIXED_BITS, PolicyLevels } from '../generated/abi.ts'
 import type { LabelSelector, NetworkPolicy, Pod, PolicyRule } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
-import { compilePolicies } from './compile.ts'
+import { compilePolicies, createPolicyCompiler } from './compile.ts'
 import { protocolText } from './ports.ts'
 import type { CompiledPolicies, PolicyTableEntry } from './tables.ts'
 
@@ -100,11 +100,12 @@ function print(compiled: CompiledPolicies, local: readonly Pod[]): string {
   return [...sets, ...classes].join('\n')
 }
 
+const wiring = { ifname: 'eth0', uid: '', ifindex: 1, hostIfname: 'h', netnsCookie: 1n }
+
 function compiled(local: readonly Pod[], others: readonly (Pod | NetworkPolicy)[]): string {
   const world = createWorld()
   for (const object of [...local, ...others]) world.put(object)
   for (const { name, namespace, podIPs } of local) {
-    const wiring = { ifname: 'eth0', uid: '', ifindex: 1, hostIfname: 'h', netnsCookie: 1n }
     world.putEndpoint({ ...wiring, containerId: name, name, namespace, addresses: podIPs })
   }
   return print(compilePolicies(world, 'n1'), local)
@@ -198,4 +199,15 @@ describe('tables that a person can check', () => {
       10.2.0.6 is "pod; http/TCP=8081""
     `)
   })
+})
+
+test('a policy that asks for another port name is not answered with the old one', () => {
+  const world = createWorld()
+  for (const object of [cart, till]) world.put(object)
+  world.putEndpoint({ ...wiring, containerId: 'cart', name: 'cart', namespace: 'shop', addresses: cart.podIPs })
+  const remembering = createPolicyCompiler()
+  for (const name of ['dns', 'http']) {
+    world.put(policy('named', 'cart', { egress: `[{ports: [${name}]}]` }))
+    expect(remembering(world, 'n1')).toEqual(compilePolicies(world, 'n1'))
+  }
 })

@@ -7,7 +7,7 @@ import { addresses, endpointsOf, objects, ports } from '../../test/support/world
 import { endpointKey, objectName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
 import { PolicyDirection } from '../generated/abi.ts'
-import type { Endpoint, KubeObject } from '../world/objects.ts'
+import type { Endpoint, KubeObject, PolicyPort } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
 import { compilePolicies, createPolicyCompiler } from './compile.ts'
 import type { CompiledPolicies } from './tables.ts'
@@ -134,11 +134,18 @@ test('a set whose levels say less than its entries would never be asked for them
   )
 })
 
-/** The object with its label values and rules swapped: a change of what is remembered, not of who is there. */
+/** The object with its label values, port names or directions swapped: what was remembered of it is no longer true. */
 function alike(object: KubeObject): KubeObject {
-  if (object.kind === 'NetworkPolicy') return { ...object, ingress: object.egress, egress: object.ingress }
+  if (object.kind === 'NetworkPolicy') {
+    const egress = object.egress?.map((rule) => ({ ...rule, ports: rule.ports?.map(otherName) ?? null })) ?? null
+    return object.name === 'web' ? { ...object, egress } : { ...object, ingress: object.egress, egress: object.ingress }
+  }
   if (object.kind !== 'Namespace' && object.kind !== 'Pod') return object
   return { ...object, labels: { app: object.labels.app === 'p' ? 'q' : 'p' } }
+}
+
+function otherName(port: PolicyPort): PolicyPort {
+  return typeof port.port === 'string' ? { ...port, port: port.port === 'http' ? 'dns' : 'http' } : port
 }
 
 function nameOf(object: { readonly name: string; readonly namespace?: string }): string {

@@ -4,7 +4,7 @@
 import type { Prefix } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
 import { objectName } from '../core/names.ts'
-import { PolicyDirection, PolicyLevels } from '../generated/abi.ts'
+import { PolicyDirection } from '../generated/abi.ts'
 import type { LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort } from '../world/objects.ts'
 import { namedPort, portText } from './ports.ts'
 import { isEmpty, selectorText } from './selector.ts'
@@ -32,8 +32,9 @@ export interface Rule {
   readonly id: Id64
   /** "namespace/name ingress[0]". */
   readonly name: string
-  /** The broadest of its peers: bits of PolicyLevels that say where the rule holds without looking at selectors. */
+  /** It has no list of peers. */
   readonly everybody: boolean
+  /** One of its peers is every pod of every namespace. */
   readonly everyPod: boolean
   /** The rest of its peers; empty where everybody is one. */
   readonly selectors: readonly Selector[]
@@ -46,9 +47,6 @@ export interface Rule {
 }
 
 export type Direction = (typeof PolicyDirection)[keyof typeof PolicyDirection]
-
-/** Levels at which a rule's peers can stand, most specific first. */
-export const levels = [PolicyLevels.CLASS, PolicyLevels.REALM, PolicyLevels.ANY] as const
 
 export function directionText(direction: Direction): 'egress' | 'ingress' {
   return direction === PolicyDirection.EGRESS ? 'egress' : 'ingress'
