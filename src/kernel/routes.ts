@@ -99,8 +99,7 @@ async function readOwnRoutes(node: NodeNetwork): Promise<readonly RouteEntry[]> 
 
 async function deleteOwnRoute(node: NodeNetwork, destination: Prefix): Promise<void> {
   try {
-    const message = deleteRoute({ destination, ifindex: 0, protocol: ROUTE_PROTOCOL })
-    await attempt(`delete route ${destination}`, () => node.request(message))
+    await attempt(`delete route ${destination}`, () => node.request(deleteRoute(destination, ROUTE_PROTOCOL)))
   } catch (error) {
     if (!isCode(error, 'ESRCH')) throw error
   }

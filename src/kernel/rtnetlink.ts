@@ -70,6 +70,8 @@ const RTAX_MTU = 2
 const RT_TABLE_MAIN = 254
 const RT_SCOPE_UNIVERSE = 0
 const RT_SCOPE_LINK = 253
+const RT_SCOPE_NOWHERE = 255 // to delete: of any scope
+const RTN_UNSPEC = 0
 const RTN_UNICAST = 1
 const RTN_BLACKHOLE = 6
 const RTNH_F_ONLINK = 4
@@ -81,6 +83,7 @@ const NUD_PERMANENT = 0x80
 const IFINFOMSG_BYTES = 16
 const IFADDRMSG_BYTES = 8
 const RTMSG_BYTES = 12
+const SCOPE_OFFSET = 6
 
 export interface Link {
   readonly ifindex: number
@@ -221,9 +224,12 @@ export function putBlackhole(destination: Prefix, protocol: number): Uint8Array 
   return message(RTM_NEWROUTE, Flag.CREATE | Flag.REPLACE, routeBody(route, RTN_BLACKHOLE), routeAttributes(route))
 }
 
-/** ESRCH: there is none. */
-export function deleteRoute(route: Omit<RouteEntry, 'table'>): Uint8Array {
-  return message(RTM_DELROUTE, 0, routeBody(route, 0), routeAttributes(route))
+/** Whatever else it is like. ESRCH: there is none. */
+export function deleteRoute(destination: Prefix, protocol: number): Uint8Array {
+  const route = { destination, protocol, ifindex: 0 }
+  const body = routeBody(route, RTN_UNSPEC)
+  body[SCOPE_OFFSET] = RT_SCOPE_NOWHERE
+  return message(RTM_DELROUTE, 0, body, routeAttributes(route))
 }
 
 /** Of the routes that `protocol` made; 0: of all. */
@@ -296,7 +302,7 @@ function routeBody({ destination, gateway, ifindex, protocol }: RouteKey, type: 
   body[1] = length
   body[4] = RT_TABLE_MAIN
   body[5] = protocol
-  body[6] = gateway === undefined && ifindex !== 0 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
+  body[SCOPE_OFFSET] = gateway === undefined && ifindex !== 0 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
   body[7] = type
   if (gateway !== undefined) viewOf(body).setUint32(8, RTNH_F_ONLINK, true)
   return body

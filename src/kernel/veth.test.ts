@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readdirSync } from 'node:fs'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createNamespaces, type Namespaces } from '../../test/support/netns.ts'
+import type { Address, Prefix } from '../core/address.ts'
+import { inspectPod } from './inspect.ts'
+import { loadAddon } from './load-addon.ts'
+import { NodeNetwork } from './node-network.ts'
+import {
+  deleteNodeRoute,
+  deleteOwnRoutes,
+  findLink,
+  nexthopOf,
+  putNodeRoute,
+  putPodBlackhole,
+  readNodeRoutes,
+} from './routes.ts'
+import { podGateway, unwirePod, wirePod } from './veth.ts'
+
+const addon = loadAddon()
+const V4 = '10.1.0.5' as Address
+const V6 = 'fd00:1::5' as Address
+const idle = async () => {}
+
+let namespaces: Namespaces
+let node: NodeNetwork
+const pod = () => ({
+  netnsPath: namespaces.path('pod'),
+  ifname: 'eth0',
+  hostIfname: 'hdtest0',
+  addresses: [V4, V6],
+  mtu: 1450,
+})
+
+beforeAll(() => {
+  namespaces = createNamespaces(['node', 'pod'])
+  node = new NodeNetwork(addon, namespaces.path('node'))
+  namespaces.run('node', 'ip', 'link', 'set', 'lo', 'up')
+  for (const address of ['192.0.2.1/32', 'fd00:f::1/128'])
+    namespaces.run('node', 'ip', 'address', 'add', address, 'dev', 'lo')
+})
+afterAll(() => {
+  node[Symbol.dispose]()
+  namespaces[Symbol.dispose]()
+})
+beforeEach(() => unwirePod(node, 'hdtest0'))
+
+const linkNames = (name: string) => namespaces.ip(name, 'link', 'show').map((link) => link.ifname)
+
+describe('a wired pod', () => {
+  test('has its addresses, both default routes and the MTU, and answers the node in both families', async () => {
+    const wired = await wirePod(node, pod(), idle)
+    expect(await inspectPod(node, pod())).toEqual({
+      mac: wired.podMac,
+      up: true,
+      addresses: [V4, V6],
+      routes: expect.arrayContaining([
+        { destination: '0.0.0.0/0', gateway: podGateway(V4) },
+        { destination: '::/0', gateway: podGateway(V6) },
+      ]),
+      peerIsOurs: true,
+    })
+    expect(await findLink(node, 'hdtest0')).toMatchObject({
+      ifindex: wired.ifindex,
+      mac: wired.hostMac,
+      mtu: 1450,
+      up: true,
+    })
+    for (const address of [V4, V6]) namespaces.run('node', 'ping', '-c1', '-W2', address)
+    for (const address of ['192.0.2.1', 'fd00:f::1']) namespaces.run('pod', 'ping', '-c1', '-W2', address)
+  })
+
+  test('asks nobody for an address: no link-local one, no tentative one, permanent neighbours on both sides', async () => {
+    await wirePod(node, pod(), idle)
+    for (const [name, device] of [
+      ['node', 'hdtest0'],
+      ['pod', 'eth0'],
+    ] as const) {
+      const addresses = namespaces
+        .ip(name, 'address', 'show', 'dev', device)
+        .flatMap((link) => link.addr_info as object[])
+      expect(addresses.filter((each) => 'scope' in each && each.scope === 'link')).toEqual([])
+      expect(addresses.filter((each) => 'tentative' in each)).toEqual([])
+      const neighbours = namespaces.ip(name, 'neighbour', 'show', 'dev', device)
+      expect(neighbours.map(({ state }) => state)).toEqual([['PERMANENT'], ['PERMANENT']])
+    }
+  })
+
+  test('gets IPv6 also where the runtime has switched it off', async () => {
+    namespaces.run('pod', 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1')
+    await wirePod(node, pod(), idle)
+    namespaces.run('node', 'ping', '-c1', '-W2', V6)
+    namespaces.run('pod', 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=0')
+  })
+
+  test('passes nothing before its programs are attached: both ends are down until then', async () => {
+    let during: readonly unknown[] = []
+    await wirePod(node, pod(), async ({ ifindex }) => {
+      during = [await findLink(node, 'hdtest0'), ifindex]
+    })
+    expect(during[0]).toMatchObject({ up: false, ifindex: during[1] })
+  })
+})
+
+describe('what cannot be wired leaves nothing behind', () => {
+  const openDescriptors = () => readdirSync('/proc/self/fd').length
+
+  test('a foreign interface of that name in the pod', async () => {
+    namespaces.run('pod', 'ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'foreign')
+    const open = openDescriptors()
+    await expect(wirePod(node, pod(), idle)).rejects.toMatchObject({ name: 'KernelError', code: 'EEXIST' })
+    expect(openDescriptors()).toBe(open)
+    expect(linkNames('node')).toEqual(['lo'])
+    namespaces.run('pod', 'ip', 'link', 'delete', 'eth0')
+  })
+
+  test('programs that do not attach', async () => {
+    const open = openDescriptors()
+    const failing = wirePod(node, pod(), () => Promise.reject(new Error('no programs')))
+    await expect(failing).rejects.toThrow('no programs')
+    expect(linkNames('node')).toEqual(['lo'])
+    expect(linkNames('pod')).toEqual(['lo'])
+    expect(namespaces.ip('node', 'route', 'show')).toEqual([])
+    expect(openDescriptors()).toBe(open)
+  })
+
+  test('an address that the pod has already', async () => {
+    await expect(wirePod(node, { ...pod(), addresses: [V4, V4] }, idle)).rejects.toMatchObject({ code: 'EEXIST' })
+    expect(linkNames('node')).toEqual(['lo'])
+    expect(linkNames('pod')).toEqual(['lo'])
+  })
+
+  test('a namespace that is none', async () => {
+    const open = openDescriptors()
+    await expect(wirePod(node, { ...pod(), netnsPath: '/etc/passwd' }, idle)).rejects.toMatchObject({ code: 'EINVAL' })
+    expect(openDescriptors()).toBe(open)
+  })
+})
+
+test('unwiring removes device, routes and neighbours, and succeeds when there is nothing', async () => {
+  await wirePod(node, pod(), idle)
+  await unwirePod(node, 'hdtest0')
+  expect(linkNames('pod')).toEqual(['lo'])
+  expect(namespaces.ip('node', 'route', 'show')).toEqual([])
+  expect(namespaces.ip('node', '-6', 'route', 'show').filter(({ dst }) => dst === V6)).toEqual([])
+  await unwirePod(node, 'hdtest0')
+})
+
+test('routes to other nodes are put, replaced, read back and deleted; blackholes catch the rest of the own CIDR', async () => {
+  const { ifindex } = await wirePod(node, pod(), idle)
+  const to4 = { destination: '10.2.0.0/24' as Prefix, gateway: V4, ifindex, source: '192.0.2.1' as Address, mtu: 1400 }
+  const to6 = { destination: 'fd00:2::/64' as Prefix, gateway: V6, ifindex, source: 'fd00:f::1' as Address, mtu: 1400 }
+  for (const route of [to4, to6, { ...to4, mtu: 1300 }, { ...to6, mtu: 1300 }]) await putNodeRoute(node, route)
+  expect(await readNodeRoutes(node)).toEqual([
+    { ...to4, mtu: 1300 },
+    { ...to6, mtu: 1300 },
+  ])
+  expect(await nexthopOf(node, '10.2.0.77' as Address)).toEqual({ gateway: V4, ifindex })
+  expect(await nexthopOf(node, V6)).toEqual({ gateway: V6, ifindex })
+  await putPodBlackhole(node, '10.1.0.0/24' as Prefix)
+  await putPodBlackhole(node, 'fd00:1::/64' as Prefix)
+  expect(await nexthopOf(node, '10.1.0.99' as Address)).toBeUndefined()
+  expect(await nexthopOf(node, 'fd00:1::99' as Address)).toBeUndefined()
+  expect(await nexthopOf(node, '198.51.100.1' as Address)).toBeUndefined()
+  await deleteNodeRoute(node, to4)
+  await deleteNodeRoute(node, to4)
+  expect(await readNodeRoutes(node)).toHaveLength(1)
+  await deleteOwnRoutes(node)
+  expect(namespaces.ip('node', 'route', 'show', 'proto', '78')).toEqual([])
+  expect(namespaces.ip('node', '-6', 'route', 'show', 'proto', '78')).toEqual([])
+})
+
+test("the kernel's reason is in the error", async () => {
+  const route = { destination: '10.3.0.0/24' as Prefix, gateway: V4, ifindex: 9999, source: V4, mtu: 1400 }
+  await expect(putNodeRoute(node, route)).rejects.toMatchObject({ code: 'ENODEV', subject: 'put route 10.3.0.0/24' })
+})
