@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { PlanReply } from '../../src/agent/api.ts'
 import { askAgent } from '../../src/agent/client.ts'
 import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/agents.ts'
+import { checkout, nodeDir } from '../../src/lab/names.ts'
 import { isAlive } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
@@ -86,8 +87,10 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
 
   test('a second agent on a node is refused, the first goes on', async () => {
     const node = lab.cluster.node('n1')
-    const second = startAgent(lab.name, node)
-    await expect(agentReady(lab.name, second)).rejects.toThrow(/lock|already|runs/)
+    const config = `${nodeDir(lab.name, 'n1')}/config.yaml`
+    const second = await lab.run('node/n1', [`${checkout}/bin/heddle`, 'agent', '--config', config])
+    expect(second.exitCode).toBe(1)
+    expect(second.stdout + second.stderr).toMatch(/another agent holds .*\/lock/)
     expect(isAlive(node.agent)).toBe(true)
   })
 })

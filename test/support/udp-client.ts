@@ -19,42 +19,55 @@ export interface UdpExchange {
 const [host, portText, kind] = process.argv.slice(2) as [string, string, 'connected' | 'unconnected']
 const port = Number(portText)
 
-async function open(): Promise<Socket> {
-  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
-  if (kind === 'connected') await new Promise<void>((resolve) => socket.connect(port, host, resolve))
-  else await new Promise<void>((resolve) => socket.bind(0, resolve))
-  return socket
+interface Client {
+  readonly socket: Socket
+  /** An error that came between two exchanges. */
+  failure: string | null
 }
 
-function exchange(socket: Socket): Promise<UdpExchange> {
+async function open(): Promise<Client> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
+  const client: Client = { socket, failure: null }
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    client.failure = error.code ?? error.message
+  })
+  if (kind === 'connected') await new Promise<void>((resolve) => socket.connect(port, host, resolve))
+  else await new Promise<void>((resolve) => socket.bind(0, resolve))
+  return client
+}
+
+function exchange({ socket, failure }: Client): Promise<UdpExchange> {
   const started = performance.now()
+  if (failure !== null) return Promise.resolve({ server: '', from: '', error: failure, milliseconds: 0 })
   return new Promise((resolve) => {
     const end = (server: string, from: string, error: string | null) => {
       clearTimeout(timer)
-      socket.removeAllListeners()
+      socket.removeListener('error', onError)
+      socket.removeListener('message', onMessage)
       resolve({ server, from, error, milliseconds: Math.round(performance.now() - started) })
     }
     const timer = setTimeout(() => end('', '', 'timeout'), 3_000)
-    socket.on('error', (error: NodeJS.ErrnoException) => end('', '', error.code ?? error.message))
-    socket.on('message', (message, { address }) =>
-      end((JSON.parse(message.toString()) as Answer).server, address, null),
-    )
+    const onError = (error: NodeJS.ErrnoException) => end('', '', error.code ?? error.message)
+    const onMessage = (message: Buffer, { address }: { readonly address: string }) =>
+      end((JSON.parse(message.toString()) as Answer).server, address, null)
+    socket.on('error', onError)
+    socket.on('message', onMessage)
     const sent = (error: NodeJS.ErrnoException | null) => {
-      if (error) end('', '', error.code ?? error.message)
+      if (error) onError(error)
     }
     if (kind === 'connected') socket.send('x', sent)
     else socket.send('x', port, host, sent)
   })
 }
 
-let socket = await open()
+let client = await open()
 process.stdout.write('ready\n')
 for await (const _ of createInterface({ input: process.stdin })) {
-  const result = await exchange(socket)
+  const result = await exchange(client)
   process.stdout.write(`${JSON.stringify(result)}\n`)
   if (result.error !== null && kind === 'connected') {
-    socket.close()
-    socket = await open()
+    client.socket.close()
+    client = await open()
   }
 }
 process.exit(0)
