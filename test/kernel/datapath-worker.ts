@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// What openDatapath does, observed in namespaces of its own (network and mounts), which end with this process:
+// `unshare --net --mount node datapath-worker.ts SCENARIO` prints what it saw as JSON. See datapath.test.ts.
+
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Address } from '../../src/core/address.ts'
+import { encode } from '../../src/core/codec.ts'
+import { endpoint, endpointKey, flow, flowKey, type MapName, maps, policyEpoch, u32 } from '../../src/generated/abi.ts'
+import type { Fd } from '../../src/kernel/addon.ts'
+import { loadAddon } from '../../src/kernel/load-addon.ts'
+import { type Datapath, openDatapath } from '../../src/kernel/loader.ts'
+import { removePins } from '../../src/kernel/uninstall.ts'
+
+const addon = loadAddon()
+const OBJECTS = join(import.meta.dirname, '../../build/bpf')
+const POD = 'hdpod0'
+
+interface Site {
+  readonly bpffs: string
+  readonly cgroup: string
+  readonly ifindex: number
+}
+
+const config = {
+  ipv4: '192.0.2.1' as Address,
+  ipv6: '::' as Address,
+  node: 1n,
+  netnsCookie: 2n,
+  uplink: 1,
+  vni: 1,
+  tunnelPort: 8472,
+  tunnelMode: 0,
+  masquerade: 1,
+  natPortMin: 32768,
+  natPortMax: 65535,
+}
+
+async function open({ bpffs, cgroup, ifindex }: Site, sizes: Partial<Record<MapName, number>>): Promise<Datapath> {
+  const datapath = await openDatapath(addon, { bpffs, objectsDir: OBJECTS, config, sizes: { ...small, ...sizes } })
+  datapath.attachPod(ifindex, POD)
+  datapath.attachUplink(ifindex)
+  datapath.attachCgroup(cgroup)
+  return datapath
+}
+
+/** The shipped sizes would cost a second per load. */
+const small: Partial<Record<MapName, number>> = Object.fromEntries(
+  Object.values(maps)
+    .filter(({ maxEntries, name }) => maxEntries > 4096 && name !== 'events')
+    .map(({ name }) => [name, 4096]),
+)
+
+function fill({ maps }: Datapath): void {
+  const pod = { netnsCookie: 1n, egressSet: 2n, ingressSet: 3n, ifindex: 4, egressLevels: 1, ingressLevels: 2 }
+  const address = '10.1.0.5' as Address
+  addon.mapUpdate(
+    maps.endpoints,
+    encode(endpointKey, { address }),
+    encode(endpoint, { ...pod, isolated: 0, pod: 9n }),
+    0,
+  )
+  for (let port = 0; port < 300; port++) putFlow(maps.flows, port)
+  addon.mapUpdate(maps.policy_epoch, encode(u32, 0), encode(policyEpoch, { epoch: 7 }), 0)
+}
+
+function putFlow(map: Fd, lowPort: number): void {
+  const ends = { low: '10.0.0.1' as Address, high: '10.0.0.2' as Address, lowPort, highPort: 80, protocol: 6 }
+  const side = { ifindexIn: 1, ifindexOut: 2, node: 3n }
+  addon.mapUpdate(map, encode(flowKey, ends), encode(flow, { seenNs: 1n, epoch: 1, flags: 2, side: [side, side] }), 0)
+}
+
+async function observe({ maps }: Datapath, { bpffs }: Site) {
+  const folder = join(bpffs, 'heddle')
+  const count = async (map: Fd) => (await addon.mapDump(map)).count
+  return {
+    endpoints: await count(maps.endpoints),
+    flows: await count(maps.flows),
+    maxFlows: addon.mapInfo(maps.flows).maxEntries,
+    flowsId: addon.mapInfo(maps.flows).id,
+    epoch: policyEpoch.read(addon.mapLookup(maps.policy_epoch, encode(u32, 0))!, 0).epoch,
+    links: readdirSync(join(folder, 'links')).sort(),
+    pins: readdirSync(folder)
+      .filter((name) => name !== 'links')
+      .sort(),
+    linkIds: linkIds(folder),
+    programsUse: [...new Set(linkIds(folder).map(({ program }) => program))].length,
+  }
+}
+
+function linkIds(folder: string) {
+  return readdirSync(join(folder, 'links'))
+    .sort()
+    .map((name) => {
+      const link = addon.openPinned(join(folder, 'links', name))
+      const { id, programId, ifindex } = addon.linkInfo(link)
+      addon.closeFd(link)
+      return { name, link: id, program: programId, ifindex }
+    })
+}
+
+type Scenario = (site: Site) => Promise<unknown>
+
+const scenarios: Readonly<Record<string, Scenario>> = {
+  /** Killed and started again: a process that only disposed of its descriptors. */
+  async adopt(site) {
+    const first = await open(site, {})
+    fill(first)
+    const before = await observe(first, site)
+    first[Symbol.dispose]()
+    using second = await open(site, {})
+    return { before, after: await observe(second, site) }
+  },
+
+  async resize(site) {
+    const first = await open(site, {})
+    fill(first)
+    const before = await observe(first, site)
+    first[Symbol.dispose]()
+    const second = await open(site, { flows: 8192, endpoints: 100 })
+    const larger = await observe(second, site)
+    second[Symbol.dispose]()
+    using third = await open(site, {})
+    return { before, larger, back: await observe(third, site) }
+  },
+
+  /** What was attached is gone: the device was deleted while nobody watched. */
+  async stale(site) {
+    const first = await open(site, {})
+    first[Symbol.dispose]()
+    execFileSync('ip', ['link', 'delete', POD])
+    using second = await openDatapath(addon, { bpffs: site.bpffs, objectsDir: OBJECTS, config, sizes: small })
+    return await observe(second, site)
+  },
+
+  async detach(site) {
+    using datapath = await open(site, {})
+    datapath.detachPod(POD)
+    datapath.detachPod(POD)
+    const links = readdirSync(join(site.bpffs, 'heddle/links')).sort()
+    removePins(site.bpffs)
+    removePins(site.bpffs)
+    return { links, left: readdirSync(site.bpffs).filter((name) => name.startsWith('heddle')) }
+  },
+
+  /** An object that the verifier refuses, after all maps were adopted. */
+  async refused(site) {
+    const first = await open(site, {})
+    fill(first)
+    const before = await observe(first, site)
+    const descriptors = readdirSync('/proc/self/fd').length
+    const missing = { bpffs: site.bpffs, objectsDir: '/nonexistent', config, sizes: small }
+    const error = await openDatapath(addon, missing).catch((reason: Error) => reason.message)
+    const open_ = readdirSync('/proc/self/fd').length
+    return { error, leaked: open_ - descriptors, before, after: await observe(first, site) }
+  },
+}
+
+const scenario = scenarios[process.argv[2] ?? '']
+if (scenario === undefined) throw new Error(`no scenario ${process.argv[2]}`)
+const bpffs = mkdtempSync(join(tmpdir(), 'heddle-test-bpffs-'))
+const cgroup = join(cgroupMount(), `heddle-test-${process.pid}`)
+execFileSync('mount', ['-t', 'bpf', 'bpf', bpffs])
+mkdirSync(cgroup)
+try {
+  execFileSync('ip', ['link', 'add', POD, 'type', 'veth', 'peer', 'name', 'peer0'])
+  const [{ ifindex }] = JSON.parse(execFileSync('ip', ['-json', 'link', 'show', POD]).toString())
+  process.stdout.write(JSON.stringify(await scenario({ bpffs, cgroup, ifindex })))
+} finally {
+  execFileSync('umount', [bpffs])
+  rmSync(bpffs, { recursive: true })
+  rmdirSync(cgroup)
+}
+
+function cgroupMount(): string {
+  const line = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .find((each) => each.includes(' - cgroup2 '))
+  if (line === undefined) throw new Error('no cgroup2 hierarchy is mounted')
+  return line.split(' ')[4]!
+}
