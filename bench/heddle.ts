@@ -78,34 +78,41 @@ function podManifest(name: string, node: string): KubeManifest {
   }
 }
 
-/** Address and port of a Service whose only endpoint is `backend`, among `count` Services with four endpoints each. */
-export const measuredService = { address: '10.96.255.1', port: 20_000 } as const
+/** A Service for netperf: its control connection and its data. */
+export const measuredService = { address: '10.96.255.1', controlPort: 12_865, dataPort: 20_000 } as const
 
+/** `count` Services with four endpoints each, but for the measured one, whose only endpoint is `backend`. */
 export function manyServices(count: number, backend: string): readonly KubeManifest[] {
   const others = Array.from({ length: count - 1 }, (_, index) => {
     const low = `${(index >> 8) & 255}.${index & 255}`
     const endpoints = [0, 1, 2, 3].map((last) => `10.250.${index % 250}.${last + 1}`)
-    return service(`other-${index}`, `10.96.${low}`, 80, endpoints)
+    return service(`other-${index}`, `10.96.${low}`, [80, 443], endpoints)
   })
-  return [service('measured', measuredService.address, measuredService.port, [backend]), ...others].flat()
+  const { address, controlPort, dataPort } = measuredService
+  return [service('measured', address, [controlPort, dataPort], [backend]), ...others].flat()
 }
 
-function service(name: string, clusterIP: string, port: number, endpoints: readonly string[]): readonly KubeManifest[] {
+function service(
+  name: string,
+  clusterIP: string,
+  numbers: readonly number[],
+  endpoints: readonly string[],
+): readonly KubeManifest[] {
   const metadata = { namespace: 'default', name }
-  const protocols = ['TCP', 'UDP'].map((protocol) => ({ name: protocol.toLowerCase(), protocol, port }))
+  const ports = numbers.map((port) => ({ name: `port-${port}`, protocol: 'TCP', port }))
   return [
     {
       apiVersion: 'v1',
       kind: 'Service',
       metadata,
-      spec: { clusterIP, clusterIPs: [clusterIP], ports: protocols },
+      spec: { clusterIP, clusterIPs: [clusterIP], ports },
     },
     {
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
       metadata: { ...metadata, labels: { 'kubernetes.io/service-name': name } },
       addressType: 'IPv4',
-      ports: protocols,
+      ports,
       endpoints: endpoints.map((address) => ({ addresses: [address], conditions: { ready: true } })),
     },
   ]

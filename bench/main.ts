@@ -66,7 +66,7 @@ async function kernelRows(): Promise<readonly Row[]> {
       netns: netnsPath(kind, to === 'n2' ? 'n1' : 'a'),
       cgroup: null,
       server: to === 'n2' ? nodeAddress.n2 : podAddress[to],
-      data: null,
+      dataPort: null,
     },
   })
   const plain = row(baseline, 'plain', 'n2')
@@ -86,7 +86,7 @@ async function heddleRows(native: HeddleLab, vxlan: HeddleLab): Promise<readonly
     const target = lab.place(to)
     await serve(target.netns)
     const { netns, cgroup } = lab.place(from)
-    return { name, path: { netns, cgroup, server: target.address, data: null } }
+    return { name, path: { netns, cgroup, server: target.address, dataPort: null } }
   }
   return [
     await row('Heddle: same node', native, 'a', 'b'),
@@ -122,10 +122,10 @@ async function measureClusterIP(lab: HeddleLab): Promise<Summary> {
   say('loading 10,000 Services')
   await lab.apply(manyServices(10_000, address))
   const { netns, cgroup } = lab.place('a')
-  const to = (data: Path['data']): Path => ({ netns, cgroup, server: address, data })
+  const to = (server: string): Path => ({ netns, cgroup, server, dataPort: measuredService.dataPort })
   const rows = [
-    { name: 'direct', path: to({ address, port: measuredService.port }) },
-    { name: 'ClusterIP', path: to(measuredService) },
+    { name: 'direct', path: to(address) },
+    { name: 'ClusterIP', path: to(measuredService.address) },
   ]
   return (await compare(rows, 'TCP_CRR'))[1]![1]
 }

@@ -14,10 +14,9 @@ export interface Path {
   readonly netns: string
   /** cgroup2 folder that the client joins; null: it stays where it is. */
   readonly cgroup: string | null
-  /** Address of the server's control connection. */
   readonly server: string
-  /** Address and port that the measured connections use; null: the server's address, any port. */
-  readonly data: { readonly address: string; readonly port: number } | null
+  /** Port that the measured connections use; null: any. */
+  readonly dataPort: number | null
 }
 
 const bin = fileURLToPath(new URL('../.tools/netperf/usr/bin/', import.meta.url))
@@ -29,7 +28,7 @@ export async function measure(path: Path, test: Test, seconds: number): Promise<
   const outcome = await runProgram(argv, { timeoutMs: (seconds + 20) * 1000 })
   const rates = interimRates(outcome.stdout)
   if (outcome.exitCode === 0 && rates.length > 0) return rates
-  throw new Error(`netperf ${test} to ${path.data?.address ?? path.server} failed: ${outcome.stderr || outcome.stdout}`)
+  throw new Error(`netperf ${test} to ${path.server} failed: ${outcome.stderr || outcome.stdout}`)
 }
 
 /** The rates of netperf's `-D` lines: "Interim result: 41522.66 Trans/s over 0.100 seconds ending at ...". */
@@ -47,7 +46,7 @@ function netperf(path: Path, test: Test, seconds: number): readonly string[] {
     ...['-P', '0', '-t', test, '-H', path.server, '-l', String(seconds), '-T', '1,1', '-D', '0.1', '--'],
     ...(test.startsWith('TCP') ? ['-K', 'cubic,cubic'] : []),
     ...(test === 'TCP_STREAM' ? ['-m', '65536'] : []),
-    ...(path.data ? ['-H', path.data.address, '-P', `,${path.data.port}`] : []),
+    ...(path.dataPort === null ? [] : ['-P', `,${path.dataPort}`]),
   ]
 }
 
