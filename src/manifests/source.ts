@@ -112,13 +112,11 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     eventCount = 0
     suspects.clear()
     const changes: Change[] = []
-    let turnMs = performance.now()
+    const giveWay = createGiveWay()
     for (const file of files) {
-      const change = look(file, forced.has(file))
+      const change = await look(file, forced.has(file), giveWay)
       if (change !== null) changes.push(change)
-      if (performance.now() - turnMs < TURN_MS) continue
-      await nextTurn()
-      turnMs = performance.now()
+      await giveWay()
     }
     await tell(changes, performance.now() - startMs)
   }
@@ -158,16 +156,16 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     return [...found].sort()
   }
 
-  function look(file: string, forced: boolean): Change | null {
+  async function look(file: string, forced: boolean, giveWay: () => Promise<void>): Promise<Change | null> {
     try {
-      return read(file, forced)
+      return await read(file, forced, giveWay)
     } catch (error) {
       return manifests.fail(file, (error as Error).message, Date.now())
     }
   }
 
   /** Null: it has not changed. */
-  function read(file: string, forced: boolean): Change | null {
+  async function read(file: string, forced: boolean, giveWay: () => Promise<void>): Promise<Change | null> {
     const stats = statOf(file)
     if (stats === null || !stats.isFile()) {
       seen.delete(file)
@@ -179,7 +177,12 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     if (Date.now() - stats.mtimeMs > SETTLED_MS) seen.set(file, signature)
     else seen.delete(file)
     if (stats.size > FILE_BYTES_MAX) return manifests.fail(file, `larger than ${FILE_BYTES_MAX} bytes`, Date.now())
-    return manifests.update(parser.parse(file, readFileSync(file, 'utf8')), Date.now())
+    const steps = parser.steps(file, readFileSync(file, 'utf8'))
+    for (;;) {
+      const step = steps.next()
+      if (step.done) return manifests.update(step.value, Date.now())
+      await giveWay()
+    }
   }
 
   /** Watches exactly these; a folder that was removed and made again is another one. */
@@ -218,6 +221,16 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
 
   function report(error: unknown): void {
     options.onError(error instanceof Error ? error : new Error(String(error)))
+  }
+}
+
+/** Lets other work run when this one has held the thread for TURN_MS. */
+function createGiveWay(): () => Promise<void> {
+  let turnMs = performance.now()
+  return async () => {
+    if (performance.now() - turnMs < TURN_MS) return
+    await nextTurn()
+    turnMs = performance.now()
   }
 }
 
