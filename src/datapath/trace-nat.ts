@@ -18,10 +18,15 @@ export function lookupTranslation(walk: Walk, services: boolean): Stage {
     return null
   }
   walk.asked = walk.tuple
-  const known = walk.input.state.translations.get(tupleText(walk.tuple))
-  if (known) {
+  const { translations } = walk.input.state
+  const known = translations.get(tupleText(walk.tuple))
+  if (known && services && isNextConnection(walk, known[1])) {
+    note(walk, 'translation', 'known, but its connection has ended')
+    translations.delete(tupleText(walk.tuple))
+    translations.delete(tupleText(reverse(known[1].to)))
+  } else if (known) {
     const [key, translation] = known
-    walk.input.state.translations.set(tupleText(key), [key, used(translation, walk)])
+    translations.set(tupleText(key), [key, used(translation, walk)])
     note(walk, 'translation', `known, becomes ${tupleWords(translation.to)}`)
     take(walk, translation.to)
     return null
@@ -82,7 +87,8 @@ export function translateSource(walk: Walk) {
   walk.isNewTranslation = true
 }
 
-/** Enters a new translation, both ways; the source port stays where it may and nobody else has it. */
+/** Enters a new translation, both ways; the source port stays where it may and nobody else has it. A pod that is its own
+ *  backend on its very source port would be its own answer: refused. */
 export function enterTranslation(walk: Walk): Stage {
   if (!walk.isNewTranslation || walk.destination.kind === 'nobody') return null
   const to = walk.to!
@@ -97,6 +103,7 @@ export function enterTranslation(walk: Walk): Stage {
   }
   if (port === null || isTaken(port)) return drop(DropReason.NAT_PORTS)
   walk.to = withPort(port)
+  if (tupleText(reverse(walk.to)) === tupleText(walk.asked)) return drop(DropReason.NAT_PORTS)
   insert(walk, walk.to)
   note(walk, 'translation', `new, becomes ${tupleWords(walk.to)}`)
   return null
@@ -125,6 +132,13 @@ export function mayChoosePort({ packet, tuple, destination }: Walk): boolean {
 function mayKeepPort({ tuple, isHost, input: { config } }: Walk, port: number): boolean {
   const hasPorts = tuple.protocol === Protocol.TCP || tuple.protocol === Protocol.UDP
   return isHost || !hasPorts || (port >= config.natPortMin && port <= config.natPortMax)
+}
+
+/** The SYN after a connection to a Service that has ended, from the same port: it gets a backend that is listed now. */
+function isNextConnection({ packet, input }: Walk, { flags, service, to }: Translation): boolean {
+  if (!isSyn(packet) || service === 0n || flags & TranslationFlags.REVERSE) return false
+  const answer = input.state.translations.get(tupleText(reverse(to)))
+  return ((flags | (answer?.[1].flags ?? 0)) & TranslationFlags.CLOSING) !== 0
 }
 
 function used(translation: Translation, { packet, input }: Walk): Translation {

@@ -40,20 +40,26 @@ export function ports(packet: IpPacket): { readonly sourcePort: number; readonly
   }
 }
 
-/** The tuple; a first fragment leaves its ports for the later ones, which find theirs there. */
+/** The tuple; a later fragment finds the ports that its first has left. */
 export function parseTransport(packet: IpPacket, state: FlowState): Tuple | Verdict {
   const { source, destination, protocol, fragment } = packet
-  const addresses = { source, destination, protocol }
   if (isCutShort(packet)) return drop(DropReason.PARSE)
-  if (!fragment) return { ...addresses, ...ports(packet) }
-  const key: FragmentKey = { ...addresses, identification: fragment.identification }
-  if (fragment.offset === 0) {
-    const found = ports(packet)
-    state.fragments.set(fragmentText(key), [key, found])
-    return { ...addresses, ...found }
-  }
-  const known = state.fragments.get(fragmentText(key))
-  return known ? { ...addresses, ...known[1] } : drop(DropReason.FRAGMENT)
+  if (!fragment || fragment.offset === 0) return { source, destination, protocol, ...ports(packet) }
+  const known = state.fragments.get(fragmentText(fragmentKey(packet, fragment)))
+  return known ? { source, destination, protocol, ...known[1] } : drop(DropReason.FRAGMENT)
+}
+
+/** A first fragment, whose source is proven, leaves its ports for the later ones. */
+export function rememberFragment(packet: IpPacket, state: FlowState) {
+  const { fragment } = packet
+  if (fragment?.offset !== 0) return
+  const key = fragmentKey(packet, fragment)
+  const { sourcePort, destinationPort } = ports(packet)
+  state.fragments.set(fragmentText(key), [key, { sourcePort, destinationPort }])
+}
+
+function fragmentKey({ source, destination, protocol }: IpPacket, { identification }: FragmentHeader): FragmentKey {
+  return { source, destination, protocol, identification }
 }
 
 /** A packet that ends within the header of a transport whose header is read. */

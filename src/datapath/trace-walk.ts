@@ -74,10 +74,16 @@ export interface Walk {
   /** Node that sent the packet here in VXLAN; 0 for a bare one. */
   tunnelNode: bigint
   mark: number
-  readonly steps: string[]
+  readonly steps: Step[]
 }
 
 export type Stage = Verdict | null
+
+/** What was asked and what the answer was, for `heddle trace`. */
+export interface Step {
+  readonly stage: string
+  readonly text: string
+}
 
 export const toStack: Verdict = { kind: 'stack' }
 
@@ -85,8 +91,8 @@ export function drop(reason: DropReason, rule = 0n, set = 0n): Verdict {
   return { kind: 'drop', reason, rule, set }
 }
 
-export function note(walk: Walk, topic: string, text: string) {
-  walk.steps.push(`${topic}: ${text}`)
+export function note(walk: Walk, stage: string, text: string) {
+  walk.steps.push({ stage, text })
 }
 
 /** A SYN without ACK: the one packet that always opens a flow. */

@@ -9,7 +9,7 @@ import { conntrack } from './trace-conntrack.ts'
 import { decapsulate, encapsulate, forward, nexthopOf } from './trace-forward.ts'
 import { enterTranslation, lookupTranslation, mayChoosePort, rewrite, translateSource } from './trace-nat.ts'
 import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
-import { parseNetwork, parseTransport } from './trace-parse.ts'
+import { parseNetwork, parseTransport, rememberFragment } from './trace-parse.ts'
 import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod } from './trace-route.ts'
 import { lookup } from './trace-tables.ts'
 import {
@@ -18,6 +18,7 @@ import {
   isOwnAddress,
   note,
   type Stage,
+  type Step,
   type TraceInput,
   toStack,
   type Verdict,
@@ -29,8 +30,7 @@ export interface Traced {
   /** After rewriting; of a dropped packet as far as it came. */
   readonly packet: Packet
   readonly mark: number
-  /** One line each: what was asked, and what the answer was. */
-  readonly steps: readonly string[]
+  readonly steps: readonly Step[]
 }
 
 /** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
@@ -47,7 +47,7 @@ const hooks: Record<HookName, (walk: Walk) => Verdict> = {
 export function trace(input: TraceInput): Traced {
   const { packet } = input
   if (input.hook === 'to_netdev' && input.mark === PacketMark.MARK) {
-    return { verdict: toStack, packet, mark: input.mark, steps: ['mark: judged before'] }
+    return { verdict: toStack, packet, mark: input.mark, steps: [] }
   }
   const network = parseNetwork(packet)
   if (!isPacket(network)) {
@@ -86,7 +86,7 @@ function fromPod(walk: Walk): Verdict {
   if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   if (isNeighbourDiscovery(walk.packet)) return toStack
-  return sourceOfPod(walk) ?? lookupTranslation(walk, true) ?? admit(walk) ?? forward(walk)
+  return proven(walk, sourceOfPod(walk)) ?? lookupTranslation(walk, true) ?? admit(walk) ?? forward(walk)
 }
 
 function admit(walk: Walk): Stage {
@@ -102,7 +102,7 @@ function toPod(walk: Walk): Verdict {
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   const isOwn = isOwnAddress(walk.input.config, walk.tuple.source)
   const denied =
-    (isOwn ? null : sourceOfNetdev(walk)) ??
+    proven(walk, isOwn ? null : sourceOfNetdev(walk)) ??
     lookupTranslation(walk, false) ??
     conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0)
   if (denied) return denied
@@ -113,15 +113,28 @@ function toPod(walk: Walk): Verdict {
 /** What the network sends: other nodes and the world, plain or in the tunnel. */
 function fromNetdev(walk: Walk): Verdict {
   const { config } = walk.input
-  const refused = parse(walk) ?? unwrap(walk) ?? lookupTranslation(walk, false)
+  const unparsed = parse(walk)
+  if (unparsed) return isLeftToStack('from_netdev', unparsed, walk) ? toStack : unparsed
+  const refused = unwrap(walk)
   if (refused) return refused
   const isForNode = isOwnAddress(config, walk.packet.destination)
-  if (isForNode && !walk.to) return sourceOfNetdev(walk) ?? toStack
+  if (isForNode) {
+    const unproven = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, false)
+    if (unproven) return unproven
+    if (!walk.to) return toStack
+  }
   walk.destination = routeOf(walk)
   if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
   if (walk.destination.kind === 'stack') return forward(walk)
   if (walk.destination.kind !== 'endpoint') return toStack
-  return sourceOfNetdev(walk) ?? conntrack(walk, walk.input.ifindex) ?? forward(walk)
+  const unproven = isForNode ? null : (proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, false))
+  return unproven ?? conntrack(walk, walk.input.ifindex) ?? forward(walk)
+}
+
+/** Passes on what was said of the source; where nothing was, the packet may leave its mark in `fragments`. */
+function proven(walk: Walk, refused: Stage): Stage {
+  if (!refused) rememberFragment(walk.packet, walk.input.state)
+  return refused
 }
 
 function unwrap(walk: Walk): Stage {
@@ -135,7 +148,7 @@ function toNetdev(walk: Walk): Verdict {
   const { config, tables } = walk.input
   const isToNode = lookup(tables.nodes, { address: walk.tuple.destination }) !== undefined
   if (walk.isHost ? isToNode : !endpointOf(tables, walk.tuple.source)) return toStack
-  const unparsed = parse(walk)
+  const unparsed = proven(walk, parse(walk))
   if (unparsed) return walk.isHost ? toStack : unparsed
   const refused = lookupTranslation(walk, walk.isHost)
   if (refused) return refused
@@ -211,11 +224,13 @@ function isPacket(parsed: IpPacket | Verdict): parsed is IpPacket {
   return parsed.kind === 'ip'
 }
 
-/** The uplink carries more than IP, and none of it is ours. */
-function isLeftToStack(hook: HookName, verdict: Verdict): boolean {
+/** The uplink carries more than IP, and the node puts its own fragments together. */
+function isLeftToStack(hook: HookName, verdict: Verdict, walk?: Walk): boolean {
   if (hook === 'to_netdev') return true
-  const reason = verdict.kind === 'drop' ? verdict.reason : DropReason.NONE
-  return hook === 'from_netdev' && (reason === DropReason.ETHERTYPE || reason === DropReason.PARSE)
+  if (hook !== 'from_netdev' || verdict.kind !== 'drop') return false
+  const isForNode = walk !== undefined && isOwnAddress(walk.input.config, walk.packet.destination)
+  if (verdict.reason === DropReason.FRAGMENT) return isForNode
+  return verdict.reason === DropReason.ETHERTYPE || verdict.reason === DropReason.PARSE
 }
 
 /** Multicast of either family, and IPv4's limited broadcast. */

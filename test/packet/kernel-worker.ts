@@ -7,6 +7,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { type Codec, encode } from '../../src/core/codec.ts'
 import {
   type FlowState,
@@ -64,6 +65,8 @@ export type Reply = { readonly results: readonly StepResult[] } | { readonly fai
 const stateNames = ['flows', 'flows_opening', 'translations', 'fragments'] as const satisfies readonly MapName[]
 /** Enough for every row; the shipped sizes would cost a second per configuration. */
 const MAX_ENTRIES = 1024
+/** HEDDLE_OBJECTS: other objects than the shipped ones. */
+const OBJECTS = process.env.HEDDLE_OBJECTS ?? join(import.meta.dirname, '../../build/bpf')
 const MARK_OFFSET = 8 // of __sk_buff
 const INGRESS_IFINDEX_OFFSET = 36
 const IFINDEX_OFFSET = 40
@@ -110,8 +113,7 @@ async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
   const opened = new Map<MapName, Fd>()
   const programs = new Map<HookName, Fd>()
   for (const hook of hooks) {
-    const path = new URL(`../../build/bpf/${hook}.o`, import.meta.url)
-    const object = addon.openObject(readFileSync(path), hook)
+    const object = addon.openObject(readFileSync(join(OBJECTS, `${hook}.o`)), hook)
     for (const { name, maxEntries } of object.maps) {
       if (!(name in maps)) continue
       const fd = opened.get(name as MapName)

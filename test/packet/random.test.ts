@@ -210,6 +210,10 @@ function answered(packet: IpPacket, letters: string): IpPacket {
   return { ...swapped, transport: { ...transport, type } }
 }
 
+function describe({ hook, ifindex, packet }: At, family: Family): string {
+  return `${hook} of ${ifindex}: ${JSON.stringify(packet(family))}`
+}
+
 // -- The property --------------------------------------------------------------------------------------------------
 
 let kernel: Kernel
@@ -230,12 +234,11 @@ test('trace and the programs agree on random tables and packets', { timeout: 60_
         const asked = 'answerTo' in event ? done[event.answerTo % Math.max(1, done.length)] : undefined
         const at = 'at' in event ? event.at : asked && answer(asked.outcome, asked.at, event.letters, config)
         if (!at) continue
-        const [outcome] = await runStage(kernel, {
-          config,
-          tables: tables[i < change ? 0 : 1],
-          state,
-          family,
-          ats: [at],
+        const stage = { config, tables: tables[i < change ? 0 : 1], state, family, ats: [at] }
+        const [outcome] = await runStage(kernel, stage).catch((error: Error) => {
+          const packets = [...done.map((before) => before.at), at].map((one) => describe(one, family))
+          error.message += `\nafter these packets:\n${packets.join('\n')}`
+          throw error
         })
         state = outcome!.ran.state
         done.push({ outcome: outcome!, at })

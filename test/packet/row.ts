@@ -187,16 +187,18 @@ function traceAt(
         : whole,
     mtuBytes: MTU_BYTES,
     hasRoute: true,
-    choices: choicesOf(ran.state, config, tables),
+    choices: choicesOf(ran, config, tables),
     nameOf: (id) => id.toString(16),
   })
 }
 
-/** What the programs have chosen, read from the entry that they made. */
-function choicesOf({ translations }: FlowState, { natPortMin, natPortMax }: NodeConfig, tables: Tables): Choices {
+/** What the programs have chosen, read from the entry that they made, or else from the event of the drop. */
+function choicesOf({ state, events }: StepResult, { natPortMin, natPortMax }: NodeConfig, tables: Tables): Choices {
+  const { translations } = state
   return {
     backendSlot(tuple, count) {
-      const to = translations.get(tupleText(tuple))?.[1].to
+      const [event] = events
+      const to = translations.get(tupleText(tuple))?.[1].to ?? event
       const chosen = tables.backends.find(
         ([{ slot }, { address, port }]) => slot < count && address === to?.destination && port === to.destinationPort,
       )
@@ -216,7 +218,10 @@ function choicesOf({ translations }: FlowState, { natPortMin, natPortMax }: Node
 function compare(traced: Traced, ran: StepResult, state: FlowState, step: Step, startNs: bigint) {
   const { verdict } = traced
   const reasons = verdict.kind === 'drop' ? [verdict.reason] : []
-  expect({ action: actionName(ran.retval), reasons: ran.reasons.map(reasonName) }, traced.steps.join('\n')).toEqual({
+  expect(
+    { action: actionName(ran.retval), reasons: ran.reasons.map(reasonName) },
+    traced.steps.map(({ stage, text }) => `${stage}: ${text}`).join('\n'),
+  ).toEqual({
     action: actionOf(verdict),
     reasons: reasons.map(reasonName),
   })
