@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asks an agent over its Unix socket; api.ts names requests and replies.
 
-import { type IncomingMessage, request } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { CommandError } from '../core/command-error.ts'
 import type { ApiError } from './api.ts'
+
+/** Not imported: an import reads every export, and that of WebSocket loads 13 MB (also into the agent's bundle). */
+const { request } = process.getBuiltinModule('node:http')
 
 /** The reply to one request. Throws a CommandError with the agent's own sentence, or that says why it cannot be asked. */
 export async function askAgent<T>(

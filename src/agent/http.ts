@@ -2,7 +2,10 @@
 // HTTP/1.1 for the agent's two servers: a table of routes, JSON or text out, and bounds on what a client may ask.
 
 import { rm } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+
+/** Not imported: an import reads every export, and that of WebSocket loads 13 MB. */
+const { createServer } = process.getBuiltinModule('node:http')
 
 const HEADER_BYTES_MAX = 8192
 const CONNECTIONS_MAX = 64

@@ -41,6 +41,14 @@ export interface TableStore {
   differences(table: TableName): readonly Difference[]
 }
 
+/** What is known of one key. The same text object serves as key, as desired and as actual value wherever they are equal:
+ *  50,000 entries are 50,000 rows and 100,000 small texts. */
+interface Row {
+  /** undefined: nobody wants it there. */
+  claim: Claim | undefined
+  actual: ByteText | undefined
+}
+
 /** Claims to one key, sorted by source; the first is in force. */
 interface Claim {
   readonly source: string
@@ -49,68 +57,78 @@ interface Claim {
 }
 
 interface Table {
-  readonly claims: Map<ByteText, Claim>
+  readonly rows: Map<ByteText, Row>
   readonly keysOf: Map<string, readonly ByteText[]>
   readonly touched: Set<ByteText>
-  actual: Map<ByteText, ByteText>
+  desiredCount: number
+  actualCount: number
 }
 
 export function createTableStore(): TableStore {
   const tables = new Map<TableName, Table>(
-    tableNames.map((name) => [name, { claims: new Map(), keysOf: new Map(), touched: new Set(), actual: new Map() }]),
+    tableNames.map((name) => [
+      name,
+      { rows: new Map(), keysOf: new Map(), touched: new Set(), desiredCount: 0, actualCount: 0 },
+    ]),
   )
   const of = (name: TableName): Table => tables.get(name)!
 
   return {
     contribute(name, source, entries) {
-      const { claims, keysOf, touched } = of(name)
-      for (const key of keysOf.get(source) ?? []) {
-        const rest = withoutClaim(claims.get(key), source)
-        if (rest === undefined) claims.delete(key)
-        else claims.set(key, rest)
-        touched.add(key)
+      const table = of(name)
+      for (const key of table.keysOf.get(source) ?? []) {
+        const row = rowOf(table, key)
+        setClaim(table, key, row, withoutClaim(row.claim, source))
+        table.touched.add(key)
       }
       for (const { key, value } of entries) {
-        claims.set(key, withClaim(claims.get(key), source, value))
-        touched.add(key)
+        const row = rowOf(table, key)
+        setClaim(table, key, row, withClaim(row.claim, source, value))
+        table.touched.add(key)
       }
-      if (entries.length === 0) keysOf.delete(source)
+      if (entries.length === 0) table.keysOf.delete(source)
       else
-        keysOf.set(
+        table.keysOf.set(
           source,
           entries.map((entry) => entry.key),
         )
     },
-    desired: (name, key) => of(name).claims.get(key)?.value,
-    desiredCount: (name) => of(name).claims.size,
+    desired: (name, key) => of(name).rows.get(key)?.claim?.value,
+    desiredCount: (name) => of(name).desiredCount,
     contributions: (name, source) =>
       (of(name).keysOf.get(source) ?? []).map((key) => ({
         key,
-        value: claimOf(of(name).claims.get(key), source).value,
+        value: claimOf(of(name).rows.get(key)?.claim, source).value,
       })),
     *desiredEntries(name) {
-      for (const [key, { value }] of of(name).claims) yield { key, value }
+      for (const [key, { claim }] of of(name).rows) if (claim !== undefined) yield { key, value: claim.value }
     },
     sources: (name) => of(name).keysOf.keys(),
-    actual: (name, key) => of(name).actual.get(key),
-    actualCount: (name) => of(name).actual.size,
+    actual: (name, key) => of(name).rows.get(key)?.actual,
+    actualCount: (name) => of(name).actualCount,
     adopt(name, actual) {
       const table = of(name)
-      table.actual = actual
-      table.touched.clear()
-      for (const key of actual.keys()) table.touched.add(key)
-      for (const key of table.claims.keys()) table.touched.add(key)
+      for (const [key, row] of table.rows) {
+        const value = actual.get(key)
+        setActual(table, key, row, value === row.claim?.value ? row.claim?.value : value)
+        table.touched.add(key)
+      }
+      for (const [key, value] of actual) {
+        if (table.rows.has(key)) continue
+        setActual(table, key, rowOf(table, key), value)
+        table.touched.add(key)
+      }
     },
     recordWrite(name, key, value) {
-      const { actual } = of(name)
-      if (value === undefined) actual.delete(key)
-      else actual.set(key, value)
+      const table = of(name)
+      setActual(table, key, rowOf(table, key), value)
     },
     differences(name) {
-      const { claims, actual, touched } = of(name)
+      const { rows, touched } = of(name)
       const differences: Difference[] = []
       for (const key of touched) {
-        const difference = { key, desired: claims.get(key)?.value, actual: actual.get(key) }
+        const row = rows.get(key)
+        const difference = { key, desired: row?.claim?.value, actual: row?.actual }
         if (difference.desired === difference.actual) touched.delete(key)
         else differences.push(difference)
       }
@@ -130,6 +148,31 @@ export function drift(store: TableStore, table: TableName, read: ReadonlyMap<Byt
     if (store.desired(table, key) === undefined) differences.push({ key, desired: undefined, actual })
   }
   return differences
+}
+
+function rowOf({ rows }: Table, key: ByteText): Row {
+  let row = rows.get(key)
+  if (row === undefined) {
+    row = { claim: undefined, actual: undefined }
+    rows.set(key, row)
+  }
+  return row
+}
+
+function setClaim(table: Table, key: ByteText, row: Row, claim: Claim | undefined): void {
+  table.desiredCount += Number(claim !== undefined) - Number(row.claim !== undefined)
+  row.claim = claim
+  dropIfEmpty(table, key, row)
+}
+
+function setActual(table: Table, key: ByteText, row: Row, actual: ByteText | undefined): void {
+  table.actualCount += Number(actual !== undefined) - Number(row.actual !== undefined)
+  row.actual = actual
+  dropIfEmpty(table, key, row)
+}
+
+function dropIfEmpty({ rows }: Table, key: ByteText, { claim, actual }: Row): void {
+  if (claim === undefined && actual === undefined) rows.delete(key)
 }
 
 function claimOf(claim: Claim | undefined, source: string): Claim {

@@ -5,7 +5,9 @@
 //   UDP datagram   -> the same as one datagram, with the number of bytes received
 
 import { createSocket } from 'node:dgram'
-import { createServer } from 'node:http'
+
+/** Not imported: an import reads every export, and that of WebSocket loads 13 MB (also into the agent's bundle). */
+const { createServer } = process.getBuiltinModule('node:http')
 
 export interface Answer {
   readonly server: string

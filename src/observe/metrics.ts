@@ -26,7 +26,6 @@ const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1
 export function createMetrics(read: () => Promise<Readings>, version: Readonly<Record<string, string>>): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  collectDefaultMetrics({ register: registry })
   const gauge = (name: string, help: string, labelNames: readonly string[] = []) =>
     new Gauge({ name: `heddle_${name}`, help, labelNames: [...labelNames], registers })
   const counter = (name: string, help: string, labelNames: readonly string[] = []) =>
@@ -51,8 +50,15 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
   const written = counter('entries_written_total', 'Table entries put and deleted.')
   const cni = histogram('cni_seconds', 'CNI requests, by command and error code (0: success).', ['command', 'code'])
 
+  const memory = new Gauge({ name: 'process_resident_memory_bytes', help: 'Resident memory of the agent.', registers })
+  const cpu = new Counter({ name: 'process_cpu_seconds_total', help: 'CPU time of the agent.', registers })
+
   async function refresh(): Promise<void> {
     const now = await read()
+    const { user, system } = process.cpuUsage()
+    memory.set(process.memoryUsage.rss())
+    cpu.reset()
+    cpu.inc((user + system) / 1e6)
     dropPackets.reset()
     dropBytes.reset()
     for (const { reason, packets, bytes } of now.drops) {
