@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module's entry. What it offers, in JavaScript's words: src/kernel/addon.ts.
+#include "arguments.h"
 #include "exports.h"
 
 #include <bpf/libbpf.h>
+#include <vector>
 
 #ifdef __SANITIZE_ADDRESS__
-// Writes past the end of an allocation: proves that the sanitized build sees it. Not in any other build.
-static void OverflowOnPurpose(const Napi::CallbackInfo &)
+// Writes one byte past an allocation of the given size: proves that the sanitized build sees it. Not in any
+// other build.
+static void OverflowOnPurpose(const Napi::CallbackInfo &call)
 {
-	auto *bytes = new uint8_t[16];
-	*static_cast<volatile uint8_t *>(bytes + 16) = 1;
-	delete[] bytes;
+	std::vector<uint8_t> bytes(CountOf(call[0]));
+	volatile uint8_t *end = bytes.data() + bytes.size();
+	*end = 1;
 }
 #endif
 

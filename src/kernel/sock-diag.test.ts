@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { expect, test } from 'vitest'
+import { createNamespaces } from '../../test/support/netns.ts'
+import { loadAddon } from './load-addon.ts'
+import { type ConnectedSocket, destroyUdpSockets } from './sock-diag.ts'
+
+const addon = loadAddon()
+
+/** Connects a socket to each address, port 5000 but for the last; reports errors until its input ends. */
+const CLIENT = `
+const { createSocket } = require('node:dgram')
+const peers = [['udp4', '127.0.0.1', 5000], ['udp6', '::1', 5000], ['udp6', '::ffff:127.0.0.1', 5000], ['udp4', '127.0.0.1', 5001]]
+let connected = 0
+for (const [type, address, port] of peers) {
+  const socket = createSocket(type)
+  socket.on('error', ({ code }) => console.log(address, port, code))
+  socket.connect(port, address, () => { if (++connected === peers.length) console.log('connected') })
+}
+process.stdin.resume().on('end', () => process.exit())`
+
+test('connected UDP sockets hear of their removed peer at once, in both families; others hear nothing', async () => {
+  using namespaces = createNamespaces(['pod'])
+  namespaces.run('pod', 'ip', 'link', 'set', 'lo', 'up')
+  const client = spawn('nsenter', [`--net=${namespaces.path('pod')}`, process.execPath, '-e', CLIENT], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const netns = addon.openNetns(namespaces.path('pod'))
+  try {
+    const lines = createInterface({ input: client.stdout })[Symbol.asyncIterator]()
+    expect((await lines.next()).value).toBe('connected')
+    const isGone = ({ peer }: ConnectedSocket) => ['127.0.0.1', '::1'].includes(peer.address) && peer.port === 5000
+    expect(await destroyUdpSockets(addon, netns, isGone)).toBe(3)
+    expect(await destroyUdpSockets(addon, netns, isGone)).toBe(0)
+    client.stdin.end()
+    const heard: string[] = []
+    for (let line = await lines.next(); !line.done; line = await lines.next()) heard.push(line.value)
+    expect(heard.sort()).toEqual([
+      '127.0.0.1 5000 ECONNABORTED',
+      '::1 5000 ECONNABORTED',
+      '::ffff:127.0.0.1 5000 ECONNABORTED',
+    ])
+  } finally {
+    addon.closeFd(netns)
+    client.stdin.end()
+  }
+})
