@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { checkout } from '../src/lab/names.ts'
 import { ipBatch, runProgram } from '../src/lab/process.ts'
-import type { HeddleLab } from './heddle.ts'
+import { type HeddleLab, podManifest } from './heddle.ts'
 import { median, quantile } from './statistics.ts'
 
 /** A plugin, and the node that it is executed on. */
@@ -31,7 +31,7 @@ const prefix = 'hdn-add-'
 
 /** Adds `pods` pods with each plugin, alternating, and deletes them again; Heddle's on n1 of the lab. */
 export async function timeAdds(pods: number, lab: HeddleLab): Promise<AddTimes> {
-  await lab.announcePods(Array.from({ length: pods }, (_, pod) => `${prefix}h${pod}`))
+  await lab.announce(Array.from({ length: pods }, (_, pod) => podManifest(`${prefix}h${pod}`, 'n1')))
   const folder = mkdtempSync(join(tmpdir(), 'heddle-bench-'))
   const reference = `${prefix}node`
   mkdirSync(join(folder, 'ipam'))

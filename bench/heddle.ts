@@ -2,7 +2,6 @@
 // Heddle as it is measured: a lab of two nodes on one veth wire, pods a and b on n1, c on n2, and Services.
 
 import { writeFileSync } from 'node:fs'
-import { stringify } from 'yaml'
 import { manifestsDir, syncAgent } from '../src/lab/agents.ts'
 import type { Cluster } from '../src/lab/cluster.ts'
 import { bringUp, takeDown } from '../src/lab/lifecycle.ts'
@@ -20,9 +19,9 @@ export interface HeddleLab {
   }
   /** Where n1's agent listens for the CNI plugin. */
   readonly cniSocket: string
-  /** Tells n1's agent of pods scheduled there, as the API server does before a runtime calls ADD. */
-  announcePods(names: readonly string[]): Promise<void>
-  apply(objects: readonly KubeManifest[]): Promise<void>
+  /** Gives objects to n1's agent as its source would, and waits until they are in force. The lab itself does not know
+   *  them: it neither wires the pods nor makes slices. */
+  announce(objects: readonly KubeManifest[]): Promise<void>
   down(): Promise<void>
 }
 
@@ -56,20 +55,18 @@ function heddleLab(cluster: Cluster): HeddleLab {
       return { netns: netnsPath(name, pod.place), cgroup: podCgroup(name, pod), address: pod.podIPs[0]! }
     },
     cniSocket: `${nodeDir(name, 'n1')}/run/cni.sock`,
-    announcePods: async (names) => {
-      const pods = names.map((pod) => podManifest(pod, 'n1'))
-      writeFileSync(`${manifestsDir(name, 'n1')}/announced.yaml`, pods.map((pod) => stringify(pod)).join('---\n'))
-      await syncAgent(name, cluster.state.nodes[0]!)
-    },
-    apply: async (objects) => {
-      const problems = (await cluster.apply(objects)).flatMap((node) => node.problems)
-      if (problems.length > 0) throw new Error(`the agents refused: ${problems.join('; ')}`)
+    announce: async (objects) => {
+      const folder = manifestsDir(name, 'n1')
+      for (const [index, object] of objects.entries())
+        writeFileSync(`${folder}/announced-${object.kind}-${index}.json`, JSON.stringify(object))
+      const { problems } = await syncAgent(name, cluster.state.nodes[0]!)
+      if (problems.length > 0) throw new Error(`the agent refused: ${problems.join('; ')}`)
     },
     down: () => takeDown(name),
   }
 }
 
-function podManifest(name: string, node: string): KubeManifest {
+export function podManifest(name: string, node: string): KubeManifest {
   return {
     apiVersion: 'v1',
     kind: 'Pod',

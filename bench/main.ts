@@ -120,7 +120,7 @@ async function compare(rows: readonly Row[], test: Test): Promise<readonly (read
 async function measureClusterIP(lab: HeddleLab): Promise<Summary> {
   const { address } = lab.place('b')
   say('loading 10,000 Services')
-  await lab.apply(manyServices(10_000, address))
+  await lab.announce(manyServices(10_000, address))
   const { netns, cgroup } = lab.place('a')
   const to = (server: string): Path => ({ netns, cgroup, server, dataPort: measuredService.dataPort })
   const rows = [
