@@ -87,6 +87,6 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20); /* bytes */
+	__uint(max_entries, 1 << 20); /* bytes: 8,000 events, and the agent's memory has them twice */
 } events SEC(".maps");
 #endif

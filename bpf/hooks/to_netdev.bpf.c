@@ -72,7 +72,7 @@ static __always_inline enum verdict parse_ours(struct __sk_buff *skb, struct pac
 
 	if (v != NEXT) return PASS;
 	if (self_has(&p->tuple.source)) {
-		if (bpf_map_lookup_elem(&nodes, &p->tuple.destination)) return PASS;
+		if (node_of(&p->tuple.destination)) return PASS;
 		p->flags |= PACKET_HOST;
 	} else if (!endpoint_of(&p->tuple.source)) {
 		return PASS;

@@ -3,15 +3,14 @@
  * TC_ACT_REDIRECT, DROP is TC_ACT_SHOT after its reason is counted in `drops`
  * and told in `events`. */
 #pragma once
-#include "../abi/endpoint.h"
 #include "event.h"
 #include "packet.h"
+#include "route.h"
 
 static __always_inline id64 event_pod(const struct tuple *tuple, bool from_pod)
 {
-	const struct endpoint *endpoint;
+	const struct endpoint *endpoint = endpoint_of(from_pod ? &tuple->source : &tuple->destination);
 
-	endpoint = bpf_map_lookup_elem(&endpoints, from_pod ? &tuple->source : &tuple->destination);
 	return endpoint ? endpoint->pod : 0;
 }
 

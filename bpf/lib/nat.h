@@ -55,7 +55,8 @@ static __always_inline void nat_take(struct packet *p)
 
 /* A connection that has ended (either entry has seen its FIN or RST), and the SYN of
  * the next one from the same port: it gets a backend that is listed now. */
-static __always_inline bool nat_forget(const struct packet *p, const struct translation *t)
+static __always_inline bool nat_forget(const struct packet *p, const struct tuple *key,
+				       const struct translation *t)
 {
 	const struct translation *other;
 	ALIGNED struct tuple answer;
@@ -65,15 +66,18 @@ static __always_inline bool nat_forget(const struct packet *p, const struct tran
 	other = bpf_map_lookup_elem(&translations, &answer);
 	if (!(t->flags & TRANSLATION_CLOSING) && !(other && other->flags & TRANSLATION_CLOSING)) return false;
 	bpf_map_delete_elem(&translations, &answer);
-	bpf_map_delete_elem(&translations, &p->tuple);
+	bpf_map_delete_elem(&translations, key);
 	return true;
 }
 
 static __always_inline bool nat_known(struct packet *p, bool services)
 {
-	struct translation *t = bpf_map_lookup_elem(&translations, &p->tuple);
+	ALIGNED struct tuple key;
+	struct translation *t;
 
-	if (!t || (services && nat_forget(p, t))) return false;
+	tuple_copy(&key, &p->tuple);
+	t = bpf_map_lookup_elem(&translations, &key);
+	if (!t || (services && nat_forget(p, &key, t))) return false;
 	translation_touch(t, p);
 	tuple_copy(&p->to, &t->to);
 	p->service = t->service;

@@ -28,9 +28,12 @@ static __always_inline __be16 policy_port(const struct packet *p, bool reversed)
 
 static __always_inline const struct peer_class *policy_class(const struct address *peer)
 {
-	const struct peer_class *class = bpf_map_lookup_elem(&classes, peer);
+	const struct peer_class *class;
+	ALIGNED struct class_key key;
 	struct prefix prefix;
 
+	address_copy(&key.address, peer);
+	class = bpf_map_lookup_elem(&classes, &key);
 	if (class) return class;
 	address_to_prefix(&prefix, peer);
 	return bpf_map_lookup_elem(&class_prefixes, &prefix);

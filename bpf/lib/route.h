@@ -16,9 +16,22 @@
 #include "node.h"
 #include "packet.h"
 
+/* Keys are copied to the stack: Linux 6.1 takes no key from the memory that a global
+ * function is given. */
 static __always_inline const struct endpoint *endpoint_of(const struct address *a)
 {
-	return bpf_map_lookup_elem(&endpoints, a);
+	ALIGNED struct endpoint_key key;
+
+	address_copy(&key.address, a);
+	return bpf_map_lookup_elem(&endpoints, &key);
+}
+
+static __always_inline const struct node *node_of(const struct address *a)
+{
+	ALIGNED struct node_key key;
+
+	address_copy(&key.address, a);
+	return bpf_map_lookup_elem(&nodes, &key);
 }
 
 static __always_inline const struct route *route_of(const struct address *a)
@@ -62,7 +75,7 @@ __noinline int route_lookup(struct packet *p)
 		p->ifindex_out = endpoint->ifindex;
 		return NEXT;
 	}
-	node = bpf_map_lookup_elem(&nodes, &p->tuple.destination);
+	node = node_of(&p->tuple.destination);
 	if (node) {
 		if (route_is_tunnel_port(p)) return route_nobody(p, DROP_TUNNEL_FORGED);
 		if (!(node->flags & NODE_OWN)) return route_node(p, node->node);

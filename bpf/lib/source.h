@@ -21,7 +21,7 @@ __noinline int source_bare(struct packet *p)
 
 	if (!p) return DROP;
 	if (self_has(&p->tuple.source)) return drop(p, DROP_BARE_SOURCE);
-	if (bpf_map_lookup_elem(&nodes, &p->tuple.source)) return NEXT;
+	if (node_of(&p->tuple.source)) return NEXT;
 	route = route_of(&p->tuple.source);
 	if (!route) return NEXT;
 	if (route->kind == ROUTE_PODS && self()->tunnel_mode == TUNNEL_NONE) return NEXT;
@@ -36,7 +36,7 @@ __noinline int source_tunnelled(struct packet *p)
 	const struct node *node;
 
 	if (!p) return DROP;
-	node = bpf_map_lookup_elem(&nodes, &p->tuple.source);
+	node = node_of(&p->tuple.source);
 	if (node) return node->node == p->tunnel_node ? NEXT : drop(p, DROP_TUNNEL_INNER);
 	route = route_of(&p->tuple.source);
 	if (route && route->kind == ROUTE_PODS && route->node == p->tunnel_node) return NEXT;

@@ -10,9 +10,8 @@
  * set, everything else of the packet is to be parsed again. DROP_TUNNEL_SOURCE,
  * DROP_PARSE (no VXLAN of ours), DROP_TUNNEL_ECN, DROP_HEADER_WRITE. */
 #pragma once
-#include "../abi/route.h"
-#include "node.h"
 #include "parse.h"
+#include "route.h"
 
 #define VXLAN_FLAG_VNI bpf_htonl(0x08000000)
 #define TUNNEL_HOP_LIMIT 64
@@ -165,7 +164,7 @@ static __always_inline bool tunnel_is_congested(struct __sk_buff *skb, const str
 
 static __always_inline enum verdict tunnel_decapsulate(struct __sk_buff *skb, struct packet *p)
 {
-	const struct node *node = bpf_map_lookup_elem(&nodes, &p->tuple.source);
+	const struct node *node = node_of(&p->tuple.source);
 	__u32 offset = p->transport;
 	bool congested;
 	struct vxlan *vxlan;
