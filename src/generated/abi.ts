@@ -1075,7 +1075,7 @@ export const maps = {
     type: 27,
     keySize: 0,
     valueSize: 0,
-    maxEntries: 4194304,
+    maxEntries: 1048576,
     flags: 0,
     layout: 'b5dfb876',
     key: null,
