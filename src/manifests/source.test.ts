@@ -213,6 +213,15 @@ describe('the last good version stays in force', () => {
     expect(clusterIPs((await follow()).world)).toEqual({})
   })
 
+  test('but not of another folder that was configured before', async () => {
+    write('a.json', service('a', '10.96.0.1'))
+    stop((await follow()).source)
+    folder = join(folder, '..', 'elsewhere')
+    mkdirSync(folder)
+    write('b.json', service('b', '10.96.0.2'))
+    expect(clusterIPs((await follow()).world)).toEqual({ b: ['10.96.0.2'] })
+  })
+
   test('whatever byte the journal ends at', async () => {
     write('a.json', service('a', '10.96.0.1'))
     write('b.json', service('b', '10.96.0.2'))

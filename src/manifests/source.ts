@@ -56,7 +56,10 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   const path = resolve(given)
   const parser = createManifestParser()
   const manifests = createManifests()
-  for (const held of loadJournal(options.journalPath)) manifests.restore(held)
+  for (const held of loadJournal(options.journalPath)) {
+    // What another folder said, before the configuration named this one, is no longer anybody's word.
+    if (held.file === path || held.file.startsWith(`${path}/`)) manifests.restore(held)
+  }
   statSync(path)
 
   const seen = new Map<string, string>() // file -> signature of what was read

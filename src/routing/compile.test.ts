@@ -7,7 +7,7 @@ import { nodeId } from '../core/names.ts'
 import { NodeFlags, RouteKind } from '../generated/abi.ts'
 import type { Node } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
-import { type CompiledRouting, compileRouting, nexthopName, type RoutingInput } from './compile.ts'
+import { type CompiledRouting, compileRouting, type RoutingInput } from './compile.ts'
 
 function node(name: string, internalIPs: readonly string[], podCIDRs: readonly string[]): Node {
   return { kind: 'Node', name, labels: {}, internalIPs: internalIPs as Address[], podCIDRs: podCIDRs as Prefix[] }
@@ -120,8 +120,7 @@ test('the tables depend on the nodes, not on their order', () => {
     fc.property(some, (nodes) => {
       expect(compile(nodes.toReversed())).toEqual(compile(nodes))
       expect(compile([...nodes, ...nodes])).toEqual(compile(nodes))
-      for (const [name, { key }] of compile(nodes).nexthops)
-        expect(name).toBe(nexthopName(key.node, key.family as 4 | 6))
+      for (const [name, { key }] of compile(nodes).nexthops) expect(name).toBe(`${key.node}/${key.family}`)
     }),
   )
 })

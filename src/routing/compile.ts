@@ -126,7 +126,7 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
 }
 
 /** Key of CompiledRouting.nexthops. */
-export function nexthopName(node: Id64, of: Family): string {
+function nexthopName(node: Id64, of: Family): string {
   return `${node}/${of}`
 }
 

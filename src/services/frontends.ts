@@ -48,7 +48,7 @@ export function backendListId(frontend: Frontend): Id64 {
   return id64(`backends of ${address} ${port} ${protocol}: ${list.join(', ')}`)
 }
 
-export function compareFrontends(a: Frontend, b: Frontend): number {
+function compareFrontends(a: Frontend, b: Frontend): number {
   return compareAddresses(a.address, b.address) || a.protocol - b.protocol || a.port - b.port
 }
 

@@ -36,7 +36,7 @@ export interface Pod {
   readonly hostNetwork: boolean
   /** status.podIPs. */
   readonly podIPs: readonly Address[]
-  /** Succeeded or Failed, or being removed: its addresses are no longer its own. */
+  /** Succeeded or Failed: its addresses are no longer its own. One that is being removed still runs and has them. */
   readonly finished: boolean
   /** metadata.creationTimestamp, milliseconds; the youngest owner of an address wins. */
   readonly createdMs: number

@@ -36,18 +36,14 @@ export interface WorldView {
   node(name: string): Node | undefined
   pod(name: ObjectName): Pod | undefined
   service(name: ObjectName): Service | undefined
-  networkPolicy(name: ObjectName): NetworkPolicy | undefined
   endpoint(key: string): Endpoint | undefined
 
-  namespaces(): Iterable<Namespace>
   nodes(): Iterable<Node>
   pods(): Iterable<Pod>
   services(): Iterable<Service>
   networkPolicies(): Iterable<NetworkPolicy>
   endpoints(): Iterable<Endpoint>
 
-  podsOfNode(nodeName: string): Iterable<Pod>
-  podsOfNamespace(namespace: string): Iterable<Pod>
   policiesOfNamespace(namespace: string): Iterable<NetworkPolicy>
   /** service: "namespace/name". */
   slicesOfService(service: ObjectName): Iterable<EndpointSlice>
@@ -93,8 +89,6 @@ export function createWorld(): World {
     NetworkPolicy: policies as Map<ObjectName, KubeObject>,
   }
 
-  const podsByNode = createIndex<Pod>()
-  const podsByNamespace = createIndex<Pod>()
   const policiesByNamespace = createIndex<NetworkPolicy>()
   const slicesByService = createIndex<EndpointSlice>()
   const owners = createOwners()
@@ -119,8 +113,6 @@ export function createWorld(): World {
 
   function index(object: KubeObject): void {
     if (object.kind === 'Pod') {
-      podsByNode.add(object.nodeName, object)
-      podsByNamespace.add(object.namespace, object)
       if (!object.finished && !object.hostNetwork) {
         claim(object, object.podIPs, { pod: keyOf(object), createdMs: object.createdMs })
       }
@@ -133,8 +125,6 @@ export function createWorld(): World {
 
   function unindex(object: KubeObject): void {
     if (object.kind === 'Pod') {
-      podsByNode.remove(object.nodeName, object)
-      podsByNamespace.remove(object.namespace, object)
       disclaim(object, object.podIPs)
     } else if (object.kind === 'NetworkPolicy') {
       policiesByNamespace.remove(object.namespace, object)
@@ -199,16 +189,12 @@ export function createWorld(): World {
     node: (name) => nodes.get(name),
     pod: (name) => pods.get(name),
     service: (name) => services.get(name),
-    networkPolicy: (name) => policies.get(name),
     endpoint: (key) => endpoints.get(key),
-    namespaces: () => namespaces.values(),
     nodes: () => nodes.values(),
     pods: () => pods.values(),
     services: () => services.values(),
     networkPolicies: () => policies.values(),
     endpoints: () => endpoints.values(),
-    podsOfNode: podsByNode.of,
-    podsOfNamespace: podsByNamespace.of,
     policiesOfNamespace: policiesByNamespace.of,
     slicesOfService: slicesByService.of,
     ownerOf: owners.of,
