@@ -10,7 +10,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { type Address, family, type Prefix } from '../core/address.ts'
-import type { Fd } from './addon.ts'
+import type { Fd, NetlinkSocket } from './addon.ts'
 import { attempt, attemptNow, isCode } from './kernel-error.ts'
 import { concat } from './netlink.ts'
 import type { NodeNetwork } from './node-network.ts'
@@ -25,6 +25,7 @@ import {
   putNeighbour,
   putRoute,
   setUp,
+  type VethRequest,
   withoutLinkLocal,
 } from './rtnetlink.ts'
 
@@ -50,6 +51,8 @@ export interface WiredPod {
   readonly netnsCookie: bigint
 }
 
+type Macs = Pick<WiredPod, 'hostMac' | 'podMac'>
+
 /** Next hop of the pod's default route. */
 export function podGateway(address: Address): Address {
   return (family(address) === 4 ? '169.254.1.1' : 'fe80::1') as Address
@@ -66,31 +69,35 @@ export async function wirePod(
   const { addon } = node
   const subject = `wire ${pod.ifname} in ${pod.netnsPath} to ${pod.hostIfname}`
   const netns = attemptNow(subject, () => addon.openNetns(pod.netnsPath))
+  let socket: NetlinkSocket | undefined
   try {
-    const netnsCookie = attemptNow(subject, () => addon.netnsCookie(netns))
-    const hostMac = randomMac()
-    const podMac = randomMac()
-    const pair = { name: pod.hostIfname, mac: hostMac, mtu: pod.mtu, peerName: pod.ifname, peerMac: podMac }
-    await attempt(subject, () => node.request(createVeth({ ...pair, peerNetns: netns })))
+    const macs = { hostMac: randomMac(), podMac: randomMac() }
+    const paired = attempt(subject, () => node.request(createVeth(pairOf(pod, macs, netns))))
+    // While the kernel makes the pair, most of the work of an ADD.
+    const prepared = attempt(subject, () => {
+      socket = addon.openNetlink(NETLINK_ROUTE, netns)
+      return addon.netnsCookie(netns)
+    })
+    await Promise.allSettled([paired, prepared])
+    await paired
     try {
-      const link = attempt(subject, () => node.request(getLink(pair.name), withoutLinkLocal(pair.name)))
-      const configured = attempt(subject, () => configurePod(node, pod, netns, hostMac))
-      const attached = link.then(async ([answer]) => {
-        const wired = { ifindex: parseLink(answer!).ifindex, hostMac, podMac, mtu: pod.mtu, netnsCookie }
+      const netnsCookie = await prepared
+      const host = raiseHostSide(node, pod, subject, async (ifindex) => {
+        const wired = { ifindex, ...macs, mtu: pod.mtu, netnsCookie }
         await attach(wired)
         return wired
       })
+      const inPod = attempt(subject, () => configurePod(node, socket!, pod, netns, macs.hostMac))
       // Waits for both also when one fails: what is undone then must not be done after it.
-      await Promise.allSettled([configured, attached])
-      await configured
-      const wired = await attached
-      await attempt(subject, () => raiseHostSide(node, pod, wired))
-      return wired
+      await Promise.allSettled([host, inPod])
+      await inPod
+      return await host
     } catch (error) {
       await unwirePod(node, pod.hostIfname)
       throw error
     }
   } finally {
+    socket?.close()
     addon.closeFd(netns)
   }
 }
@@ -104,47 +111,51 @@ export async function unwirePod(node: NodeNetwork, hostIfname: string): Promise<
   }
 }
 
-async function configurePod(node: NodeNetwork, pod: PodWire, netns: Fd, gatewayMac: string): Promise<void> {
-  const socket = node.addon.openNetlink(NETLINK_ROUTE, netns)
-  try {
-    if (pod.addresses.some((address) => family(address) === 6)) {
-      // Container runtimes switch IPv6 off in namespaces they make.
-      node.addon.writeSysctl(netns, `ipv6/conf/${pod.ifname}/disable_ipv6`, '0')
-    }
-    const prepare = [getLink(pod.ifname), withoutLinkLocal(pod.ifname), setUp(LOOPBACK)]
-    const [answer] = await socket.request(concat(prepare))
-    const { ifindex } = parseLink(answer!)
-    const raise = [
-      setUp(ifindex),
-      ...pod.addresses.flatMap((address) => [
-        addAddress(ifindex, address),
-        putNeighbour(ifindex, podGateway(address), gatewayMac),
-        putRoute({
-          destination: everywhere(address),
-          gateway: podGateway(address),
-          ifindex,
-          protocol: ROUTE_PROTOCOL,
-        }),
-      ]),
-    ]
-    await socket.request(concat(raise))
-  } finally {
-    socket.close()
+async function configurePod(
+  node: NodeNetwork,
+  socket: NetlinkSocket,
+  { ifname, addresses }: PodWire,
+  netns: Fd,
+  gatewayMac: string,
+): Promise<void> {
+  if (addresses.some((address) => family(address) === 6)) {
+    // Container runtimes switch IPv6 off in namespaces they make.
+    node.addon.writeSysctl(netns, `ipv6/conf/${ifname}/disable_ipv6`, '0')
   }
+  const [answer] = await socket.request(concat([getLink(ifname), withoutLinkLocal(ifname), setUp(LOOPBACK)]))
+  const { ifindex } = parseLink(answer!)
+  const requests = addresses.flatMap((address) => [
+    addAddress(ifindex, address),
+    putNeighbour(ifindex, podGateway(address), gatewayMac),
+    putRoute({ destination: everywhere(address), gateway: podGateway(address), ifindex, protocol: ROUTE_PROTOCOL }),
+  ])
+  await socket.request(concat([setUp(ifindex), ...requests]))
 }
 
-async function raiseHostSide(node: NodeNetwork, pod: PodWire, { ifindex, podMac }: WiredPod): Promise<void> {
-  const families = new Set(pod.addresses.map(family))
-  for (const each of families) {
-    node.writeSysctl(`ipv${each}/conf/${pod.hostIfname}/forwarding`, '1')
-  }
-  await node.request(
-    setUp(ifindex),
-    ...pod.addresses.flatMap((address) => [
-      putNeighbour(ifindex, address, podMac),
+async function raiseHostSide(
+  node: NodeNetwork,
+  { hostIfname, addresses }: PodWire,
+  subject: string,
+  attach: (ifindex: number) => Promise<WiredPod>,
+): Promise<WiredPod> {
+  const [answer] = await attempt(subject, () => node.request(getLink(hostIfname), withoutLinkLocal(hostIfname)))
+  const { ifindex } = parseLink(answer!)
+  const wired = await attach(ifindex)
+  await attempt(subject, () => {
+    for (const each of new Set(addresses.map(family))) {
+      node.writeSysctl(`ipv${each}/conf/${hostIfname}/forwarding`, '1')
+    }
+    const requests = addresses.flatMap((address) => [
+      putNeighbour(ifindex, address, wired.podMac),
       putRoute({ destination: hostRoute(address), ifindex, protocol: ROUTE_PROTOCOL }),
-    ]),
-  )
+    ])
+    return node.request(setUp(ifindex), ...requests)
+  })
+  return wired
+}
+
+function pairOf({ hostIfname, ifname, mtu }: PodWire, macs: Macs, netns: Fd): VethRequest {
+  return { name: hostIfname, mac: macs.hostMac, mtu, peerName: ifname, peerMac: macs.podMac, peerNetns: netns }
 }
 
 function everywhere(address: Address): Prefix {
