@@ -88,6 +88,7 @@ export function encapsulate(walk: Walk, nexthop: Nexthop) {
     dontFragment: packet.family === 4,
     hopLimit: TUNNEL_HOP_LIMIT,
     optionBytes: 0,
+    extensions: [],
     fragment: null,
     protocol: Protocol.UDP,
     transport: {

@@ -90,6 +90,12 @@ export interface FragmentHeader {
   readonly more: boolean
 }
 
+/** An IPv6 extension header (RFC 8200 4): its number, and its length, a multiple of 8. */
+export interface Extension {
+  readonly header: number
+  readonly bytes: number
+}
+
 export interface IpPacket {
   readonly kind: 'ip'
   readonly family: Family
@@ -100,8 +106,10 @@ export interface IpPacket {
   /** IPv4 only. */
   readonly dontFragment: boolean
   readonly hopLimit: number
-  /** Bytes of IPv4 options or of an IPv6 hop-by-hop header, a multiple of 4 or 8. */
+  /** IPv4 only, a multiple of 4. */
   readonly optionBytes: number
+  /** IPv6 only, in order, before the fragment header. */
+  readonly extensions: readonly Extension[]
   readonly fragment: FragmentHeader | null
   /** Of the transport. */
   readonly protocol: number
@@ -128,8 +136,9 @@ export function icmpProtocol(family: Family): number {
 
 /** Bytes of the packet without its link header. */
 export function ipBytes(packet: IpPacket): number {
-  const header = packet.family === 4 ? 20 : 40 + (packet.fragment ? 8 : 0)
-  return header + packet.optionBytes + transportBytes(packet.transport)
+  const extensions = packet.extensions.reduce((bytes, extension) => bytes + extension.bytes, 0)
+  const header = packet.family === 4 ? 20 + packet.optionBytes : 40 + extensions + (packet.fragment ? 8 : 0)
+  return header + transportBytes(packet.transport)
 }
 
 function transportBytes(transport: Transport): number {

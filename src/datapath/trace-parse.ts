@@ -4,9 +4,20 @@
 import { family } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, type FragmentKey, type Tuple } from '../generated/abi.ts'
-import { EtherType, IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Packet } from './trace-packet.ts'
+import {
+  EtherType,
+  type FragmentHeader,
+  IcmpType,
+  Icmpv6Type,
+  type IpPacket,
+  icmpProtocol,
+  type Packet,
+} from './trace-packet.ts'
 import { type FlowState, fragmentText } from './trace-tables.ts'
 import { drop, type Verdict } from './trace-walk.ts'
+
+const ROUTING_HEADER = 43
+const EXTENSIONS_MAX = 4
 
 /** The IP packet, or the verdict on what is none. */
 export function parseNetwork(packet: Packet): IpPacket | Verdict {
@@ -16,6 +27,9 @@ export function parseNetwork(packet: Packet): IpPacket | Verdict {
   }
   const mapped = packet.family === 6 && (family(packet.source) === 4 || family(packet.destination) === 4)
   if (mapped) return drop(DropReason.MAPPED_ADDRESS)
+  const isRouted = packet.extensions.some(({ header }) => header === ROUTING_HEADER)
+  const count = packet.extensions.length + (packet.fragment ? 1 : 0)
+  if (isRouted || count > EXTENSIONS_MAX) return drop(DropReason.IP_OPTIONS)
   return packet
 }
 

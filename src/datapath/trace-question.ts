@@ -99,6 +99,7 @@ function firstPacket({ from, to, port, protocol }: TraceQuestion): IpPacket {
     dontFragment: false,
     hopLimit: 64,
     optionBytes: 0,
+    extensions: [],
     fragment: null,
     protocol: protocol === Protocol.ICMP ? icmpProtocol(ipFamily) : protocol,
     transport: transportOf(protocol, port, ipFamily === 4 ? IcmpType.EchoRequest : Icmpv6Type.EchoRequest),

@@ -24,7 +24,15 @@ const packets: readonly (readonly [string, Packet])[] = [
   ['UDP', udp('10.1.0.5:53', '10.2.0.9:5353', { payloadBytes: 1001, dontFragment: true })],
   ['UDP over IPv6', udp('[fd00:1::5]:53', '[fd00:2::9]:5353')],
   ['IPv4 options', tcp('10.1.0.5:4000', '10.2.0.9:80', 'A', { optionBytes: 8 })],
-  ['an IPv6 hop-by-hop header', udp('[fd00:1::5]:53', '[fd00:2::9]:5353', { optionBytes: 8 })],
+  [
+    'IPv6 extension headers',
+    udp('[fd00:1::5]:53', '[fd00:2::9]:5353', {
+      extensions: [
+        { header: 0, bytes: 8 },
+        { header: 60, bytes: 16 },
+      ],
+    }),
+  ],
   ['echo request', echoRequest('10.1.0.5', '10.2.0.9', 77)],
   ['IPv6 echo reply', echoReply('fd00:1::5', 'fd00:2::9', 77)],
   ['ICMP error', icmpError('port unreachable', '10.2.0.9', hello)],

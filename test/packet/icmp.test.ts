@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // ICMP errors about an allowed flow pass, whoever sends them; about nothing that is known they are judged like others.
 
-import { egress, ingress, pod, service, tunnelled, world } from './cluster.ts'
+import type { IpPacket } from '../../src/datapath/trace-packet.ts'
+import { addressOf, egress, epoch, ingress, pod, service, tunnelled, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toPod } from './row.ts'
-import { echoRequest, icmpError, tcp, udp, vxlan } from './vocabulary.ts'
+import { echoRequest, type InFamily, icmpError, tcp, udp, vxlan } from './vocabulary.ts'
 
 const closed = world(pod('cart', { ingress: ingress('default-deny') }), pod('web'))
 
@@ -116,6 +117,26 @@ packet('an error of a router about a translated packet quotes what the client se
 packet('the own node tells the client of a Service about its hop limit', {
   world: shop,
   given: [fromPod('cart', tcp('cart:4000', 'shop:80', 'S'))],
-  when: toPod('cart', icmpError('time exceeded', 'n1', tcp('cart:4000', 'shop:80', 'S'))),
-  then: passed(),
+  when: toPod('cart', icmpError('time exceeded', 'n1', tcp('cart:4000', 'away:8080', 'S'))),
+  then: passed(icmpError('time exceeded', 'n1', tcp('cart:4000', 'shop:80', 'S'))),
+})
+
+const misdirected: InFamily<IpPacket> = (family) => ({
+  ...icmpError('port unreachable', 'away', udp('web:4000', 'away:53'))(family),
+  destination: addressOf('cart', family),
+})
+
+packet("an error does not reach a pod by quoting another's flow", {
+  world: closed,
+  given: [fromPod('web', udp('web:4000', 'away:53'))],
+  when: fromNetdev(misdirected),
+  then: dropped('POLICY_INGRESS', null),
+})
+
+packet('an error about a flow of an older epoch is judged by policy', {
+  world: closed,
+  given: [fromPod('cart', udp('cart:4000', 'away:53'))],
+  changed: world(pod('cart', { ingress: ingress('default-deny') }), epoch(8)),
+  when: fromNetdev(icmpError('port unreachable', 'away', udp('cart:4000', 'away:53'))),
+  then: dropped('POLICY_INGRESS', null),
 })

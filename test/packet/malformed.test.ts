@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is no packet of ours: other EtherTypes, multicast, broken headers. Pods send none of it; the node may.
 
-import { native, pod, world } from './cluster.ts'
+import { allow, egress, native, pod, world } from './cluster.ts'
 import { dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev, toPod } from './row.ts'
-import { frame, icmp, only, opaque, tcp, udp } from './vocabulary.ts'
+import { firstFragment, frame, icmp, laterFragment, only, opaque, tcp, udp } from './vocabulary.ts'
 
 const cluster = world(pod('cart'))
 
@@ -130,4 +130,37 @@ packet('IPv4 options do not hide the ports', {
   world: cluster,
   when: fromPod('cart', tcp('cart:4000', 'away:80', 'S', { optionBytes: 8 })),
   then: sent('n2', tcp('cart:4000', 'away:80', 'S', { optionBytes: 8, hopLimit: 63 })),
+  families: [4],
+})
+
+const padding = { header: 60, bytes: 8 }
+const four = [{ header: 0, bytes: 16 }, padding, padding, padding]
+
+packet('IPv6 extension headers do not hide the ports', {
+  world: world(pod('cart', { egress: egress('e', allow('80', 'any', 'TCP/80')) })),
+  when: fromPod('cart', tcp('cart:4000', 'away:80', 'S', { extensions: four })),
+  then: sent('n2', tcp('cart:4000', 'away:80', 'S', { extensions: four, hopLimit: 63 })),
+  families: [6],
+})
+
+packet('more IPv6 extension headers than anybody needs', {
+  world: cluster,
+  when: fromPod('cart', tcp('cart:4000', 'away:80', 'S', { extensions: [...four, padding] })),
+  then: dropped('IP_OPTIONS'),
+  families: [6],
+})
+
+packet('an IPv6 routing header', {
+  world: cluster,
+  when: fromPod('cart', tcp('cart:4000', 'away:80', 'S', { extensions: [{ header: 43, bytes: 8 }] })),
+  then: dropped('IP_OPTIONS'),
+  families: [6],
+})
+
+packet('a fragment of a packet with extension headers', {
+  world: cluster,
+  given: [fromPod('cart', firstFragment(udp('cart:4000', 'away:53', { extensions: [padding] }), 8))],
+  when: fromPod('cart', laterFragment(udp('cart:4000', 'away:53', { extensions: [padding] }), 8)),
+  then: sent('n2'),
+  families: [6],
 })

@@ -5,6 +5,7 @@ import { native, pod, tunnelled, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, packet, passed } from './row.ts'
 import { echoRequest, frame, tcp, udp, vxlan } from './vocabulary.ts'
 
+const ecn = { 'Not-ECT': 0, 'ECT(1)': 1, 'ECT(0)': 2, CE: 3 }
 const cluster = world(pod('cart'), pod('web'))
 
 packet("another node's pod reaches a local pod natively", {
@@ -165,4 +166,28 @@ packet('the last hop to a local pod is answered by the stack', {
   world: cluster,
   when: fromNetdev(udp('away:4000', 'web:33434', { hopLimit: 1 })),
   then: passed(udp('away:4000', 'web:33434', { hopLimit: 1 })),
+})
+
+for (const [outer, inner, becomes] of [
+  ['Not-ECT', 'Not-ECT', 'Not-ECT'],
+  ['ECT(0)', 'ECT(0)', 'ECT(0)'],
+  ['CE', 'ECT(0)', 'CE'],
+  ['CE', 'ECT(1)', 'CE'],
+  ['CE', 'CE', 'CE'],
+] as const) {
+  packet(`congestion in the tunnel reaches the pod: ${outer} outside, ${inner} inside`, {
+    config: tunnelled,
+    world: cluster,
+    when: fromNetdev(
+      vxlan('n2', 'n1', udp('away:4000', 'web:53', { trafficClass: ecn[inner] }), {}, { trafficClass: ecn[outer] }),
+    ),
+    then: delivered('web', udp('away:4000', 'web:53', { trafficClass: ecn[becomes], hopLimit: 63 })),
+  })
+}
+
+packet('congestion in the tunnel that the inner packet cannot tell drops it', {
+  config: tunnelled,
+  world: cluster,
+  when: fromNetdev(vxlan('n2', 'n1', udp('away:4000', 'web:53'), {}, { trafficClass: ecn.CE })),
+  then: dropped('TUNNEL_ECN'),
 })

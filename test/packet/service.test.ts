@@ -186,3 +186,21 @@ packet('the reply to the own node comes from the Service', {
   when: fromNetdev(tcp('away:8080', 'n1:4000', 'SA')),
   then: passed(tcp('shop:80', 'n1:4000', 'SA')),
 })
+
+packet('the stack answers the last hop of a packet that already has its backend', {
+  world: remote,
+  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S', { hopLimit: 1 })),
+  then: passed(tcp('cart:4000', 'away:8080', 'S', { hopLimit: 1 })),
+})
+
+packet('a process of the node reaches a local backend that its socket hook missed', {
+  world: local,
+  when: toNetdev(tcp('n1:4000', 'shop:80', 'S')),
+  then: { verdict: 'redirect', ifindex: 22 },
+})
+
+packet('a process of the node finds no port that the Service does not have', {
+  world: local,
+  when: toNetdev(tcp('n1:4000', 'shop:81', 'S')),
+  then: dropped('NO_FRONTEND'),
+})

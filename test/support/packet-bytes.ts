@@ -6,6 +6,7 @@ import { type Address, addressBytes, addressFromBytes } from '../../src/core/add
 import { Protocol } from '../../src/core/protocol.ts'
 import {
   EtherType,
+  type Extension,
   type FragmentHeader,
   type IpPacket,
   icmpProtocol,
@@ -16,7 +17,8 @@ import {
 
 const ETHERNET_BYTES = 14
 const VXLAN_PORT = 8472
-const IPV6_HOP_BY_HOP = 0
+/** Hop-by-hop, routing, destination options. */
+const IPV6_EXTENSIONS: readonly number[] = [0, 43, 60]
 const IPV6_FRAGMENT = 44
 
 export interface Parsed {
@@ -81,12 +83,12 @@ function ipv6Bytes(packet: IpPacket, body: Uint8Array): Uint8Array {
     extensions.unshift(concat([next, 0], be16(offset | (more ? 1 : 0)), be32(identification)))
     next = IPV6_FRAGMENT
   }
-  if (packet.optionBytes > 0) {
-    const options = new Uint8Array(packet.optionBytes) // Pad1
-    options[0] = next
-    options[1] = packet.optionBytes / 8 - 1
-    extensions.unshift(options)
-    next = IPV6_HOP_BY_HOP
+  for (const { header, bytes } of packet.extensions.toReversed()) {
+    const extension = new Uint8Array(bytes) // Pad1
+    extension[0] = next
+    extension[1] = bytes / 8 - 1
+    extensions.unshift(extension)
+    next = header
   }
   const payload = concat(...extensions, body)
   const header = concat(
@@ -117,6 +119,7 @@ function parseIpv4(bytes: Uint8Array, problems: string[]): IpPacket {
     dontFragment: (fragmentField & 0x4000) !== 0,
     hopLimit: bytes[8]!,
     optionBytes: headerBytes - 20,
+    extensions: [],
     fragment: offset > 0 || more ? { identification, offset, more } : null,
     protocol: bytes[9]!,
   }
@@ -128,12 +131,13 @@ function parseIpv6(bytes: Uint8Array, problems: string[]): IpPacket {
   if (length !== bytes.length) problems.push(`IPv6 length ${length}, but ${bytes.length} bytes`)
   let next = bytes[6]!
   let rest = bytes.subarray(40)
-  let optionBytes = 0
+  const extensions: Extension[] = []
   let fragment: FragmentHeader | null = null
-  if (next === IPV6_HOP_BY_HOP) {
+  while (IPV6_EXTENSIONS.includes(next)) {
+    const bytes = (rest[1]! + 1) * 8
+    extensions.push({ header: next, bytes })
     next = rest[0]!
-    optionBytes = (rest[1]! + 1) * 8
-    rest = rest.subarray(optionBytes)
+    rest = rest.subarray(bytes)
   }
   if (next === IPV6_FRAGMENT) {
     next = rest[0]!
@@ -149,7 +153,8 @@ function parseIpv6(bytes: Uint8Array, problems: string[]): IpPacket {
     trafficClass: (read16(bytes, 0) >> 4) & 0xff,
     dontFragment: false,
     hopLimit: bytes[7]!,
-    optionBytes,
+    optionBytes: 0,
+    extensions,
     fragment,
     protocol: next,
   }

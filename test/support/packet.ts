@@ -4,6 +4,7 @@
 import { type Address, type Family, isParseError, parseAddress } from '../../src/core/address.ts'
 import { Protocol } from '../../src/core/protocol.ts'
 import {
+  type Extension,
   IcmpType,
   Icmpv6Type,
   type IpPacket,
@@ -19,6 +20,7 @@ export interface Header {
   readonly trafficClass?: number
   readonly dontFragment?: boolean
   readonly optionBytes?: number
+  readonly extensions?: readonly Extension[]
   readonly payloadBytes?: number
   /** For an IPv6 packet with an IPv4-mapped address. */
   readonly family?: Family
@@ -160,6 +162,7 @@ function ip(source: Address, destination: Address, protocol: number, header: Hea
     dontFragment: header.dontFragment ?? false,
     hopLimit: header.hopLimit ?? 64,
     optionBytes: header.optionBytes ?? 0,
+    extensions: header.extensions ?? [],
     fragment: null,
     protocol,
     transport,
