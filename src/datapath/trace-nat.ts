@@ -104,21 +104,25 @@ export function enterTranslation(walk: Walk): Stage {
   if (port === null || isTaken(port)) return drop(DropReason.NAT_PORTS)
   walk.to = withPort(port)
   if (tupleText(reverse(walk.to)) === tupleText(walk.asked)) return drop(DropReason.NAT_PORTS)
-  insert(walk, walk.to)
+  if (!insert(walk, walk.to)) return drop(DropReason.TRANSLATIONS_FULL)
   note(walk, 'translation', `new, becomes ${tupleWords(walk.to)}`)
   return null
 }
 
-function insert(walk: Walk, to: Tuple) {
-  const { translations } = walk.input.state
-  const host = walk.isHost ? TranslationFlags.HOST : 0
-  const fresh = { seenNs: walk.input.nowNs, service: walk.service }
+/** Both entries, or none where the table is full. */
+function insert({ input, asked, isHost, service }: Walk, to: Tuple): boolean {
+  const { translations } = input.state
+  const host = isHost ? TranslationFlags.HOST : 0
+  const fresh = { seenNs: input.nowNs, service }
   const answer = reverse(to)
-  if (!translations.has(tupleText(answer))) {
-    const back = { ...fresh, to: reverse(walk.asked), flags: TranslationFlags.REVERSE | host }
+  const missing = translations.has(tupleText(answer)) ? 1 : 2
+  if (translations.size + missing > input.translationsMax) return false
+  if (missing === 2) {
+    const back = { ...fresh, to: reverse(asked), flags: TranslationFlags.REVERSE | host }
     translations.set(tupleText(answer), [answer, back])
   }
-  translations.set(tupleText(walk.asked), [walk.asked, { ...fresh, to, flags: host }])
+  translations.set(tupleText(asked), [asked, { ...fresh, to, flags: host }])
+  return true
 }
 
 /** Only masquerading chooses, and only where there is something to choose. */

@@ -3,7 +3,7 @@
 
 import { type Address, family } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
-import { DropReason, type NodeConfig, RouteKind, TunnelMode } from '../generated/abi.ts'
+import { DropReason, maps, type NodeConfig, RouteKind, TunnelMode } from '../generated/abi.ts'
 import { trace } from './trace.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, TcpFlag, type Transport } from './trace-packet.ts'
 import { endpointOf } from './trace-route.ts'
@@ -80,6 +80,7 @@ function walk(
     mtuBytes,
     nameOf,
     state: emptyFlowState(),
+    translationsMax: maps.translations.maxEntries,
     mark: 0,
     nowNs: 0n,
     hasRoute: true,

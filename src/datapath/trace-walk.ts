@@ -20,6 +20,8 @@ export interface TraceInput {
   readonly packet: Packet
   readonly mark: number
   readonly nowNs: bigint
+  /** Entries that `translations` holds at most. */
+  readonly translationsMax: number
   /** Of the uplink. */
   readonly mtuBytes: number
   /** Whether the kernel's route for a packet to the world leads out of the uplink. */

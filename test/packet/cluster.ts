@@ -29,6 +29,8 @@ import {
 import { address } from '../support/packet.ts'
 
 export const UPLINK = 10
+/** Of each table in the rows: the shipped sizes would cost a second per configuration. */
+export const MAX_ENTRIES = 1024
 
 const hosts = {
   cart: ['10.1.0.5', 'fd00:1::5'],

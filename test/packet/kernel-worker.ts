@@ -29,6 +29,7 @@ import {
 } from '../../src/generated/abi.ts'
 import type { Addon, Fd } from '../../src/kernel/addon.ts'
 import { loadAddon } from '../../src/kernel/load-addon.ts'
+import { MAX_ENTRIES } from './cluster.ts'
 
 export const hooks = ['from_pod', 'to_pod', 'from_netdev', 'to_netdev'] as const
 export type HookName = (typeof hooks)[number]
@@ -63,8 +64,6 @@ export interface StepResult {
 export type Reply = { readonly results: readonly StepResult[] } | { readonly failure: string }
 
 const stateNames = ['flows', 'flows_opening', 'translations', 'fragments'] as const satisfies readonly MapName[]
-/** Enough for every row; the shipped sizes would cost a second per configuration. */
-const MAX_ENTRIES = 1024
 /** HEDDLE_OBJECTS: other objects than the shipped ones. */
 const OBJECTS = process.env.HEDDLE_OBJECTS ?? join(import.meta.dirname, '../../build/bpf')
 const MARK_OFFSET = 8 // of __sk_buff

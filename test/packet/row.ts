@@ -11,7 +11,7 @@ import { emptyFlowState, type FlowState, type Tables, tupleText } from '../../sr
 import type { Choices, Verdict } from '../../src/datapath/trace-walk.ts'
 import { DropReason, type NodeConfig } from '../../src/generated/abi.ts'
 import { packetBytes, parsePacket } from '../support/packet-bytes.ts'
-import { addressOf, type Host, type LocalPod, native, podIfindex, ruleIdOf, UPLINK } from './cluster.ts'
+import { addressOf, type Host, type LocalPod, MAX_ENTRIES, native, podIfindex, ruleIdOf, UPLINK } from './cluster.ts'
 import { type Kernel, startKernel } from './kernel.ts'
 import type { HookName, Step, StepResult } from './kernel-worker.ts'
 import type { InFamily } from './vocabulary.ts'
@@ -185,6 +185,7 @@ function traceAt(
       at.broken && whole.kind === 'ip'
         ? { kind: 'other', etherType: whole.family === 4 ? EtherType.IPv4 : EtherType.IPv6, payloadBytes: 0 }
         : whole,
+    translationsMax: MAX_ENTRIES,
     mtuBytes: MTU_BYTES,
     hasRoute: true,
     choices: choicesOf(ran, config, tables),

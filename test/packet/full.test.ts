@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// A full table of translations refuses what is new and counts it; what it holds goes on.
+
+import { emptyFlowState, type FlowState, tupleText } from '../../src/datapath/trace-tables.ts'
+import type { Tuple } from '../../src/generated/abi.ts'
+import { address } from '../support/packet.ts'
+import { MAX_ENTRIES, pod, service, world } from './cluster.ts'
+import { dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev } from './row.ts'
+import { tcp } from './vocabulary.ts'
+
+const cluster = world(pod('cart'), service('shop:80', 'away:8080'))
+
+/** `count` translations of others. */
+function others(count: number): () => FlowState {
+  return () => {
+    const state = emptyFlowState()
+    for (let i = 0; i < count; i++) {
+      const key: Tuple = {
+        source: address('10.9.9.9'),
+        destination: address('10.8.8.8'),
+        sourcePort: i,
+        destinationPort: 80,
+        protocol: 6,
+      }
+      const nothing = { to: key, flags: 0, seenNs: process.hrtime.bigint() - 5_000_000_000n, service: 0n }
+      state.translations.set(tupleText(key), [key, nothing])
+    }
+    return state
+  }
+}
+
+packet('two free places are enough for a new translation', {
+  world: cluster,
+  state: others(MAX_ENTRIES - 2),
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  then: sent(null),
+})
+
+for (const [places, count] of [
+  ['one free place is', MAX_ENTRIES - 1],
+  ['no free place is', MAX_ENTRIES],
+] as const) {
+  packet(`${places} too little for masquerading`, {
+    world: cluster,
+    state: others(count),
+    when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+    then: dropped('TRANSLATIONS_FULL'),
+  })
+
+  packet(`${places} too little for a Service`, {
+    world: cluster,
+    state: others(count),
+    when: fromPod('cart', tcp('cart:40000', 'shop:80', 'S')),
+    then: dropped('TRANSLATIONS_FULL'),
+  })
+
+  packet(`${places} too little to enter the node's own connection, which goes on without`, {
+    world: cluster,
+    state: others(count),
+    when: toNetdev(tcp('n1:40000', 'outside:443', 'S')),
+    then: passed(tcp('n1:40000', 'outside:443', 'S')),
+  })
+}
+
+packet('a translated connection goes on while the table is full', {
+  world: cluster,
+  state: others(MAX_ENTRIES - 2),
+  given: [
+    fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+    fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+    fromPod('cart', tcp('cart:40001', 'outside:443', 'S')),
+  ],
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'A')),
+  then: sent(null, tcp('n1:40000', 'outside:443', 'A', { hopLimit: 63 })),
+})
