@@ -6,7 +6,7 @@
 // One run at a time; requests that arrive meanwhile are one more run.
 
 import { type FSWatcher, readdirSync, readFileSync, type Stats, statSync, watch } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { KubeObject } from '../world/objects.ts'
 import { type Journal, loadJournal, openJournal } from './journal.ts'
@@ -191,10 +191,8 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   /** Watches exactly these; a folder that was removed and made again is another one. */
   function follow(folders: ReadonlySet<string>): void {
     unwatched = false
-    for (const [folder, { inode, watcher }] of watchers) {
-      if (folders.has(folder) && statOf(folder)?.ino === inode) continue
-      watcher.close()
-      watchers.delete(folder)
+    for (const [folder, { inode }] of watchers) {
+      if (!folders.has(folder) || statOf(folder)?.ino !== inode) unfollow(folder)
     }
     for (const folder of folders) {
       if (watchers.has(folder)) continue
@@ -210,8 +208,15 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     }
   }
 
+  function unfollow(folder: string): void {
+    watchers.get(folder)?.watcher.close()
+    watchers.delete(folder)
+  }
+
   function suspect(folder: string, name: string | null): void {
     if (++eventCount > EVENTS_MAX) scanning = true
+    // The folder itself went; another one may come in its place, even with its inode.
+    if (name === basename(folder)) unfollow(folder)
     const file = name === null ? null : join(folder, name)
     if (file !== null && (file === path || isManifest(file))) suspects.add(file)
     else if (name === null || name === CONFIG_MAP_SWAP || !name.startsWith('.')) scanning = true
