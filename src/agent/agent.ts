@@ -23,6 +23,7 @@ import type { Config } from './config.ts'
 import { startDataPlane } from './data-plane.ts'
 import { createEventStream } from './event-stream.ts'
 import { takeLock } from './lock.ts'
+import { releaseMemory } from './memory.ts'
 import { createNames } from './names.ts'
 import { compiledOf, createProgress, notReady, type Progress } from './progress.ts'
 import { createRecorder } from './recorder.ts'
@@ -110,6 +111,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     stack.defer(every(COLLECT_EVERY_MS, () => void handlers.collect()))
     const cni = await serveCni(`${config.runDir}/cni.sock`, handlers)
     stack.defer(() => cni.close())
+    releaseMemory() // reading and compiling everything has left garbage
     progress.waitingFor = ''
     log.info({ node: config.nodeName, mode: config.mode, uplink: dataPlane.local.uplink.name }, 'ready')
   }

@@ -20,9 +20,10 @@ export async function readBack<M extends TableName>(
   store: TableStore,
   table: M,
 ): Promise<ReadEntry<M>[]> {
-  const held = await kernel.readTable(table)
+  const held = new Set<ByteText>()
   const entries: ReadEntry<M>[] = []
-  for (const [key, value] of held) {
+  for (const { key, value } of await kernel.readTable(table)) {
+    held.add(key)
     const desired = store.desired(table, key)
     const drift = desired === undefined ? 'unexpected' : desired === value ? 'none' : 'different'
     entries.push(readEntry(table, key, value, drift))

@@ -5,8 +5,13 @@ import type { Logger } from 'pino'
 import type { CniEvent } from '../cni/interfaces.ts'
 import { printRefusal } from '../datapath/plan.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import { releaseMemory } from './memory.ts'
 import type { Progress } from './progress.ts'
 import { type Applied, TablesFull } from './reconcile.ts'
+
+/** Batches of this many entries leave enough garbage to be worth a collection of their own. */
+const GREAT_BATCH = 10_000
+const SETTLED_MS = 200
 
 export interface Recorder {
   onApplied(applied: Applied): void
@@ -23,6 +28,7 @@ export function createRecorder({ log, progress }: { log: Logger; progress: Progr
       if (error === null && refusals.length === 0) progress.failure = ''
       metrics.applied({ compile: compileMs / 1000, apply: applyMs / 1000 }, entryCount, error === null)
       const rounded = { entries: entryCount, compileMs: round(compileMs), applyMs: round(applyMs) }
+      if (entryCount >= GREAT_BATCH) setTimeout(releaseMemory, SETTLED_MS).unref()
       if (error === null) log.info({ ...rounded, refused: refusals.map(printRefusal) }, 'tables written')
     },
     onFailure(error, retryMs) {
@@ -33,6 +39,7 @@ export function createRecorder({ log, progress }: { log: Logger; progress: Progr
     onCni({ command, containerId, ifname, pod, addresses, error, durationMs }) {
       metrics.cniRequest(command, error?.code ?? 0, durationMs / 1000)
       const facts = { command, containerId, ifname, pod, addresses, ms: round(durationMs) }
+      if (entryCount >= GREAT_BATCH) setTimeout(releaseMemory, SETTLED_MS).unref()
       if (error === null) log.info(facts, 'cni')
       else log.warn({ ...facts, code: error.code, details: error.details, err: error.cause }, `cni: ${error.msg}`)
     },

@@ -30,10 +30,3 @@ export function toBytes(texts: readonly ByteText[], size: number): Uint8Array {
   }
   return bytes
 }
-
-/** Inverse of toBytes. */
-export function fromBytes(bytes: Uint8Array, size: number, count: number): ByteText[] {
-  const texts: ByteText[] = new Array(count)
-  for (let i = 0; i < count; i++) texts[i] = toByteText(bytes.subarray(i * size, (i + 1) * size))
-  return texts
-}

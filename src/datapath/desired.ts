@@ -34,7 +34,7 @@ export interface TableStore {
   actual(table: TableName, key: ByteText): ByteText | undefined
   actualCount(table: TableName): number
   /** What the kernel's table holds, read just now. */
-  adopt(table: TableName, actual: Map<ByteText, ByteText>): void
+  adopt(table: TableName, entries: Iterable<TableEntry>): void
   /** The kernel's table was changed so; undefined: deleted. */
   recordWrite(table: TableName, key: ByteText, value: ByteText | undefined): void
   /** Keys where desired and actual differ. Cost: the keys touched since they were equal. */
@@ -106,16 +106,16 @@ export function createTableStore(): TableStore {
     sources: (name) => of(name).keysOf.keys(),
     actual: (name, key) => of(name).rows.get(key)?.actual,
     actualCount: (name) => of(name).actualCount,
-    adopt(name, actual) {
+    adopt(name, entries) {
       const table = of(name)
       for (const [key, row] of table.rows) {
-        const value = actual.get(key)
-        setActual(table, key, row, value === row.claim?.value ? row.claim?.value : value)
         table.touched.add(key)
+        setActual(table, key, row, undefined)
       }
-      for (const [key, value] of actual) {
-        if (table.rows.has(key)) continue
-        setActual(table, key, rowOf(table, key), value)
+      for (const { key, value } of entries) {
+        const row = rowOf(table, key)
+        const desired = row.claim?.value
+        setActual(table, key, row, value === desired ? desired : value)
         table.touched.add(key)
       }
     },
@@ -138,7 +138,8 @@ export function createTableStore(): TableStore {
 }
 
 /** Differences between what a store desires and a table that was read apart from it. */
-export function drift(store: TableStore, table: TableName, read: ReadonlyMap<ByteText, ByteText>): Difference[] {
+export function drift(store: TableStore, table: TableName, held: Iterable<TableEntry>): Difference[] {
+  const read = new Map([...held].map(({ key, value }) => [key, value]))
   const differences: Difference[] = []
   for (const { key, value } of store.desiredEntries(table)) {
     const actual = read.get(key)

@@ -10,7 +10,8 @@ const BATCH = 1024
 
 /** What a plan changes. Every call is idempotent: deleting what is absent succeeds. */
 export interface Kernel {
-  readTable(table: TableName): Promise<Map<ByteText, ByteText>>
+  /** One look at the whole table; decoded as it is iterated, once. */
+  readTable(table: TableName): Promise<Iterable<TableEntry>>
   put(table: TableName, entries: readonly TableEntry[]): Promise<void>
   delete(table: TableName, keys: readonly ByteText[]): Promise<void>
   maxEntries(table: TableName): number

@@ -2,9 +2,9 @@
 // The kernel that plans are applied to: the pinned tables and this node's routes.
 
 import { encode } from '../core/codec.ts'
-import { type ByteText, fromBytes, toBytes } from '../datapath/bytes.ts'
+import { toBytes, toByteText } from '../datapath/bytes.ts'
 import type { KernelRoute } from '../datapath/plan.ts'
-import type { TableName } from '../datapath/tables.ts'
+import type { TableEntry, TableName } from '../datapath/tables.ts'
 import { type MapName, maps, policyEpoch, u32 } from '../generated/abi.ts'
 import type { Addon, Fd } from './addon.ts'
 import type { Kernel } from './apply.ts'
@@ -26,9 +26,7 @@ export function createLiveKernel(addon: Addon, fds: Readonly<Record<MapName, Fd>
     async readTable(table) {
       const { keySize, valueSize } = maps[table]
       const { keys, values, count } = await addon.mapDump(fds[table])
-      const keyTexts = fromBytes(keys, keySize, count)
-      const valueTexts = fromBytes(values, valueSize, count)
-      return new Map(keyTexts.map((key, i): [ByteText, ByteText] => [key, valueTexts[i]!]))
+      return entries(keys, keySize, values, valueSize, count)
     },
     async put(table, entries) {
       const { keySize, valueSize } = maps[table]
@@ -63,6 +61,18 @@ export function createLiveKernel(addon: Addon, fds: Readonly<Record<MapName, Fd>
     readRoutes: routes.read,
     putRoute: routes.put,
     deleteRoute: routes.delete,
+  }
+}
+
+function* entries(
+  keys: Uint8Array,
+  keySize: number,
+  values: Uint8Array,
+  valueSize: number,
+  count: number,
+): Generator<TableEntry> {
+  for (let i = 0; i < count; i++) {
+    yield { key: toByteText(at(keys, i, keySize)), value: toByteText(at(values, i, valueSize)) }
   }
 }
 
