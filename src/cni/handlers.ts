@@ -65,7 +65,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (found?.answered) {
       return cniError(CniErrorCode.ALREADY_ATTACHED, `${attachmentKey(id)} is attached already`, 'DEL it first')
     }
-    const netns = await attempt(() => identifyNetns(command.netns, bootId), netnsRefused)
+    const netns = await attempt(async () => identifyNetns(command.netns, bootId), netnsRefused)
     if (isCniError(netns)) return netns
     const noPools = ipam.status().length === 0
     if (noPools) return cniError(CniErrorCode.TRY_AGAIN_LATER, 'the node has no pod CIDR yet')
@@ -145,7 +145,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
 
   async function gc({ config, valid }: Command<'GC'>): Promise<Outcome> {
     const kept = valid === null ? null : new Set(valid.map(attachmentKey))
-    const { problems } = await removeEach(async (attachment) => {
+    const { problems } = await removeEach((attachment) => {
       if (attachment.network !== config.name) return false
       return kept === null ? isNetnsGone(attachment.netns, bootId) : !kept.has(attachmentKey(attachment))
     })
@@ -155,14 +155,14 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
   }
 
   /** Those that a request is working on are left alone: they are not stale. */
-  async function removeEach(isStale: (attachment: Attachment) => Promise<boolean>) {
+  async function removeEach(isStale: (attachment: Attachment) => boolean) {
     const removed: Attachment[] = []
     const problems: string[] = []
     for (const attachment of ipam.attachments()) {
       const unlock = locks.tryAcquire(attachmentKey(attachment))
       if (unlock === null) continue
       try {
-        if (ipam.get(attachment) !== attachment || !(await isStale(attachment))) continue
+        if (ipam.get(attachment) !== attachment || !isStale(attachment)) continue
         await remove(attachment)
         removed.push(attachment)
       } catch (error) {
