@@ -8,8 +8,11 @@ import type { Config } from './config.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { EventStream } from './event-stream.ts'
 import { createHttpServer, listening, listenPrivately, RequestError } from './http.ts'
-import { notReady, type Progress } from './progress.ts'
+import { createNames } from './names.ts'
+import { nodeConfigOf } from './node-setup.ts'
+import { compiledOf, notReady, type Progress } from './progress.ts'
 import { currentStatus, describeProblem, type StatusParts } from './status.ts'
+import { answerTrace } from './trace-answer.ts'
 
 /** Resolves to what ends it. */
 export async function serveApi(
@@ -17,11 +20,16 @@ export async function serveApi(
   events: EventStream,
 ): Promise<() => void> {
   const { config, log, progress, world } = parts
+  const names = createNames(world, () => compiledOf(progress))
   const routes = apiRoutes({
     status: () => currentStatus(parts),
     lists: () => ({ ...dataPlaneOf(progress), ...dataPlaneOf(progress).reconciler, world }),
     plan: () => dataPlaneOf(progress).reconciler.planNow(),
-    trace: () => Promise.reject(new RequestError(503, 'trace is not there')),
+    trace: (query) => {
+      const { kernel, local } = dataPlaneOf(progress)
+      const mtuBytes = local.uplink.mtu
+      return answerTrace({ kernel, world, names, mtuBytes, config: nodeConfigOf(config, local, 0n) }, query)
+    },
     sync: (signal) => sync(progress, signal),
     events: events.serve,
   })

@@ -34,6 +34,7 @@ export interface DataPlaneOptions {
   readonly bootId: string
   readonly log: Logger
   readonly onApplied: (applied: Applied) => void
+  readonly onSuccess: () => void
   readonly onFailure: (error: unknown, retryMs: number) => void
   readonly onCni: (event: CniEvent) => void
   /** null when ADD can be served, else why not. */
@@ -88,7 +89,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     },
     onApplied: options.onApplied,
   })
-  const loop = startLoop({ pass: reconciler.pass, onFailure: options.onFailure })
+  const loop = startLoop({ pass: reconciler.pass, onSuccess: options.onSuccess, onFailure: options.onFailure })
   const handlers = createHandlers({
     ipam,
     wiring: createWiring(network, datapath, local.podMtu),

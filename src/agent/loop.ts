@@ -10,6 +10,7 @@ const REST_MS_MAX = 1_000
 export interface LoopOptions {
   /** Brings everything up to what is known when it starts. Rejects when it must be tried again. */
   readonly pass: () => Promise<void>
+  readonly onSuccess: () => void
   readonly onFailure: (error: unknown, retryMs: number) => void
 }
 
@@ -37,7 +38,7 @@ interface Waiter {
   readonly reject: (error: unknown) => void
 }
 
-export function startLoop({ pass, onFailure }: LoopOptions): Loop {
+export function startLoop({ pass, onSuccess, onFailure }: LoopOptions): Loop {
   let wakes = 0 // events so far
   let covered = 0 // events that a successful pass has seen
   let failures = 0 // in a row
@@ -75,6 +76,7 @@ export function startLoop({ pass, onFailure }: LoopOptions): Loop {
       await pass()
       failures = 0
       covered = seen
+      onSuccess()
       notBefore = performance.now() + Math.min(performance.now() - started, REST_MS_MAX)
       settle((waiter) => waiter.since <= seen && (waiter.until.isDone?.() ?? true))
     } catch (error) {

@@ -15,6 +15,8 @@ const SETTLED_MS = 200
 
 export interface Recorder {
   onApplied(applied: Applied): void
+  /** A pass has left nothing to do. */
+  onSuccess(): void
   onFailure(error: unknown, retryMs: number): void
   onCni(event: CniEvent): void
 }
@@ -25,11 +27,13 @@ export function createRecorder({ log, progress }: { log: Logger; progress: Progr
       const { entryCount, compileMs, applyMs, error, refusals } = applied
       progress.lastApplied = applied
       progress.entriesWritten += entryCount
-      if (error === null && refusals.length === 0) progress.failure = ''
       metrics.applied({ compile: compileMs / 1000, apply: applyMs / 1000 }, entryCount, error === null)
       const rounded = { entries: entryCount, compileMs: round(compileMs), applyMs: round(applyMs) }
       if (entryCount >= GREAT_BATCH) setTimeout(releaseMemory, SETTLED_MS).unref()
       if (error === null) log.info({ ...rounded, refused: refusals.map(printRefusal) }, 'tables written')
+    },
+    onSuccess() {
+      progress.failure = ''
     },
     onFailure(error, retryMs) {
       progress.failure = (error as Error).message
@@ -39,7 +43,6 @@ export function createRecorder({ log, progress }: { log: Logger; progress: Progr
     onCni({ command, containerId, ifname, pod, addresses, error, durationMs }) {
       metrics.cniRequest(command, error?.code ?? 0, durationMs / 1000)
       const facts = { command, containerId, ifname, pod, addresses, ms: round(durationMs) }
-      if (entryCount >= GREAT_BATCH) setTimeout(releaseMemory, SETTLED_MS).unref()
       if (error === null) log.info(facts, 'cni')
       else log.warn({ ...facts, code: error.code, details: error.details, err: error.cause }, `cni: ${error.msg}`)
     },
