@@ -61,7 +61,7 @@ function judgeDirection(walk: Walk, answer: boolean, direction: PolicyDirection,
   const peerClass = lookup(tables.classes, { address: peer }) ?? longestPrefix(tables.class_prefixes, peer)
   const { protocol } = walk.tuple
   const entry = decidingEntry(tables, { direction, set, levels, peerClass, protocol, port: policyPort(walk, answer) })
-  const why = entry ? `rule ${nameOf(entry.rule)}` : `no rule of set ${nameOf(set)} matches`
+  const why = entry ? `rule ${nameOf(entry.rule)}` : `no rule of ${nameOf(set)} matches`
   if (entry?.verdict === PolicyVerdict.ALLOW && entry.l7 === 0) return allow(why)
   note(walk, 'policy', `${name} of ${nameOf(endpoint.pod)} denied: ${why}`)
   return drop(isEgress ? DropReason.POLICY_EGRESS : DropReason.POLICY_INGRESS, entry?.rule ?? 0n, set)

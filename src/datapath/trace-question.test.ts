@@ -53,7 +53,7 @@ test('a denied port names the set', () => {
       "route: 10.1.0.6 is a pod here, interface 22",
       "conntrack: new flow",
       "policy: egress of #7085 allowed: no policy isolates it",
-      "policy: ingress of #1e89 denied: no rule of set #4916 matches",
+      "policy: ingress of #1e89 denied: no rule of #4916 matches",
       "drop 8",
     ]
   `)
