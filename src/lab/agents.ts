@@ -40,10 +40,11 @@ export async function prepareNode(lab: LabState, node: LabNode): Promise<void> {
   writeFileSync(`${dir}/config.yaml`, stringify(config))
 }
 
-/** Starts the node's agent and returns the node with it; does not wait until it is ready. */
-export function startAgent(lab: string, node: LabNode): LabNode {
+/** Starts the node's agent, of this checkout or of another one (an upgrade), and returns the node with it; does not wait
+ *  until it is ready. */
+export function startAgent(lab: string, node: LabNode, root = checkout): LabNode {
   const dir = nodeDir(lab, node.name)
-  const command = [`${checkout}/bin/heddle`, 'agent', '--config', `${dir}/config.yaml`]
+  const command = [`${root}/bin/heddle`, 'agent', '--config', `${dir}/config.yaml`]
   const agent = startDetached(inside(cgroupPath(lab, node.name, 'agent'), netnsPath(lab, node.name), command), {
     log: `${dir}/logs/agent.log`,
     env: process.env,

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Another version takes over under load, and the first one comes back: its conntrack value has one member more and its
+// maps are twice the size. No connection breaks, no request fails, and the entries are the same ones.
+
+import { readdirSync } from 'node:fs'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
+import { checkout, nodeDir } from '../../src/lab/names.ts'
+import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import type { Load, LoadReport } from '../support/load.ts'
+import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
+import { buildVariant, type Variant } from '../support/variant.ts'
+
+const load: Omit<Load, 'host' | 'port'> = {
+  keptConnections: 200,
+  requestsPerSecond: 2_000,
+  newConnectionsPerSecond: 500,
+  seconds: 12,
+}
+
+let lab: TestLab
+let variant: Variant
+
+beforeAll(async () => {
+  variant = buildVariant((header, text) => {
+    const larger = text.replace(
+      /__uint\(max_entries, (\d{3,})\)/g,
+      (_, entries) => `__uint(max_entries, ${2 * entries})`,
+    )
+    if (header !== 'conntrack.h') return larger
+    return larger.replace('\t__u8 spare[8];', '\t__u32 added;\n\t__u8 spare[4];')
+  })
+  lab = await startTestLab('migration', { mode: 'native', families: '46' })
+  await lab.apply(
+    serverPod('web-1', 'n1', { app: 'web' }),
+    serverPod('web-2', 'n2', { app: 'web' }),
+    idlePod('client', 'n1', { app: 'client' }),
+    service('web', { app: 'web' }),
+    networkPolicy('only-client', {
+      podSelector: { matchLabels: { app: 'web' } },
+      policyTypes: ['Ingress'],
+      ingress: [{ from: [{ podSelector: { matchLabels: { app: 'client' } } }] }],
+    }),
+  )
+})
+
+afterAll(async () => {
+  variant?.[Symbol.dispose]()
+  expect(await lab?.down()).toEqual([])
+})
+
+function flowPins(): string[] {
+  const pins = lab.cluster.state.nodes.flatMap(({ name }) => readdirSync(`${nodeDir(lab.name, name)}/bpf/heddle`))
+  return [...new Set(pins.filter((pin) => pin.startsWith('flows_v')))]
+}
+
+async function replaceAgents(root: string): Promise<void> {
+  for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
+  for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node, root))
+  await Promise.all(lab.cluster.state.nodes.map((node) => agentReady(lab.name, node)))
+}
+
+test.each([
+  ['a ClusterIP', 4],
+  ['a ClusterIP', 6],
+  ['a pod', 4],
+] as const)('%s over IPv%s: another version and back, under load', async (target, family) => {
+  const through = { host: lab.clusterIP('test/web', family), port: 80 }
+  const direct = { host: lab.podIP(`${namespace}/web-2`, family), port: httpPort }
+  const input: Load = { ...load, ...(target === 'a pod' ? direct : through) }
+  const argv = ['sh', '-c', `echo '${JSON.stringify(input)}' | "$0" "$@"`, ...scriptArgv('load.ts')]
+  const running = lab.start(`${namespace}/client`, argv)
+  await running.until((output) => output.includes('running\n'))
+  const own = flowPins()
+  await replaceAgents(variant.root)
+  const others = flowPins()
+  expect(others).toHaveLength(1)
+  expect(others).not.toEqual(own)
+  await replaceAgents(checkout)
+  expect(flowPins()).toEqual(own)
+  const output = await running.ended
+  const report = JSON.parse(output.slice(output.indexOf('{'))) as LoadReport
+  console.log(`${target} over IPv${family}: ${JSON.stringify(report)}`)
+  expect(report.failures).toEqual({})
+  expect(report.keptSockets).toBe(load.keptConnections)
+})
