@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ask, cniRequest, fakeNode, isClean } from '../../test/support/cni.ts'
+import { soak } from '../../test/support/soak.ts'
 import { answerVersion, type CniRequest, parseCommand, parseRequest, SUPPORTED_VERSIONS } from './protocol.ts'
 import { parseResult } from './results.ts'
 
@@ -154,7 +155,7 @@ describe('whatever is sent', () => {
         }
         expect(isClean(node)).toBe(true)
       }),
-      { numRuns: 2000 },
+      { numRuns: soak(2000, 100_000) },
     )
   })
 

@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { allocationRequest, DEATH, type MemoryFile, memoryFile } from '../../test/support/ipam.ts'
+import { soak } from '../../test/support/soak.ts'
 import type { Address, Prefix } from '../core/address.ts'
 import { type Moment, type Pool, REST_MS } from './allocator.ts'
 import { type Ipam, openIpam } from './ipam.ts'
@@ -223,7 +224,7 @@ describe('against a model', () => {
         model.nowMs += REST_MS
         for (let i = 0; i < CAPACITY; i++) await allocated(ipam, `last${i}`)
       }),
-      { numRuns: 300 },
+      { numRuns: soak(300, 20_000) },
     )
   })
 })
