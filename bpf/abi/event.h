@@ -32,8 +32,8 @@ enum drop_reason {
 	DROP_NOT_READY = 21,    /* the endpoint's policy is not in force yet */
 	DROP_IP_OPTIONS = 22,   /* extension headers or options beyond the bound */
 	DROP_EVENT_LOST = 23,   /* not a packet: events that found the ring full */
-	DROP_TUNNEL_ECN = 24,	      /* congestion marked outside, inner cannot tell (RFC 6040 4.2) */
-	DROP_REASONS = 25,	      /* how many; grows at the end */
+	DROP_TUNNEL_ECN = 24,   /* congestion marked outside, inner cannot tell (RFC 6040 4.2) */
+	DROP_REASONS = 25,      /* how many; grows at the end */
 };
 
 enum event_type { EVENT_DROP = 1 };

@@ -29,7 +29,8 @@ static __always_inline void peer_read(const struct bpf_sock_addr *ctx, bool ipv6
 	words[1] = (__u64)ctx->user_ip6[3] << 32 | ctx->user_ip6[2];
 }
 
-static __always_inline void peer_write(struct bpf_sock_addr *ctx, bool ipv6, const struct address *a, __be16 port)
+static __always_inline void peer_write(struct bpf_sock_addr *ctx, bool ipv6, const struct address *a,
+				       __be16 port)
 {
 	__u64 high = address_word(a, 0), low = address_word(a, 1);
 
@@ -44,8 +45,8 @@ static __always_inline void peer_write(struct bpf_sock_addr *ctx, bool ipv6, con
 	ctx->user_ip6[3] = low >> 32;
 }
 
-static __always_inline void sock_key(struct bpf_sock_addr *ctx, struct sock_peer_key *key, const struct address *a,
-				     __be16 port)
+static __always_inline void sock_key(struct bpf_sock_addr *ctx, struct sock_peer_key *key,
+				     const struct address *a, __be16 port)
 {
 	__builtin_memset(key, 0, sizeof(*key));
 	key->socket_cookie = bpf_get_socket_cookie(ctx);
@@ -56,7 +57,8 @@ static __always_inline void sock_key(struct bpf_sock_addr *ctx, struct sock_peer
 
 /* The pod's address of the family asked for, by its network namespace; a node
  * process's is the node's. */
-static __always_inline const struct address *sock_source(struct bpf_sock_addr *ctx, const struct address *peer)
+static __always_inline const struct address *sock_source(struct bpf_sock_addr *ctx,
+							 const struct address *peer)
 {
 	struct endpoint_cookie_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
 	const struct endpoint_addresses *pod = bpf_map_lookup_elem(&endpoint_cookie, &key);

@@ -18,7 +18,8 @@ static __always_inline bool is_worth_entering(const struct packet *p)
 {
 	__u16 port = bpf_ntohs(p->tuple.source_port);
 
-	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) return false;
+	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+		return false;
 	if (p->tuple.protocol == IPPROTO_TCP || p->tuple.protocol == IPPROTO_UDP)
 		return port >= self()->nat_port_min && port <= self()->nat_port_max;
 	return nat_may_choose_port(p);

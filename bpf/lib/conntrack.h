@@ -34,8 +34,10 @@ static __always_inline __u32 flow_key_of(struct flow_key *key, const struct tupl
 	int order = address_compare(&t->source, &t->destination);
 	bool back;
 
-	if (!order) back = bpf_ntohs(t->source_port) > bpf_ntohs(t->destination_port);
-	else back = order > 0;
+	if (!order)
+		back = bpf_ntohs(t->source_port) > bpf_ntohs(t->destination_port);
+	else
+		back = order > 0;
 	if (back) {
 		address_copy(&key->low, &t->destination);
 		address_copy(&key->high, &t->source);
@@ -113,9 +115,9 @@ static __always_inline void flow_note(struct flow *flow, const struct packet *p,
 	if (p->flags & PACKET_TRANSLATED) flow->flags |= FLOW_TRANSLATED;
 	if (p->flags & PACKET_TUNNELLED) flow->side[!back].node = p->tunnel_node;
 	if (p->destination == TO_NOBODY) return;
-	side->ifindex_out = p->destination == TO_ENDPOINT ? p->ifindex_out :
-			    p->destination == TO_NODE	  ? self()->uplink :
-							    0;
+	side->ifindex_out = p->destination == TO_ENDPOINT ? p->ifindex_out
+			    : p->destination == TO_NODE   ? self()->uplink
+							  : 0;
 	side->node = p->destination == TO_NODE ? p->node_out : 0;
 	side->ifindex_in = ifindex_in;
 }

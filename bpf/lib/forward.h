@@ -7,10 +7,10 @@
  *   TO_NODE       to the node's nexthop, plain or in VXLAN; DROP_NO_NEXTHOP
  *   TO_WORLD      out of the uplink; PASS where it is not masqueraded, or the route is
  *                 another device's, or unknown
- * A translated packet is rewritten first. A redirect takes one from the hop limit. PASS instead of a redirect where the hop
- * limit is used up or the packet is larger than the way allows: the stack, which
- * has a route for every pod, answers Time Exceeded or Packet Too Big. What is to be
- * masqueraded goes there unchanged, so that the answer finds the pod. */
+ * A translated packet is rewritten first. A redirect takes one from the hop limit. PASS instead of a redirect
+ * where the hop limit is used up or the packet is larger than the way allows: the stack, which has a route
+ * for every pod, answers Time Exceeded or Packet Too Big. What is to be masqueraded goes there unchanged, so
+ * that the answer finds the pod. */
 #pragma once
 #include "rewrite.h"
 #include "tunnel.h"

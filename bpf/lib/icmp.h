@@ -26,8 +26,10 @@ static __always_inline void icmp_quoted_ports(struct tuple *quoted, const __be16
 	} else if (quoted->protocol == IPPROTO_ICMP || quoted->protocol == IPPROTO_ICMPV6) {
 		bool v6 = quoted->protocol == IPPROTO_ICMPV6;
 
-		if (type == (v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST)) quoted->source_port = transport[2];
-		if (type == (v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY)) quoted->destination_port = transport[2];
+		if (type == (v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST))
+			quoted->source_port = transport[2];
+		if (type == (v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY))
+			quoted->destination_port = transport[2];
 	}
 }
 
@@ -73,8 +75,8 @@ __noinline int icmp_parse_quoted(struct __sk_buff *skb, struct packet *p)
 
 /* The quoted transport header: its ports (or echo id), and its checksum where it is
  * quoted. Returns what this adds to the sum over the ICMP message. */
-static __always_inline __u32 icmp_rewrite_transport(struct __sk_buff *skb, const struct packet *p, __u32 transport,
-						    __u32 address_diff)
+static __always_inline __u32 icmp_rewrite_transport(struct __sk_buff *skb, const struct packet *p,
+						    __u32 transport, __u32 address_diff)
 {
 	bool ports = p->to.protocol == IPPROTO_TCP || p->to.protocol == IPPROTO_UDP;
 	bool echo = p->to.protocol == IPPROTO_ICMP || p->to.protocol == IPPROTO_ICMPV6;

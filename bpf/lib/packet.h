@@ -20,9 +20,9 @@ enum packet_flags {
 	PACKET_ICMP_ERROR = 1 << 2,
 	PACKET_TRANSLATED = 1 << 3, /* .to is what the packet must become */
 	PACKET_TUNNELLED = 1 << 4,  /* .tunnel_node sent it here in VXLAN */
-	PACKET_ENTER = 1 << 5,	    /* the translation is new and not in its table yet */
+	PACKET_ENTER = 1 << 5,      /* the translation is new and not in its table yet */
 	PACKET_RELATED = 1 << 6,    /* an ICMP error about a flow that conntrack has */
-	PACKET_HOST = 1 << 7,	    /* this node's own stack sends it */
+	PACKET_HOST = 1 << 7,       /* this node's own stack sends it */
 };
 
 /* Where lib/route.h sends it. */
@@ -35,27 +35,27 @@ enum destination {
 };
 
 struct packet {
-	struct tuple tuple; /* conntrack's: after DNAT, before SNAT */
-	struct tuple to;    /* what the headers become, if PACKET_TRANSLATED */
-	struct address asked; /* destination before DNAT */
+	struct tuple tuple;         /* conntrack's: after DNAT, before SNAT */
+	struct tuple to;            /* what the headers become, if PACKET_TRANSLATED */
+	struct address asked;       /* destination before DNAT */
 	id64 rule, set, peer_class; /* of the policy decision, for the event */
 	id64 service;
 	id64 node_out;
 	id64 tunnel_node;
 	__u32 ifindex_out;
-	__u32 epoch;	      /* policy epoch read before the decision */
+	__u32 epoch;           /* policy epoch read before the decision */
 	__be32 identification; /* of a fragment */
 	__be16 asked_port;
-	__u16 transport;      /* offset of the transport header */
-	__u8 family;	      /* 4 or 6 */
-	__u8 flags;	      /* enum packet_flags */
+	__u16 transport; /* offset of the transport header */
+	__u8 family;     /* 4 or 6 */
+	__u8 flags;      /* enum packet_flags */
 	__u8 hop_limit;
 	__u8 tcp_flags;
 	__u8 icmp_type, icmp_code;
 	__u8 destination; /* enum destination */
 	__u8 unreachable; /* enum drop_reason */
-	__u8 reason;	  /* enum drop_reason, where the verdict is DROP */
-	__u8 direction;	  /* enum policy_direction, where policy decided */
+	__u8 reason;      /* enum drop_reason, where the verdict is DROP */
+	__u8 direction;   /* enum policy_direction, where policy decided */
 } ALIGNED;
 
 #define TCP_FIN 0x01

@@ -40,8 +40,8 @@ static __always_inline const struct peer_class *policy_class(const struct addres
 }
 
 /* The entry of one level, if the set uses it and has one. */
-static __always_inline const struct policy_entry *policy_level(struct policy_key *key, __u8 levels, __u8 level,
-							       __u64 scope)
+static __always_inline const struct policy_entry *policy_level(struct policy_key *key, __u8 levels,
+							       __u8 level, __u64 scope)
 {
 	if (!(levels & level)) return NULL;
 	key->prefix_length = POLICY_LOOKUP_BITS;

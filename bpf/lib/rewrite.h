@@ -53,8 +53,10 @@ __noinline int rewrite_ports(struct __sk_buff *skb, struct packet *p)
 	at = p->transport;
 	new[0] = p->to.source_port;
 	new[1] = p->to.destination_port;
-	if (p->tuple.protocol == IPPROTO_ICMP || p->tuple.protocol == IPPROTO_ICMPV6) at += 4;
-	else if (p->tuple.protocol != IPPROTO_TCP && p->tuple.protocol != IPPROTO_UDP) return NEXT;
+	if (p->tuple.protocol == IPPROTO_ICMP || p->tuple.protocol == IPPROTO_ICMPV6)
+		at += 4;
+	else if (p->tuple.protocol != IPPROTO_TCP && p->tuple.protocol != IPPROTO_UDP)
+		return NEXT;
 	if (bpf_skb_load_bytes(skb, at, old, sizeof(old))) return drop(p, DROP_HEADER_WRITE);
 	if (at != p->transport) {
 		if (p->icmp_type != ICMP_ECHO_REQUEST && p->icmp_type != ICMPV6_ECHO_REQUEST &&

@@ -113,7 +113,8 @@ static __always_inline enum verdict tunnel_write_ipv6(struct __sk_buff *skb, str
 	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |        \
 	 BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
-static __always_inline int tunnel_encapsulate(struct __sk_buff *skb, struct packet *p, const struct address *to)
+static __always_inline int tunnel_encapsulate(struct __sk_buff *skb, struct packet *p,
+					      const struct address *to)
 {
 	__be16 source_port = bpf_htons(0xc000 | (bpf_get_hash_recalc(skb) & 0x3fff));
 	__u32 length = skb->len - ETH_HLEN;

@@ -288,7 +288,7 @@ class BpfObject final : public Napi::ObjectWrap<BpfObject>
 	Napi::Value Close(const Napi::CallbackInfo &call)
 	{
 		opened_.reset(); // a load that is under way holds its own reference
-		malloc_trim(0);	 // the kernel's BTF was parsed for it: 15 MB that the process would keep
+		malloc_trim(0);  // the kernel's BTF was parsed for it: 15 MB that the process would keep
 		return call.Env().Undefined();
 	}
 

@@ -22,7 +22,7 @@ long long now_ms(void)
 
 static enum exchange_end wait_for(int fd, short events, long long deadline_ms)
 {
-	struct pollfd poll_fd = {.fd = fd, .events = events};
+	struct pollfd poll_fd = { .fd = fd, .events = events };
 
 	for (;;) {
 		long long left = deadline_ms - now_ms();
@@ -100,7 +100,7 @@ static enum exchange_end receive_reply(int fd, long long deadline_ms, struct rep
 static enum exchange_end exchange(int fd, const char *socket_path, const char *frame, size_t length,
 				  int timeout_ms, struct reply *reply)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	long long deadline_ms = now_ms() + timeout_ms;
 	enum exchange_end end;
 
@@ -122,7 +122,7 @@ enum exchange_end agent_exchange(const char *socket_path, const char *frame, siz
 	int saved_errno;
 
 	if (fd < 0) return end;
-	*reply = (struct reply){0};
+	*reply = (struct reply){ 0 };
 	end = exchange(fd, socket_path, frame, length, timeout_ms, reply);
 	saved_errno = errno;
 	if (end != EXCHANGE_DONE) free(reply->output);

@@ -72,7 +72,7 @@ bool json_member(const char *text, size_t length, const char *key, struct json_v
 		start = skip_space(text, at + 1);
 		at = value_end(text, length, start);
 		if (name_end - name == key_length + 2 && memcmp(text + name + 1, key, key_length) == 0) {
-			*value = (struct json_value){text + start, at - start};
+			*value = (struct json_value){ text + start, at - start };
 			found = true;
 		}
 		at = skip_space(text, at);

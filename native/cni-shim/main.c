@@ -51,9 +51,9 @@ struct request {
 static const struct {
 	const char *name, *member;
 } variables[] = {
-    {"CNI_COMMAND", "command"}, {"CNI_CONTAINERID", "containerId"},
-    {"CNI_NETNS", "netns"},     {"CNI_IFNAME", "ifname"},
-    {"CNI_ARGS", "args"},       {"CNI_PATH", "path"},
+	{ "CNI_COMMAND", "command" }, { "CNI_CONTAINERID", "containerId" },
+	{ "CNI_NETNS", "netns" },     { "CNI_IFNAME", "ifname" },
+	{ "CNI_ARGS", "args" },       { "CNI_PATH", "path" },
 };
 #define VARIABLE_COUNT (sizeof(variables) / sizeof(variables[0]))
 
@@ -201,7 +201,7 @@ static char *request_frame(const struct request *request, size_t *length)
  * Repeating is safe, the agent completes what an unanswered request began. */
 static int ask_agent(const struct request *request, const char *frame, size_t length)
 {
-	const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
+	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
 	bool is_status = strcmp(request->command, "STATUS") == 0;
 	long long deadline_ms = now_ms() + (is_status ? 0 : request->wait_seconds * 1000LL);
 	struct reply reply;
@@ -229,7 +229,7 @@ static int ask_agent(const struct request *request, const char *frame, size_t le
 
 int main(void)
 {
-	struct request request = {.command = getenv("CNI_COMMAND"), .version = NEWEST_VERSION};
+	struct request request = { .command = getenv("CNI_COMMAND"), .version = NEWEST_VERSION };
 	const char *problem;
 	size_t length;
 	char *frame;
