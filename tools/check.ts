@@ -3,7 +3,7 @@
 // below it, and ends with 1 if any check found something.
 
 import { execFile } from 'node:child_process'
-import { globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { importViolations, parseRooms } from './import-rules.ts'
 import { brokenLinks } from './links.ts'
 
@@ -24,7 +24,7 @@ function command(file: string, ...args: string[]): Promise<string> {
 
 const tracked = new Promise<readonly string[]>((resolve, reject) => {
   execFile('git', ['ls-files', '--cached', '--others', '--exclude-standard'], (error, stdout) =>
-    error ? reject(error) : resolve(stdout.split('\n').filter((path) => path !== '')),
+    error ? reject(error) : resolve(stdout.split('\n').filter((path) => existsSync(path))),
   )
 })
 
