@@ -2,7 +2,7 @@
 // The tables of bpf/abi as `trace` reads them: plain lists, searched from one end to the other. Slow on purpose: this
 // is what the programs' hash and longest-prefix lookups must agree with.
 
-import { type Address, addressBytes, compareAddresses, sameLeadingBits } from '../core/address.ts'
+import { type Address, addressBytes, sameLeadingBits } from '../core/address.ts'
 import type { Codec } from '../core/codec.ts'
 import type {
   Flow,
@@ -73,10 +73,4 @@ export function longestPrefix<V>(entries: readonly (readonly [Prefix, V])[], add
   return entries
     .filter(([prefix]) => sameLeadingBits(addressBytes(prefix.address), bytes, prefix.length))
     .toSorted(([a], [b]) => b.length - a.length)[0]?.[1]
-}
-
-/** Canonical order of a flow key: the lower address first, then the lower port. */
-export function isLowerEnd(address: Address, port: number, other: Address, otherPort: number): boolean {
-  const order = compareAddresses(address, other)
-  return order < 0 || (order === 0 && port <= otherPort)
 }
