@@ -4,8 +4,11 @@
 
 import { readdirSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
+import type { Status } from '../../src/agent/api.ts'
+import { askAgent } from '../../src/agent/client.ts'
+import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/agents.ts'
 import { checkout, nodeDir } from '../../src/lab/names.ts'
+import { outsideIPs } from '../../src/lab/network.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import type { Load, LoadReport } from '../support/load.ts'
 import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
@@ -17,6 +20,8 @@ const load: Omit<Load, 'host' | 'port'> = {
   newConnectionsPerSecond: 500,
   seconds: 12,
 }
+
+const OUTSIDE_PORT = 7000
 
 let lab: TestLab
 let variant: Variant
@@ -31,6 +36,7 @@ beforeAll(async () => {
     return larger.replace('\t__u8 spare[8];', '\t__u32 added;\n\t__u8 spare[4];')
   })
   lab = await startTestLab('migration', { mode: 'native', families: '46' })
+  await lab.serve('outside', { http: OUTSIDE_PORT, udp: 7001 })
   await lab.apply(
     serverPod('web-1', 'n1', { app: 'web' }),
     serverPod('web-2', 'n2', { app: 'web' }),
@@ -54,6 +60,19 @@ function flowPins(): string[] {
   return [...new Set(pins.filter((pin) => pin.startsWith('flows_v')))]
 }
 
+/** Packets dropped on all nodes, by reason. The counters survive as the tables do. */
+async function drops(): Promise<Record<string, number>> {
+  const totals: Record<string, number> = {}
+  for (const { name } of lab.cluster.state.nodes) {
+    const status = await askAgent<Status>(agentSocket(lab.name, name), 'GET', '/v1/status')
+    for (const { reason, packets } of status.drops) {
+      // What pods send of their own accord (MLD reports) comes at any time.
+      if (reason !== 'multicast') totals[reason] = (totals[reason] ?? 0) + packets
+    }
+  }
+  return totals
+}
+
 async function replaceAgents(root: string): Promise<void> {
   for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
   for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node, root))
@@ -64,11 +83,17 @@ test.each([
   ['a ClusterIP', 4],
   ['a ClusterIP', 6],
   ['a pod', 4],
+  ['a host outside', 4],
+  ['a host outside', 6],
 ] as const)('%s over IPv%s: another version and back, under load', async (target, family) => {
-  const through = { host: lab.clusterIP('test/web', family), port: 80 }
-  const direct = { host: lab.podIP(`${namespace}/web-2`, family), port: httpPort }
-  const input: Load = { ...load, ...(target === 'a pod' ? direct : through) }
+  const ends = {
+    'a ClusterIP': { host: lab.clusterIP('test/web', family), port: 80 },
+    'a pod': { host: lab.podIP(`${namespace}/web-2`, family), port: httpPort },
+    'a host outside': { host: outsideIPs[family], port: OUTSIDE_PORT },
+  }
+  const input: Load = { ...load, ...ends[target] }
   const argv = ['sh', '-c', `echo '${JSON.stringify(input)}' | "$0" "$@"`, ...scriptArgv('load.ts')]
+  const dropped = await drops()
   const running = lab.start(`${namespace}/client`, argv)
   await running.until((output) => output.includes('running\n'))
   const own = flowPins()
@@ -83,4 +108,5 @@ test.each([
   console.log(`${target} over IPv${family}: ${JSON.stringify(report)}`)
   expect(report.failures).toEqual({})
   expect(report.keptSockets).toBe(load.keptConnections)
+  expect(await drops()).toEqual(dropped)
 })
