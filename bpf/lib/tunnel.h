@@ -113,12 +113,12 @@ static __always_inline enum verdict tunnel_write_ipv6(struct __sk_buff *skb, str
 	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |        \
 	 BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
-static __always_inline int tunnel_encapsulate(struct __sk_buff *skb, struct packet *p,
-					      const struct address *to)
+__noinline int tunnel_encapsulate(struct __sk_buff *skb, struct packet *p, const struct address *to)
 {
 	__be16 source_port = bpf_htons(0xc000 | (bpf_get_hash_recalc(skb) & 0x3fff));
 	__u32 length = skb->len - ETH_HLEN;
 
+	if (!p || !to) return DROP;
 	if (p->family == 4) {
 		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
 		__u8 ecn;
@@ -163,13 +163,16 @@ static __always_inline bool tunnel_is_congested(struct __sk_buff *skb, const str
 	}
 }
 
-static __always_inline enum verdict tunnel_decapsulate(struct __sk_buff *skb, struct packet *p)
+__noinline int tunnel_decapsulate(struct __sk_buff *skb, struct packet *p)
 {
-	const struct node *node = node_of(&p->tuple.source);
-	__u32 offset = p->transport;
-	bool congested;
+	const struct node *node;
 	struct vxlan *vxlan;
+	bool congested;
+	__u32 offset;
 
+	if (!p) return DROP;
+	offset = p->transport;
+	node = node_of(&p->tuple.source);
 	if (!node || node->flags & NODE_OWN) return drop(p, DROP_TUNNEL_SOURCE);
 	p->tunnel_node = node->node;
 	if (offset > TRANSPORT_OFFSET_MAX) return drop(p, DROP_IP_OPTIONS);
