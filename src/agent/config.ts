@@ -7,6 +7,7 @@ import { hostname } from 'node:os'
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
 import type { Prefix } from '../core/address.ts'
 import { isParseError, parsePrefix } from '../core/address.ts'
+import { maps } from '../generated/abi.ts'
 
 export type Mode = 'native' | 'vxlan'
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
@@ -78,6 +79,8 @@ const prefixes = (value: unknown): readonly Prefix[] | Expected => {
 const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected => {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return { expected: 'map names with a size each' }
+  const unknown = Object.keys(value).find((name) => !Object.hasOwn(maps, name))
+  if (unknown !== undefined) return { expected: `names of maps, not ${unknown}` }
   const bad = Object.entries(value).find(([, size]) => !Number.isInteger(size) || size < 1 || size > 1 << 24)
   return bad ? { expected: `a size from 1 to ${1 << 24} for ${bad[0]}` } : (value as Record<string, number>)
 }
@@ -191,7 +194,7 @@ export function parseConfig(source: string, file: string): Config | ConfigProble
     configProblem: `${file}:${lines.linePos(offset).line}: ${message}`,
   })
   const syntax = document.errors[0]
-  if (syntax) return at(syntax.pos[0], syntax.message.split('\n')[0]!)
+  if (syntax) return at(syntax.pos[0], syntax.message.replace(/ at line .*/s, ''))
   const values: Record<string, unknown> = Object.fromEntries(
     Object.entries(settings).map(([key, setting]) => [key, setting.initial]),
   )

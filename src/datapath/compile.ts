@@ -45,7 +45,7 @@ export const NOTHING_COMPILED: Compiled = {
   routing: { routes: new Map(), nodes: new Map(), nexthops: new Map(), kernelRoutes: [], notices: [] },
 }
 
-/** The first compilation must be given everything as dirty, as a new World does. */
+/** The first compilation must be given every object as dirty, as a new World does. */
 export function createCompiler(store: TableStore): Compiler {
   const compilePolicies = createPolicyCompiler()
   let compiled = NOTHING_COMPILED
@@ -60,7 +60,8 @@ export function createCompiler(store: TableStore): Compiler {
         compiled = { ...compiled, routing: next }
         routingInput = routing
       }
-      if (dirty.policy) {
+      // An empty world has tables too: the prefixes that every address falls into.
+      if (dirty.policy || compiled.policies === NOTHING_COMPILED.policies) {
         const next = compilePolicies(world, routing.nodeName)
         contributePolicies(store, compiled.policies, next)
         compiled = { ...compiled, policies: next }

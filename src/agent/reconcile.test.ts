@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { objects } from '../../test/support/worlds.ts'
+import type { Address, Port } from '../core/address.ts'
+import { endpointKey } from '../core/names.ts'
+import { Protocol } from '../core/protocol.ts'
+import { type TableName, tableNames } from '../datapath/tables.ts'
+import { createFakeKernel, type FakeKernel } from '../kernel/fake.ts'
+import type { Backend } from '../services/frontends.ts'
+import type { Endpoint, EndpointSlice, KubeObject, NetworkPolicy, Pod, Service } from '../world/objects.ts'
+import { createWorld, keyOf, type World } from '../world/world.ts'
+import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
+
+interface Agent {
+  readonly world: World
+  readonly kernel: FakeKernel
+  readonly reconciler: Reconciler
+  readonly applied: Applied[]
+  readonly removed: Backend[]
+}
+
+function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
+  const applied: Applied[] = []
+  const removed: Backend[] = []
+  const reconciler = createReconciler({
+    world,
+    kernel,
+    node: { nodeName: 'n1', mode: 'vxlan', serviceCIDRs: [], uplink: 2, uplinkMtu: 1500 },
+    gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
+    onRemovedBackends: async (backends) => void removed.push(...backends),
+    onApplied: (each) => applied.push(each),
+  })
+  return { world, kernel, reconciler, applied, removed }
+}
+
+function contents(kernel: FakeKernel): Readonly<Record<TableName, readonly string[]>> {
+  return Object.fromEntries(tableNames.map((table) => [table, kernel.print(table)])) as Record<TableName, string[]>
+}
+
+async function contentsFor(world: readonly Change[]): Promise<ReturnType<typeof contents>> {
+  const agent = agentOn(createFakeKernel())
+  for (const change of world) perform(agent.world, change)
+  await agent.reconciler.pass()
+  return contents(agent.kernel)
+}
+
+type Change =
+  | { readonly put: KubeObject }
+  | { readonly remove: KubeObject }
+  | { readonly join: Endpoint }
+  | { readonly leave: Endpoint }
+
+function perform(world: World, change: Change): void {
+  if ('put' in change) world.put(change.put)
+  else if ('remove' in change) world.delete(change.remove.kind, keyOf(change.remove))
+  else if ('join' in change) world.putEndpoint(change.join)
+  else world.deleteEndpoint(endpointKey(change.leave))
+}
+
+function service(name: string, clusterIP: string, port = 80): Service {
+  const ports = [{ name: 'http', protocol: Protocol.TCP, port: port as Port }]
+  return { kind: 'Service', namespace: 'shop', name, clusterIPs: [clusterIP as Address], ports, selector: null }
+}
+
+function slice(serviceName: string, addresses: readonly string[], protocol: 6 | 17 = Protocol.TCP): EndpointSlice {
+  return {
+    kind: 'EndpointSlice',
+    namespace: 'shop',
+    name: `${serviceName}-1`,
+    serviceName,
+    family: 4,
+    ports: [{ name: 'http', port: 8080 as Port, protocol }],
+    endpoints: addresses.map((address) => ({
+      addresses: [address as Address],
+      ready: true,
+      serving: true,
+      terminating: false,
+      nodeName: 'n2',
+    })),
+  }
+}
+
+function pod(name: string, address: string, app = name): Pod {
+  return {
+    kind: 'Pod',
+    namespace: 'shop',
+    name,
+    labels: { app },
+    nodeName: 'n1',
+    hostNetwork: false,
+    podIPs: [address as Address],
+    finished: false,
+    createdMs: 0,
+    containerPorts: [],
+  }
+}
+
+function endpointOf({ namespace, name, podIPs }: Pod, ifindex: number): Endpoint {
+  return {
+    containerId: `${namespace}-${name}`,
+    ifname: 'eth0',
+    namespace,
+    name,
+    uid: '',
+    addresses: podIPs,
+    ifindex,
+    hostIfname: `hd${ifindex}`,
+    netnsCookie: BigInt(ifindex),
+  }
+}
+
+function allowOnly(app: string, from: string): NetworkPolicy {
+  const labelled = (value: string) => ({ matchLabels: { app: value }, matchExpressions: [] })
+  const peers = [{ podSelector: labelled(from), namespaceSelector: null }]
+  return {
+    kind: 'NetworkPolicy',
+    namespace: 'shop',
+    name: `only-${from}`,
+    podSelector: labelled(app),
+    ingress: [{ peers, ports: null }],
+    egress: null,
+  }
+}
+
+describe('a change that costs more than itself, or a restart that costs anything, is felt on every node', () => {
+  test('a Service that is added writes its own entries and nothing else', async () => {
+    const agent = agentOn(createFakeKernel())
+    for (let i = 1; i <= 20; i++) {
+      agent.world.put(service(`s${i}`, `10.96.0.${i}`))
+      agent.world.put(slice(`s${i}`, ['10.2.0.1', '10.2.0.2', '10.2.0.3', '10.2.0.4']))
+    }
+    await agent.reconciler.pass()
+    const before = agent.kernel.writes()
+    agent.world.put(service('new', '10.96.1.1'))
+    agent.world.put(slice('new', ['10.2.0.1', '10.2.0.2', '10.2.0.3', '10.2.0.4']))
+    await agent.reconciler.pass()
+    expect(agent.kernel.writes() - before).toBe(5)
+  })
+
+  test('an agent that starts on full tables writes nothing, and only the difference after a change', async () => {
+    const first = agentOn(createFakeKernel())
+    const world = [
+      pod('cart', '10.1.0.5'),
+      pod('shop', '10.1.0.6'),
+      allowOnly('cart', 'shop'),
+      service('s', '10.96.0.1'),
+    ]
+    for (const object of world) first.world.put(object)
+    first.world.putEndpoint(endpointOf(world[0] as Pod, 7))
+    await first.reconciler.pass()
+    const before = first.kernel.writes()
+
+    const second = agentOn(first.kernel)
+    for (const object of world) second.world.put(object)
+    second.world.putEndpoint(endpointOf(world[0] as Pod, 7))
+    await second.reconciler.pass()
+    expect(first.kernel.writes()).toBe(before)
+    expect(await second.reconciler.planNow()).toEqual([])
+
+    const third = agentOn(first.kernel)
+    for (const object of world.slice(0, 3)) third.world.put(object)
+    third.world.putEndpoint(endpointOf(world[0] as Pod, 7))
+    await third.reconciler.pass()
+    expect(await third.reconciler.planNow()).toEqual([])
+    expect(first.kernel.writes()).toBe(before + 1)
+  })
+
+  test('plan shows what somebody else changed in the kernel, and changes nothing', async () => {
+    const agent = agentOn(createFakeKernel())
+    agent.world.put(service('s', '10.96.0.1'))
+    await agent.reconciler.pass()
+    const [entry] = await agent.kernel.readTable('frontends')
+    await agent.kernel.delete('frontends', [entry!.key])
+    const before = agent.kernel.writes()
+    expect(await agent.reconciler.planNow()).toEqual([
+      expect.stringMatching(/^put frontends 10\.96\.0\.1:80\/TCP -> list 0000000000000000 of 0, service /),
+    ])
+    expect(agent.kernel.writes()).toBe(before)
+  })
+})
+
+describe('a failure half-way must neither be forgotten nor repeated blindly', () => {
+  test('after a refused write the next pass reads the kernel and completes what was wanted', async () => {
+    const agent = agentOn(createFakeKernel())
+    agent.world.put(service('s', '10.96.0.1'))
+    agent.world.put(slice('s', ['10.2.0.1']))
+    agent.kernel.failOnce(new Error('EAGAIN'))
+    await expect(agent.reconciler.pass()).rejects.toThrow('EAGAIN')
+    await agent.reconciler.pass()
+    expect(agent.kernel.print('frontends')).toHaveLength(1)
+    expect(agent.applied.map(({ error }) => (error as Error | null)?.message ?? null)).toEqual(['EAGAIN', null])
+  })
+
+  test('tables that are too small are left as they are; the others are written, and the pass says so', async () => {
+    const agent = agentOn(createFakeKernel({ sizes: { backends: 3 } }))
+    agent.world.put(service('s', '10.96.0.1'))
+    agent.world.put(slice('s', ['10.2.0.1', '10.2.0.2', '10.2.0.3', '10.2.0.4']))
+    const cart = pod('cart', '10.1.0.5')
+    agent.world.put(cart)
+    agent.world.putEndpoint(endpointOf(cart, 7))
+    await expect(agent.reconciler.pass()).rejects.toThrow('backends needs 4 of 3 entries')
+    expect(agent.kernel.print('frontends')).toEqual([])
+    expect(agent.kernel.print('endpoints')).toHaveLength(1)
+    agent.world.put(slice('s', ['10.2.0.1', '10.2.0.2']))
+    await agent.reconciler.pass()
+    expect(agent.kernel.print('backends')).toHaveLength(2)
+  })
+})
+
+describe('a pod that starts must not be reachable before its policy is', () => {
+  test('an endpoint without its pod is isolated and not in force; it is in force with the pod', async () => {
+    const agent = agentOn(createFakeKernel())
+    const cart = pod('cart', '10.1.0.5')
+    agent.world.put(allowOnly('cart', 'shop'))
+    agent.world.putEndpoint(endpointOf(cart, 7))
+    await agent.reconciler.pass()
+    expect(agent.reconciler.isInForce(cart.podIPs)).toBe(false)
+    agent.world.put(cart)
+    await agent.reconciler.pass()
+    expect(agent.reconciler.isInForce(cart.podIPs)).toBe(true)
+    expect(agent.kernel.readEpoch()).toBeGreaterThan(0)
+  })
+
+  test('allowing more does not make every flow be judged again; allowing less does', async () => {
+    const agent = agentOn(createFakeKernel())
+    const cart = pod('cart', '10.1.0.5')
+    agent.world.put(cart)
+    agent.world.put(pod('shop', '10.1.0.6'))
+    agent.world.putEndpoint(endpointOf(cart, 7))
+    await agent.reconciler.pass()
+    const open = agent.kernel.readEpoch()
+    agent.world.put(service('s', '10.96.0.1'))
+    await agent.reconciler.pass()
+    expect(agent.kernel.readEpoch()).toBe(open)
+    agent.world.put(allowOnly('cart', 'shop'))
+    await agent.reconciler.pass()
+    expect(agent.kernel.readEpoch()).not.toBe(open)
+  })
+})
+
+describe('sockets of a UDP client must learn that their backend is gone', () => {
+  test('backends that a UDP Service loses are told once, those of TCP and those that move never', async () => {
+    const agent = agentOn(createFakeKernel())
+    const udp = { ...service('dns', '10.96.0.2'), ports: [{ name: 'http', protocol: Protocol.UDP, port: 53 as Port }] }
+    agent.world.put(udp)
+    agent.world.put(slice('dns', ['10.2.0.1', '10.2.0.2'], Protocol.UDP))
+    agent.world.put(service('web', '10.96.0.3'))
+    agent.world.put(slice('web', ['10.2.0.5', '10.2.0.6']))
+    await agent.reconciler.pass()
+    agent.world.put(slice('dns', ['10.2.0.2', '10.2.0.3'], Protocol.UDP))
+    agent.world.put(slice('web', ['10.2.0.6']))
+    agent.kernel.failOnce(new Error('EAGAIN'))
+    await expect(agent.reconciler.pass()).rejects.toThrow('EAGAIN')
+    expect(agent.removed).toEqual([])
+    await agent.reconciler.pass()
+    expect(agent.removed.map(({ address }) => address)).toEqual(['10.2.0.1'])
+  })
+})
+
+describe('tables that depend on the path to a state would differ from node to node', () => {
+  const names = ['a', 'b', 'c']
+  const backends = fc.uniqueArray(fc.constantFrom('10.2.0.1', '10.2.0.2', '10.2.0.3'))
+  const services: fc.Arbitrary<KubeObject> = fc.oneof(
+    fc
+      .record({ name: fc.constantFrom(...names), ip: fc.constantFrom('10.96.0.1', '10.96.0.2') })
+      .map(({ name, ip }) => service(name, ip)),
+    fc.record({ name: fc.constantFrom(...names), backends }).map(({ name, backends }) => slice(name, backends)),
+  )
+  const history: fc.Arbitrary<readonly (readonly Change[])[]> = fc
+    .tuple(objects, fc.array(services, { maxLength: 8 }))
+    .chain(([others, these]) => {
+      const all = [...others, ...these]
+      const locals = all
+        .filter((object): object is Pod => object.kind === 'Pod' && object.nodeName === 'n1')
+        .map((local, i) => endpointOf({ ...local, podIPs: [`10.1.9.${i + 1}` as Address] }, 10 + i))
+      const changes: Change[] = [
+        ...all.flatMap((object) => [{ put: object }, { remove: object }]),
+        ...locals.flatMap((local) => [{ join: local }, { leave: local }]),
+      ]
+      return fc.array(fc.array(fc.constantFrom(...changes), { maxLength: 6 }), { minLength: 1, maxLength: 12 })
+    })
+
+  test('any history gives what its last state gives at once, and no step of it dangles', async () => {
+    await fc.assert(
+      fc.asyncProperty(history, async (batches) => {
+        const agent = agentOn(createFakeKernel())
+        for (const batch of batches) {
+          for (const change of batch) perform(agent.world, change)
+          await agent.reconciler.pass()
+        }
+        const last = stateAfter(batches.flat())
+        expect(contents(agent.kernel)).toEqual(await contentsFor(last))
+        expect(contents(agent.kernel)).toEqual(await contentsFor(last.toReversed()))
+        expect(contents(agent.kernel)).toEqual(await contentsFor([...last, ...last]))
+        expect(await agent.reconciler.planNow()).toEqual([])
+      }),
+      { numRuns: 300 },
+    )
+  })
+})
+
+/** The changes that are left when every removal has taken its object away. */
+function stateAfter(changes: readonly Change[]): Change[] {
+  const last = new Map<string, Change>()
+  for (const change of changes) {
+    if ('put' in change) last.set(`${change.put.kind} ${keyOf(change.put)}`, change)
+    else if ('remove' in change) last.delete(`${change.remove.kind} ${keyOf(change.remove)}`)
+    else if ('join' in change) last.set(endpointKey(change.join), change)
+    else last.delete(endpointKey(change.leave))
+  }
+  return [...last.values()]
+}
