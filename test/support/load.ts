@@ -14,6 +14,8 @@ export interface Load {
   readonly requestsPerSecond: number
   readonly newConnectionsPerSecond: number
   readonly seconds: number
+  /** How long a request waits for its answer; 10,000 where absent. */
+  readonly timeoutMs?: number
 }
 
 export interface LoadReport {
@@ -28,6 +30,7 @@ export interface LoadReport {
 }
 
 const load = JSON.parse(await text(process.stdin)) as Load
+const timeoutMs = load.timeoutMs ?? 10_000
 const latenciesMs: number[] = []
 const failures: Record<string, number> = {}
 const sockets = new Set<unknown>()
@@ -38,7 +41,7 @@ let newConnections = 0
 function get(agent: Agent | false): Promise<void> {
   const start = performance.now()
   return new Promise((resolve) => {
-    const outgoing = request({ host: load.host, port: load.port, agent, timeout: 10_000 }, (response) => {
+    const outgoing = request({ host: load.host, port: load.port, agent, timeout: timeoutMs }, (response) => {
       response.resume()
       response.on('end', () => {
         latenciesMs.push(performance.now() - start)
@@ -48,7 +51,7 @@ function get(agent: Agent | false): Promise<void> {
     outgoing.on('socket', (socket) => {
       if (agent) sockets.add(socket)
     })
-    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in 10 s')))
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer in ${timeoutMs} ms`)))
     outgoing.on('error', (error: NodeJS.ErrnoException) => {
       const what = error.code ?? error.message
       failures[what] = (failures[what] ?? 0) + 1

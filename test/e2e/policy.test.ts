@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// Policies in force, live: who gets through before, with and after each, in both families.
+//
+//   n1: web, cart (app=cart)      n2: db, far (app=cart)      outside
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { outsideIPs } from '../../src/lab/network.ts'
+import type { KubeManifest } from '../../src/lab/objects.ts'
+import type { Reply, Target } from '../support/ask.ts'
+import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import {
+  httpPort,
+  idlePod,
+  namespace,
+  namespaceObject,
+  networkPolicy,
+  serverPod,
+  service,
+  udpPort,
+} from '../support/manifests.ts'
+
+let lab: TestLab
+const path = (pod: string) => `${namespace}/${pod}`
+
+beforeAll(async () => {
+  lab = await startTestLab('policy', { mode: 'vxlan', families: '46' })
+  const visitor = idlePod('visitor', 'n2', { app: 'cart' })
+  await lab.apply(
+    namespaceObject('other', { team: 'guests' }),
+    serverPod('web', 'n1', { app: 'web' }),
+    serverPod('db', 'n2', { app: 'db' }),
+    idlePod('cart', 'n1', { app: 'cart' }),
+    idlePod('far', 'n2', { app: 'cart' }),
+    idlePod('stranger', 'n2'),
+    { ...visitor, metadata: { ...visitor.metadata, namespace: 'other' } },
+    service('web', { app: 'web' }),
+  )
+  await lab.serve('outside', { http: 7000, udp: 7001 })
+})
+
+afterAll(async () => {
+  expect(await lab?.down()).toEqual([])
+})
+
+const timeoutMs = 1_500
+
+/** What gets through: "cart" ... of those who ask the target by TCP, UDP and ping in both families. */
+async function whoReaches(
+  askers: readonly string[],
+  target: (family: 4 | 6) => Target[],
+): Promise<Record<string, string>> {
+  const results = await Promise.all(
+    askers.map(async (place): Promise<[string, string]> => {
+      const targets = lab.families().flatMap((family) => target(family).map((each) => ({ ...each, timeoutMs })))
+      const replies = await lab.script<Reply[]>(place, 'ask.ts', targets)
+      const reached = targets.map(({ protocol }, index) => ('answer' in replies[index]! ? protocol : '-'))
+      return [place, reached.join(' ')]
+    }),
+  )
+  return Object.fromEntries(results)
+}
+
+const web = (family: 4 | 6): Target[] => [
+  { protocol: 'TCP', host: lab.podIP(path('web'), family), port: httpPort },
+  { protocol: 'UDP', host: lab.podIP(path('web'), family), port: udpPort },
+  { protocol: 'ICMP', host: lab.podIP(path('web'), family), port: 0 },
+]
+const outside = (family: 4 | 6): Target[] => [{ protocol: 'TCP', host: outsideIPs[family], port: 7000 }]
+const all = 'TCP UDP ICMP TCP UDP ICMP'
+const none = '- - - - - -'
+const tcpOnly = 'TCP - - TCP - -'
+
+const selectWeb = { podSelector: { matchLabels: { app: 'web' } } }
+
+/** A policy for the time of one test. */
+async function withPolicy(policies: readonly KubeManifest[], work: () => Promise<void>): Promise<void> {
+  await lab.apply(...policies)
+  try {
+    await work()
+  } finally {
+    await lab.delete(...policies)
+  }
+}
+
+describe('ingress', () => {
+  const askers = [path('cart'), path('far'), path('stranger'), 'other/visitor', 'node/n2']
+
+  test('without a policy everyone reaches web', async () => {
+    expect(await whoReaches(askers, web)).toEqual(Object.fromEntries(askers.map((place) => [place, all])))
+  })
+
+  test('default deny: nobody but the own node', async () => {
+    await withPolicy([networkPolicy('deny', { ...selectWeb, policyTypes: ['Ingress'] })], async () => {
+      expect(await whoReaches([...askers, 'node/n1'], web)).toEqual({
+        ...Object.fromEntries(askers.map((place) => [place, none])),
+        'node/n1': all,
+      })
+    })
+    expect(await whoReaches([path('cart')], web)).toEqual({ [path('cart')]: all })
+  })
+
+  test('podSelector means the own namespace; a port means that port only', async () => {
+    const ingress = [{ from: [{ podSelector: { matchLabels: { app: 'cart' } } }], ports: [{ port: httpPort }] }]
+    await withPolicy([networkPolicy('cart', { ...selectWeb, ingress })], async () => {
+      expect(await whoReaches(askers, web)).toEqual({
+        [path('cart')]: tcpOnly,
+        [path('far')]: tcpOnly,
+        [path('stranger')]: none,
+        'other/visitor': none,
+        'node/n2': none,
+      })
+    })
+  })
+
+  test('namespaceSelector and podSelector in one peer are both needed', async () => {
+    const ingress = [
+      {
+        from: [
+          { namespaceSelector: { matchLabels: { team: 'guests' } }, podSelector: { matchLabels: { app: 'cart' } } },
+        ],
+      },
+    ]
+    await withPolicy([networkPolicy('guests', { ...selectWeb, ingress })], async () => {
+      expect(await whoReaches(askers, web)).toEqual({
+        [path('cart')]: none,
+        [path('far')]: none,
+        [path('stranger')]: none,
+        'other/visitor': all,
+        'node/n2': none,
+      })
+    })
+  })
+
+  test('ipBlock with an exception, for pods and nodes alike', async () => {
+    const ingress = [
+      {
+        from: [
+          { ipBlock: { cidr: '10.244.0.0/16', except: [`${lab.podIP(path('far'), 4)}/32`] } },
+          { ipBlock: { cidr: 'fd00:77::/64' } },
+        ],
+      },
+    ]
+    await withPolicy([networkPolicy('block', { ...selectWeb, ingress })], async () => {
+      expect(await whoReaches(askers, web)).toEqual({
+        [path('cart')]: 'TCP UDP ICMP - - -',
+        [path('far')]: none,
+        [path('stranger')]: 'TCP UDP ICMP - - -',
+        'other/visitor': 'TCP UDP ICMP - - -',
+        'node/n2': '- - - TCP UDP ICMP',
+      })
+    })
+  })
+
+  test('a pod gains and loses access with its labels', async () => {
+    const ingress = [{ from: [{ podSelector: { matchLabels: { key: 'held' } } }] }]
+    await withPolicy([networkPolicy('key', { ...selectWeb, ingress })], async () => {
+      const stranger = path('stranger')
+      expect(await whoReaches([stranger], web)).toEqual({ [stranger]: none })
+      await lab.apply(idlePod('stranger', 'n2', { key: 'held' }))
+      expect(await whoReaches([stranger], web)).toEqual({ [stranger]: all })
+      await lab.apply(idlePod('stranger', 'n2'))
+      expect(await whoReaches([stranger], web)).toEqual({ [stranger]: none })
+    })
+  })
+
+  test('an established connection that a policy no longer allows is cut, another goes on', async () => {
+    await lab.apply(service('web', { app: 'web' }))
+    const loadInput = (family: 4 | 6) => ({
+      host: lab.podIP(path('web'), family),
+      port: httpPort,
+      keptConnections: 3,
+      requestsPerSecond: 6,
+      newConnectionsPerSecond: 0,
+      seconds: 3,
+      timeoutMs: 1_000,
+    })
+    const start = (pod: string, family: 4 | 6) =>
+      lab.start(path(pod), [
+        'sh',
+        '-c',
+        `echo '${JSON.stringify(loadInput(family))}' | "$0" "$@"`,
+        ...scriptArgv('load.ts'),
+      ])
+    for (const family of lab.families()) {
+      const running = { cart: start('cart', family), far: start('far', family) }
+      await Promise.all(Object.values(running).map((each) => each.until((output) => output.includes('running\n'))))
+      const ingress = [
+        { from: [{ ipBlock: { cidr: `${lab.podIP(path('far'), family)}/${family === 4 ? 32 : 128}` } }] },
+      ]
+      await withPolicy([networkPolicy('cut', { ...selectWeb, ingress })], async () => {
+        const reports = await Promise.all(
+          Object.values(running).map(async (each) => {
+            const output = await each.ended
+            return JSON.parse(output.slice(output.indexOf('{'))) as { failures: Record<string, number> }
+          }),
+        )
+        console.log(
+          `IPv${family}: cut: ${JSON.stringify(reports[0]!.failures)}, allowed: ${JSON.stringify(reports[1]!.failures)}`,
+        )
+        expect(Object.keys(reports[0]!.failures).length).toBeGreaterThan(0)
+        expect(reports[1]!.failures).toEqual({})
+      })
+    }
+  })
+})
+
+describe('egress', () => {
+  const selectCart = { podSelector: { matchLabels: { app: 'cart' } }, policyTypes: ['Egress'] }
+  const askers = [path('cart'), path('far')]
+
+  test('default deny: neither pods, nor Services, nor outside; replies to others still pass', async () => {
+    const policy = networkPolicy('silent', { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Egress'] })
+    await withPolicy([policy], async () => {
+      expect(await whoReaches([path('web')], outside)).toEqual({ [path('web')]: '- -' })
+      expect(await whoReaches(askers, web)).toEqual({ [path('cart')]: all, [path('far')]: all })
+    })
+  })
+
+  test('to one port of some pods, also through their Service', async () => {
+    const egress = [{ to: [{ podSelector: { matchLabels: { app: 'web' } } }], ports: [{ port: httpPort }] }]
+    await withPolicy([networkPolicy('to-web', { ...selectCart, egress })], async () => {
+      expect(await whoReaches(askers, web)).toEqual({ [path('cart')]: tcpOnly, [path('far')]: tcpOnly })
+      const viaService = (family: 4 | 6): Target[] => [
+        { protocol: 'TCP', host: lab.clusterIP('test/web', family), port: 80 },
+        { protocol: 'UDP', host: lab.clusterIP('test/web', family), port: 53 },
+      ]
+      expect(await whoReaches(askers, viaService)).toEqual({
+        [path('cart')]: 'TCP - TCP -',
+        [path('far')]: 'TCP - TCP -',
+      })
+      expect(await whoReaches(askers, outside)).toEqual({ [path('cart')]: '- -', [path('far')]: '- -' })
+    })
+  })
+
+  test('to an ipBlock outside', async () => {
+    const egress = [{ to: [{ ipBlock: { cidr: '203.0.113.0/24' } }] }]
+    await withPolicy([networkPolicy('to-outside', { ...selectCart, egress })], async () => {
+      expect(await whoReaches(askers, outside)).toEqual({ [path('cart')]: 'TCP -', [path('far')]: 'TCP -' })
+      expect(await whoReaches(askers, web)).toEqual({ [path('cart')]: none, [path('far')]: none })
+    })
+  })
+})
