@@ -58,7 +58,7 @@ export interface DataPlane {
 export async function startDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
   const { addon, network, config, world, node, ipam, log } = options
   const local = await examineNode(network, config, node)
-  await prepareNode(network, local)
+  await prepareNode(network, config, local)
   const datapath = await openDatapath(addon, {
     bpffs: config.bpffs,
     objectsDir: config.objectsDir,

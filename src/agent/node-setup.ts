@@ -6,6 +6,7 @@ import { type Address, family } from '../core/address.ts'
 import { nodeId } from '../core/names.ts'
 import { type NodeConfig, TunnelMode } from '../generated/abi.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
+import { disableOffload } from '../kernel/offloads.ts'
 import { findLink, nexthopOf, putPodBlackhole, readAddresses } from '../kernel/routes.ts'
 import type { Link } from '../kernel/rtnetlink.ts'
 import { nodeAddress, vxlanOverhead } from '../routing/compile.ts'
@@ -49,7 +50,7 @@ function overhead({ mode }: Config, node: Node): number {
 }
 
 /** Forwarding on, the stack's answers for the own pod CIDRs; idempotent. */
-export async function prepareNode(network: NodeNetwork, { node, uplink }: LocalNode): Promise<void> {
+export async function prepareNode(network: NodeNetwork, { mode }: Config, { node, uplink }: LocalNode): Promise<void> {
   setSysctl('ipv4/ip_forward', '1')
   if (existsSync('/proc/sys/net/ipv6')) {
     // A router ignores advertisements, and with them perhaps its own default route, unless told otherwise.
@@ -60,6 +61,10 @@ export async function prepareNode(network: NodeNetwork, { node, uplink }: LocalN
   const isStrict = ['all', uplink.name].some((each) => getSysctl(`ipv4/conf/${each}/rp_filter`) === '1')
   if (isStrict) setSysctl(`ipv4/conf/${uplink.name}/rp_filter`, '2')
   for (const podCIDR of node.podCIDRs) await putPodBlackhole(network, podCIDR)
+  // A veth hands a datagram of UDP_SEGMENT on uncut; what a program takes out of the tunnel then cannot be cut any more.
+  if (mode === 'vxlan' && uplink.peer !== undefined) {
+    await disableOffload(network.addon, uplink.ifindex, 'tx-udp-segmentation')
+  }
 }
 
 /** What the programs are told of this node. */
