@@ -18,6 +18,7 @@ import {
   tupleText,
 } from '../../src/datapath/trace-tables.ts'
 import {
+  DropReason,
   dropCount,
   type Event,
   event,
@@ -42,6 +43,8 @@ export interface Step {
   /** Device that the packet came in by: of what the stack forwards, another one; 0 for what it sends. */
   readonly ingressIfindex: number
   readonly mark: number
+  /** How often; 1 if absent. */
+  readonly repeat?: number
 }
 
 export interface RunRequest {
@@ -55,8 +58,8 @@ export interface StepResult {
   readonly retval: number
   readonly bytes: Uint8Array
   readonly mark: number
-  /** Reasons counted by this packet. */
-  readonly reasons: readonly number[]
+  /** Reason -> packets counted in this step. */
+  readonly drops: ReadonlyMap<number, number>
   readonly events: readonly Event[]
   readonly state: FlowState
 }
@@ -188,16 +191,20 @@ async function runStep(addon: Addon, loaded: Loaded, step: Step): Promise<StepRe
   view.setUint32(IFINDEX_OFFSET, step.ifindex, true)
   const before = dropCounts(addon, loaded)
   const firstEvent = loaded.events.length
-  const { retval, data, context: after } = await addon.testRun(loaded.programs.get(step.hook)!, step.bytes, context, 1)
-  const reasons = dropCounts(addon, loaded).flatMap((count, reason) => (count > before[reason]! ? [reason] : []))
-  for (let waited = 0; reasons.length > 0 && loaded.events.length === firstEvent && waited < 500; waited++) {
+  const program = loaded.programs.get(step.hook)!
+  const { retval, data, context: after } = await addon.testRun(program, step.bytes, context, step.repeat ?? 1)
+  const counts = dropCounts(addon, loaded).map((count, reason) => [reason, Number(count - before[reason]!)] as const)
+  const drops = new Map(counts.filter(([, count]) => count > 0))
+  const lost = drops.get(DropReason.EVENT_LOST) ?? 0
+  const told = [...drops.values()].reduce((sum, count) => sum + count, 0) - 2 * lost
+  for (let waited = 0; loaded.events.length < firstEvent + told && waited < 500; waited++) {
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
   return {
     retval,
     bytes: data,
     mark: new DataView(after.buffer, after.byteOffset).getUint32(MARK_OFFSET, true),
-    reasons,
+    drops,
     events: loaded.events.slice(firstEvent),
     state: await readState(addon, loaded),
   }

@@ -218,14 +218,13 @@ function choicesOf({ state, events }: StepResult, { natPortMin, natPortMax }: No
 
 function compare(traced: Traced, ran: StepResult, state: FlowState, step: Step, startNs: bigint) {
   const { verdict } = traced
-  const reasons = verdict.kind === 'drop' ? [verdict.reason] : []
-  expect(
-    { action: actionName(ran.retval), reasons: ran.reasons.map(reasonName) },
-    traced.steps.map(({ stage, text }) => `${stage}: ${text}`).join('\n'),
-  ).toEqual({
-    action: actionOf(verdict),
-    reasons: reasons.map(reasonName),
-  })
+  const happened = {
+    action: actionName(ran.retval),
+    drops: Array.from(ran.drops, ([reason, packets]) => [reasonName(reason), packets]),
+  }
+  const drops = verdict.kind === 'drop' ? [[reasonName(verdict.reason), 1]] : []
+  const walked = traced.steps.map(({ stage, text }) => `${stage}: ${text}`).join('\n')
+  expect(happened, walked).toEqual({ action: actionOf(verdict), drops })
   if (verdict.kind === 'drop') {
     const event = ran.events[0]!
     if (verdict.set !== 0n) {
