@@ -2,7 +2,7 @@
 // What leaves the cluster wears the node's address; the answer finds its pod; no port is used twice, not even one of
 // the node's own sockets.
 
-import { config, egress, ingress, pod, tunnelled, world } from './cluster.ts'
+import { config, egress, ingress, pod, service, tunnelled, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev, toPod } from './row.ts'
 import { echoReply, echoRequest, icmpError, tcp, udp } from './vocabulary.ts'
 
@@ -189,4 +189,42 @@ packet('the stack itself tells a pod about its packet that was too big', {
   given: [fromPod('cart', udp('cart:40000', 'outside:53'))],
   when: toPod('cart', icmpError('packet too big', 'n1', udp('cart:40000', 'outside:53'))),
   then: passed(),
+})
+
+packet('a Service outside the cluster: the node keeps even a port below the range', {
+  world: world(service('shop:443', 'outside:443')),
+  when: toNetdev(tcp('n1:1000', 'shop:443', 'S')),
+  then: passed(tcp('n1:1000', 'outside:443', 'S')),
+})
+
+packet('a Service outside the cluster: a pod goes there by the address of the node', {
+  world: world(pod('cart'), service('shop:443', 'outside:443')),
+  when: fromPod('cart', tcp('cart:40000', 'shop:443', 'S')),
+  then: sent(null, tcp('n1:40000', 'outside:443', 'S', { hopLimit: 63 })),
+})
+
+packet('a Service outside the cluster: the answer comes from the Service', {
+  world: world(pod('cart'), service('shop:443', 'outside:443')),
+  given: [fromPod('cart', tcp('cart:40000', 'shop:443', 'S'))],
+  when: fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+  then: delivered('cart', tcp('shop:443', 'cart:40000', 'SA', { hopLimit: 63 })),
+})
+
+for (const [what, flags] of [
+  ['the answer to a SYN from outside', 'SA'],
+  ['a refusal', 'RA'],
+] as const) {
+  packet(`${what} enters nothing: a flood of them would fill the table`, {
+    world: cluster,
+    when: toNetdev(tcp('n1:40000', 'outside:443', flags)),
+    then: passed(tcp('n1:40000', 'outside:443', flags)),
+  })
+}
+
+packet("the node's own ping enters its identifier", {
+  config: twoPorts,
+  world: cluster,
+  given: [toNetdev(echoRequest('n1', 'outside', 40000))],
+  when: fromPod('cart', echoRequest('cart', 'outside', 40000)),
+  then: sent(null, echoRequest('n1', 'outside', 40001, { hopLimit: 63 })),
 })
