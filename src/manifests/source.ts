@@ -282,6 +282,7 @@ function statOf(file: string): Stats | null {
   }
 }
 
+/** Joined, since a template of that length would keep its parts: 20,000 files make that 4 MB. */
 function signatureOf(stats: Stats): string {
-  return `${stats.ino} ${stats.size} ${stats.mtimeMs} ${stats.ctimeMs}`
+  return [stats.ino, stats.size, stats.mtimeMs, stats.ctimeMs].join(' ')
 }

@@ -128,7 +128,12 @@ function settle(before: FileState, parsed: ParsedFile, nowMs: number): FileState
     if (held.has(key) || !(refused.has(key) || refused.has(''))) continue
     held.set(key, old.keptSinceMs === null ? { ...old, keptSinceMs: nowMs } : old)
   }
-  return { held, problems: parsed.problems, notices: parsed.notices }
+  const { problems, notices } = parsed
+  return {
+    held,
+    problems: problems.length === 0 ? EMPTY.problems : problems,
+    notices: notices.length === 0 ? EMPTY.notices : notices,
+  }
 }
 
 function* allProblems(
