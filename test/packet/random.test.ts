@@ -8,6 +8,7 @@ import type { Family } from '../../src/core/address.ts'
 import type { IpPacket } from '../../src/datapath/trace-packet.ts'
 import { emptyFlowState, type Tables } from '../../src/datapath/trace-tables.ts'
 import { type NodeConfig, Realm } from '../../src/generated/abi.ts'
+import type { Header } from '../support/packet.ts'
 import {
   allow,
   config,
@@ -27,7 +28,19 @@ import {
 } from './cluster.ts'
 import { type Kernel, startKernel } from './kernel.ts'
 import { type At, fromNetdev, fromPod, type Outcome, runStage, toNetdev, toPod } from './row.ts'
-import { echoReply, echoRequest, type InFamily, icmpError, opaque, sctp, tcp, udp, vxlan } from './vocabulary.ts'
+import {
+  echoReply,
+  echoRequest,
+  firstFragment,
+  type InFamily,
+  icmpError,
+  laterFragment,
+  opaque,
+  sctp,
+  tcp,
+  udp,
+  vxlan,
+} from './vocabulary.ts'
 
 const RUNS = Number(process.env.HEDDLE_RUNS ?? 300)
 const PACKETS_PER_RUN = 8
@@ -109,18 +122,35 @@ function anyPacket(from: fc.Arbitrary<Host>): fc.Arbitrary<InFamily<IpPacket>> {
       sourcePort: anyPort,
       destinationPort: anyPort,
       letters: fc.constantFrom(...flags),
-      hopLimit: anyHopLimit,
+      header: fc.record({ hopLimit: anyHopLimit, trafficClass: fc.constantFrom(0, 1, 3) }),
+      piece: fc.constantFrom('whole', 'whole', 'whole', 'whole', 'first', 'later'),
     })
-    .map(({ kind, from, to, sourcePort, destinationPort, letters, hopLimit }) => {
-      const [source, destination] = [`${from}:${sourcePort}`, `${to}:${destinationPort}`]
-      if (kind === 'tcp') return tcp(source, destination, letters, { hopLimit })
-      if (kind === 'udp') return udp(source, destination, { hopLimit })
-      if (kind === 'request') return echoRequest(from, to, sourcePort, { hopLimit })
-      if (kind === 'reply') return echoReply(from, to, sourcePort, { hopLimit })
-      if (kind === 'sctp') return sctp(source, destination, { hopLimit })
-      if (kind === 'opaque') return opaque(from, to, 47, { hopLimit })
-      return icmpError('port unreachable', from, udp(destination, source), { hopLimit })
+    .map(({ piece, ...rest }) => {
+      const packet = packetOf(rest)
+      if (piece === 'first') return firstFragment(packet, 5)
+      return piece === 'later' ? laterFragment(packet, 5) : packet
     })
+}
+
+interface Choice {
+  readonly kind: string
+  readonly from: Host
+  readonly to: Host
+  readonly sourcePort: number
+  readonly destinationPort: number
+  readonly letters: string
+  readonly header: Header
+}
+
+function packetOf({ kind, from, to, sourcePort, destinationPort, letters, header }: Choice): InFamily<IpPacket> {
+  const [source, destination] = [`${from}:${sourcePort}`, `${to}:${destinationPort}`]
+  if (kind === 'tcp') return tcp(source, destination, letters, header)
+  if (kind === 'udp') return udp(source, destination, header)
+  if (kind === 'request') return echoRequest(from, to, sourcePort, header)
+  if (kind === 'reply') return echoReply(from, to, sourcePort, header)
+  if (kind === 'sctp') return sctp(source, destination, header)
+  if (kind === 'opaque') return opaque(from, to, 47, header)
+  return icmpError('port unreachable', from, udp(destination, source), header)
 }
 
 /** A packet somewhere, or the answer to what an earlier one became. */
