@@ -24,13 +24,15 @@ interface Result {
 
 async function checkKernel(series: string): Promise<Result> {
   const folder = `${checkout}.tools/kernels/${series}`
-  const command = `cd ${checkout} && uname -r && exec node_modules/.bin/node test/kernels/guest.ts native vxlan`
+  const command = `cd ${checkout} && exec node_modules/.bin/node test/kernels/guest.ts native vxlan`
   const counts = new Map<string, number>()
   let release = ''
   let passed = 0
   let failed = 0
   const hear = (message: Message): void => {
-    if (message.kind === 'program') {
+    if (message.kind === 'kernel') {
+      release = message.release
+    } else if (message.kind === 'program') {
       counts.set(`${message.object}: ${message.program}`, message.instructions)
     } else if (message.problem === '') {
       passed++
@@ -42,8 +44,8 @@ async function checkKernel(series: string): Promise<Result> {
   }
   let ended = false
   await runGuest(`${folder}/vmlinuz`, buildInitramfs(`${folder}/modules`, command), timeoutMs, (line) => {
-    if (line.startsWith(marker)) hear(JSON.parse(line.slice(marker.length)))
-    else if (/^\d+\.\d+\.\d+/.test(line)) release = line.trim()
+    const message = line.indexOf(marker)
+    if (message >= 0) hear(JSON.parse(line.slice(message + marker.length)))
     else if (line.startsWith('guest ended with 0')) ended = true
     else if (!/^\S*SeaBIOS|Booting from ROM|Power down/.test(line)) process.stdout.write(`  ${series}| ${line}\n`)
   })

@@ -4,6 +4,7 @@
 export const marker = '@heddle '
 
 export type Message =
+  | { readonly kind: 'kernel'; readonly release: string }
   | { readonly kind: 'program'; readonly object: string; readonly program: string; readonly instructions: number }
   /** problem '': it holds. */
   | { readonly kind: 'step'; readonly name: string; readonly problem: string }
