@@ -22,6 +22,7 @@
  * DROP: what policy says, DROP_FLOWS_FULL. */
 #pragma once
 #include "../abi/conntrack.h"
+#include "clock.h"
 #include "idle.h"
 #include "policy.h"
 
@@ -56,7 +57,7 @@ static __always_inline __u32 flow_key_of(struct flow_key *key, const struct tupl
 /* False if the flow has been idle too long; otherwise notes that it is not. */
 static __always_inline bool flow_touch(struct flow *flow, __u8 protocol, bool opening)
 {
-	__u64 now = bpf_ktime_get_coarse_ns(), idle = now - flow->seen_ns;
+	__u64 now = clock_ns(), idle = now - flow->seen_ns;
 
 	if (idle < SECOND_NS) return true;
 	if ((__s64)idle > (__s64)idle_limit_ns(protocol, opening)) return false;
@@ -131,7 +132,7 @@ __noinline int flow_open(struct packet *p, __u32 ifindex_in, bool reversed)
 
 	if (!p) return DROP;
 	back = flow_key_of(&key, &p->tuple);
-	flow.seen_ns = bpf_ktime_get_coarse_ns();
+	flow.seen_ns = clock_ns();
 	flow.epoch = p->epoch;
 	flow.flags = back != reversed ? FLOW_ORIGIN_HIGH : 0;
 	flow_note(&flow, p, back, ifindex_in);

@@ -35,7 +35,7 @@ enum nat_entered { NAT_ENTERED = 0, NAT_TAKEN = 1, NAT_RACED = 2, NAT_FULL = 3 }
 
 static __always_inline void translation_touch(struct translation *t, const struct packet *p)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
+	__u64 now = clock_ns();
 	__u32 flags = t->flags;
 
 	if (flags & TRANSLATION_REVERSE) flags |= TRANSLATION_REPLIED;
@@ -172,7 +172,7 @@ __noinline int nat_insert(struct packet *p)
 
 	tuple_reverse(&t.to, &from);
 	t.flags = TRANSLATION_REVERSE | (p->flags & PACKET_HOST ? TRANSLATION_HOST : 0);
-	t.seen_ns = bpf_ktime_get_coarse_ns();
+	t.seen_ns = clock_ns();
 	t.service = p->service;
 	error = bpf_map_update_elem(&translations, &answer, &t, BPF_NOEXIST);
 	if (error == -EEXIST) {
