@@ -157,11 +157,11 @@ const base: Contribution = {
   ),
   class_prefixes: [
     [
-      { length: 0, address: address('::') },
+      { length: 96, address: address('0.0.0.0') },
       { classId: classIdOf('world'), realm: Realm.WORLD },
     ],
     [
-      { length: 96, address: address('0.0.0.0') },
+      { length: 0, address: address('::') },
       { classId: classIdOf('world'), realm: Realm.WORLD },
     ],
     ...prefixes

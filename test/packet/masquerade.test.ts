@@ -2,9 +2,21 @@
 // What leaves the cluster wears the node's address; the answer finds its pod; no port is used twice, not even one of
 // the node's own sockets.
 
+import { address } from '../support/packet.ts'
 import { config, egress, ingress, pod, service, tunnelled, world } from './cluster.ts'
-import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev, toPod } from './row.ts'
-import { echoReply, echoRequest, icmpError, tcp, udp } from './vocabulary.ts'
+import {
+  delivered,
+  dropped,
+  fromNetdev,
+  fromPod,
+  packet,
+  passed,
+  routedElsewhere,
+  sent,
+  toNetdev,
+  toPod,
+} from './row.ts'
+import { echoReply, echoRequest, firstFragment, icmpError, tcp, udp } from './vocabulary.ts'
 
 const cluster = world(pod('cart'), pod('web'))
 const twoPorts = config({ natPortMin: 40000, natPortMax: 40001 })
@@ -227,4 +239,32 @@ packet("the node's own ping enters its identifier", {
   given: [toNetdev(echoRequest('n1', 'outside', 40000))],
   when: fromPod('cart', echoRequest('cart', 'outside', 40000)),
   then: sent(null, echoRequest('n1', 'outside', 40001, { hopLimit: 63 })),
+})
+
+packet('what the kernel routes elsewhere is left to the stack as it is', {
+  config: routedElsewhere,
+  world: cluster,
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  then: passed(tcp('cart:40000', 'outside:443', 'S')),
+})
+
+packet('what the stack answers for its size is left as it is, and translated when the stack sends it after all', {
+  world: cluster,
+  given: [fromPod('cart', udp('cart:40000', 'outside:53', { payloadBytes: 1600 }))],
+  when: toNetdev(firstFragment(udp('cart:40000', 'outside:53', { payloadBytes: 800, hopLimit: 63 }), 7), 21),
+  then: passed(firstFragment(udp('n1:40000', 'outside:53', { payloadBytes: 800, hopLimit: 63 }), 7)),
+})
+
+packet('the last hop to the world is answered by the stack', {
+  world: cluster,
+  when: fromPod('cart', udp('cart:40000', 'outside:33434', { hopLimit: 1 })),
+  then: passed(udp('cart:40000', 'outside:33434', { hopLimit: 1 })),
+})
+
+packet('a node without an address of the family does not masquerade in it', {
+  config: config({ ipv6: address('::') }),
+  world: cluster,
+  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  then: passed(tcp('cart:40000', 'outside:443', 'S')),
+  families: [6],
 })

@@ -11,7 +11,17 @@ import { emptyFlowState, type FlowState, type Tables, tupleText } from '../../sr
 import type { Choices, Verdict } from '../../src/datapath/trace-walk.ts'
 import { DropReason, type NodeConfig } from '../../src/generated/abi.ts'
 import { packetBytes, parsePacket } from '../support/packet-bytes.ts'
-import { addressOf, type Host, type LocalPod, MAX_ENTRIES, native, podIfindex, ruleIdOf, UPLINK } from './cluster.ts'
+import {
+  addressOf,
+  config,
+  type Host,
+  type LocalPod,
+  MAX_ENTRIES,
+  native,
+  podIfindex,
+  ruleIdOf,
+  UPLINK,
+} from './cluster.ts'
 import { type Kernel, startKernel } from './kernel.ts'
 import type { HookName, Step, StepResult } from './kernel-worker.ts'
 import type { InFamily } from './vocabulary.ts'
@@ -52,6 +62,9 @@ export interface Row {
   readonly then: Expected
   readonly families?: readonly Family[]
 }
+
+/** A node whose route to the world does not lead out of its uplink, but elsewhere. */
+export const routedElsewhere = config({ uplink: 99 })
 
 // -- Where a packet is ---------------------------------------------------------------------------------------------
 
@@ -187,7 +200,7 @@ function traceAt(
         : whole,
     translationsMax: MAX_ENTRIES,
     mtuBytes: MTU_BYTES,
-    hasRoute: true,
+    hasRoute: config.uplink === UPLINK,
     choices: choicesOf(ran, config, tables),
     nameOf: (id) => id.toString(16),
   })
