@@ -63,9 +63,15 @@ Napi::Value WriteSysctl(const Napi::CallbackInfo &call)
 	std::string name = TextOf(call[1]), value = TextOf(call[2]), path = "/proc/sys/net/" + name;
 	if (name.find("..") != std::string::npos) return Throw(env, { EINVAL, "open", path });
 	Outcome failed = InNetns(IntOf(call[0]), [&]() -> Outcome {
-		Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+		Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
 		if (!file.valid()) return Failure{ errno, "open", path };
-		if (write(file.get(), value.data(), value.size()) < 0) return Failure{ errno, "write", path };
+		// Some settings cannot be written while another process holds the rtnl lock: the kernel has
+		// the call repeated until it can. What is so already is not written.
+		char present[64] = {};
+		if (pread(file.get(), present, sizeof(present) - 1, 0) > 0 && value + "\n" == present)
+			return {};
+		if (pwrite(file.get(), value.data(), value.size(), 0) < 0)
+			return Failure{ errno, "write", path };
 		return {};
 	});
 	return failed ? Throw(env, *failed) : env.Undefined();

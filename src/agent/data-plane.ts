@@ -13,7 +13,8 @@ import { isCode } from '../kernel/kernel-error.ts'
 import { createLiveKernel } from '../kernel/live.ts'
 import { type Datapath, openDatapath } from '../kernel/loader.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
-import { deleteNodeRoute, putNodeRoute, readNodeRoutes } from '../kernel/routes.ts'
+import { deleteNodeRoute, putNodeRoute, putPodBlackhole, readNodeRoutes } from '../kernel/routes.ts'
+import { sameValue } from '../world/equal.ts'
 import type { Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
 import type { Config } from './config.ts'
@@ -50,6 +51,8 @@ export interface DataPlane {
   readonly reconciler: Reconciler
   readonly loop: Loop
   readonly handlers: CniHandlers
+  /** The own Node object is another one: new pod CIDRs take effect, new InternalIPs with the next start. */
+  nodeChanged(node: Node): Promise<void>
   /** Ends the loop and closes descriptors; everything stays in force. */
   stop(): Promise<void>
 }
@@ -101,10 +104,10 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   for (const { containerId, pod } of await handlers.collect()) {
     log.info({ containerId, pod: `${pod.namespace}/${pod.name}` }, 'removed an attachment whose pod is gone')
   }
-  restorePods(options, datapath)
+  await restorePods(options, datapath)
   await loop.settled({ signal: options.signal })
-  datapath.attachUplink(local.uplink.ifindex)
-  datapath.attachCgroup(findCgroup(config)!)
+  await datapath.attachUplink(local.uplink.ifindex)
+  await datapath.attachCgroup(findCgroup(config)!)
   return {
     local,
     datapath,
@@ -112,6 +115,15 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     reconciler,
     loop,
     handlers,
+    async nodeChanged(changed) {
+      if (!sameValue(changed.internalIPs, node.internalIPs)) {
+        log.warn(
+          { now: changed.internalIPs, known: node.internalIPs },
+          'this node has other InternalIPs: restart the agent',
+        )
+      }
+      for (const podCIDR of changed.podCIDRs) await putPodBlackhole(network, podCIDR)
+    },
     async stop() {
       await loop.stop()
       datapath[Symbol.dispose]()
@@ -120,12 +132,12 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
 }
 
 /** Pods that were wired before this start: their programs are replaced by these, their entries are desired again. */
-function restorePods({ ipam, world, log }: DataPlaneOptions, datapath: Datapath): void {
+async function restorePods({ ipam, world, log }: DataPlaneOptions, datapath: Datapath): Promise<void> {
   for (const attachment of ipam.attachments()) {
     const endpoint = endpointOf(attachment)
     if (endpoint === null) continue // an ADD that nobody answered: the runtime repeats it or deletes it
     try {
-      datapath.attachPod(endpoint.ifindex, endpoint.hostIfname)
+      await datapath.attachPod(endpoint.ifindex, endpoint.hostIfname)
       world.putEndpoint(endpoint)
     } catch (error) {
       if (!isCode(error, 'ENODEV', 'ENOENT')) throw error

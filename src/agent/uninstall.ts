@@ -27,7 +27,7 @@ export async function uninstall(config: Config): Promise<readonly string[]> {
     const links = new Links(addon, config.bpffs)
     for (const { ifindex, name } of devices)
       if (!podDevice.test(name))
-        for (const direction of ['ingress', 'egress'] as const) links.detachFilter(ifindex, direction)
+        for (const direction of ['ingress', 'egress'] as const) await links.detachFilter(ifindex, direction)
     removePins(config.bpffs)
     await deleteOwnRoutes(network)
     return pods.map(({ name }) => name)

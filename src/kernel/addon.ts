@@ -89,7 +89,7 @@ export interface Addon {
 
   /** target: ifindex in the caller's network namespace, or an fd of a cgroup directory. attachType: enum bpf_attach_type
    *  (BPF_TCX_INGRESS 46, BPF_TCX_EGRESS 47, BPF_CGROUP_INET4_CONNECT 10 ...). */
-  linkCreate(program: Fd, target: number, attachType: number): Fd
+  linkCreate(program: Fd, target: number, attachType: number): Promise<Fd>
   linkUpdate(link: Fd, program: Fd): void
   /** ifindex is 0 when the device has gone or the link is not a tcx one; cgroupId (the folder's inode number) is 0 when
    *  the folder has gone or the link is not a cgroup's. */
@@ -101,8 +101,14 @@ export interface Addon {
     readonly cgroupId: bigint
   }
   /** clsact filter in direct-action mode, for kernels without tcx; creates the qdisc, replaces the filter. */
-  filterAttach(program: Fd, ifindex: number, direction: 'ingress' | 'egress', priority: number, handle: number): void
-  filterDetach(ifindex: number, direction: 'ingress' | 'egress', priority: number, handle: number): void
+  filterAttach(
+    program: Fd,
+    ifindex: number,
+    direction: 'ingress' | 'egress',
+    priority: number,
+    handle: number,
+  ): Promise<void>
+  filterDetach(ifindex: number, direction: 'ingress' | 'egress', priority: number, handle: number): Promise<void>
 
   testRun(program: Fd, data: Uint8Array, context: Uint8Array | null, repeat: number): Promise<TestRun>
 
@@ -115,7 +121,7 @@ export interface Addon {
   /** Fails unless the path is a network namespace (NS_GET_NSTYPE). */
   openNetns(path: string): Fd
   netnsCookie(netns: Fd): bigint
-  /** Writes a file below /proc/sys/net as that namespace sees it. */
+  /** Has a file below /proc/sys/net hold that value, as that namespace sees it. */
   writeSysctl(netns: Fd, path: string, value: string): void
   /** Directory fd, for cgroups. */
   openDirectory(path: string): Fd

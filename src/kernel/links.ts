@@ -5,7 +5,7 @@
 import { readdirSync, statSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Addon, Fd } from './addon.ts'
-import { attemptNow, isCode } from './kernel-error.ts'
+import { attempt, isCode } from './kernel-error.ts'
 
 export type Direction = 'ingress' | 'egress'
 
@@ -40,6 +40,15 @@ export type CgroupHook = (typeof cgroupHooks)[number]
 const FILTER_PRIORITY = 18500
 const FILTER_HANDLE = 1
 
+/** A program at a device; target names it in the pin, for ever the same. */
+export interface DeviceHook {
+  readonly name: string
+  readonly program: Fd
+  readonly ifindex: number
+  readonly direction: Direction
+  readonly target: string
+}
+
 export class Links {
   readonly #addon: Addon
   readonly #folder: string
@@ -59,29 +68,58 @@ export class Links {
     }
   }
 
-  /** Idempotent. */
-  attachDevice(programName: string, program: Fd, ifindex: number, direction: Direction, target: string): void {
-    const subject = `attach ${programName} to ifindex ${ifindex}`
-    const name = `${programName}-${target}`
-    attemptNow(subject, () => {
-      const pinned = this.#inspect(name)
-      if (pinned?.ifindex === ifindex && this.#replace(name, program)) return
-      if (pinned !== undefined) this.#unpin(name)
-      if (this.#hasTcx && this.#tryTcx(name, program, ifindex, direction)) return
-      this.#addon.filterAttach(program, ifindex, direction, FILTER_PRIORITY, FILTER_HANDLE)
+  /** Whether links to devices can be made; true until one was refused. */
+  get hasTcx(): boolean {
+    return this.#hasTcx
+  }
+
+  /** By a link where the kernel can (10 ms), else by a filter. Idempotent. */
+  async attachDevice(hook: DeviceHook): Promise<void> {
+    if (!(await this.linkDevice(hook, () => true))) await this.filterDevice(hook)
+  }
+
+  /** By a filter (0.3 ms), unless a link is there already. Idempotent. */
+  async filterDevice(hook: DeviceHook): Promise<void> {
+    await attempt(subjectOf(hook), async () => {
+      if (this.#replaceOn(hook)) return
+      await this.#addon.filterAttach(hook.program, hook.ifindex, hook.direction, FILTER_PRIORITY, FILTER_HANDLE)
+    })
+  }
+
+  /** Makes the link, which takes precedence over a filter, and then removes the filter: every packet meets one of them.
+   *  `isWanted` is asked when the link is there; if not, it is given up. false: the kernel cannot. Idempotent. */
+  async linkDevice(hook: DeviceHook, isWanted: () => boolean): Promise<boolean> {
+    return attempt(subjectOf(hook), async () => {
+      if (this.#replaceOn(hook)) return true
+      const type = hook.direction === 'ingress' ? attachTypes.tcxIngress : attachTypes.tcxEgress
+      const link = await this.#tryTcx(hook.program, hook.ifindex, type)
+      if (link === undefined) return false
+      try {
+        if (!isWanted()) return true
+        this.#addon.pin(link, join(this.#folder, nameOf(hook)))
+      } finally {
+        this.#addon.closeFd(link)
+      }
+      await this.detachFilter(hook.ifindex, hook.direction)
+      return true
     })
   }
 
   /** Idempotent. */
-  attachCgroup(hook: CgroupHook, program: Fd, path: string): void {
+  async attachCgroup(hook: CgroupHook, program: Fd, path: string): Promise<void> {
     const name = `${hook}-cgroup`
-    attemptNow(`attach ${hook} to ${path}`, () => {
+    await attempt(`attach ${hook} to ${path}`, async () => {
       const pinned = this.#inspect(name)
       if (pinned?.cgroupId === statSync(path, { bigint: true }).ino && this.#replace(name, program)) return
       if (pinned !== undefined) this.#unpin(name)
       const folder = this.#addon.openDirectory(path)
       try {
-        this.#create(name, program, folder, attachTypes[hook])
+        const link = await this.#addon.linkCreate(program, folder, attachTypes[hook])
+        try {
+          this.#addon.pin(link, join(this.#folder, name))
+        } finally {
+          this.#addon.closeFd(link)
+        }
       } finally {
         this.#addon.closeFd(folder)
       }
@@ -94,32 +132,33 @@ export class Links {
   }
 
   /** Removes our filter from a device that stays. Idempotent. */
-  detachFilter(ifindex: number, direction: Direction): void {
+  async detachFilter(ifindex: number, direction: Direction): Promise<void> {
     try {
-      this.#addon.filterDetach(ifindex, direction, FILTER_PRIORITY, FILTER_HANDLE)
+      await this.#addon.filterDetach(ifindex, direction, FILTER_PRIORITY, FILTER_HANDLE)
     } catch (error) {
       if (!isCode(error, 'ENOENT', 'EINVAL', 'ENODEV')) throw error
     }
   }
 
-  #tryTcx(name: string, program: Fd, ifindex: number, direction: Direction): boolean {
+  /** undefined: this kernel has no tcx. */
+  async #tryTcx(program: Fd, ifindex: number, attachType: number): Promise<Fd | undefined> {
+    if (!this.#hasTcx) return undefined
     try {
-      this.#create(name, program, ifindex, direction === 'ingress' ? attachTypes.tcxIngress : attachTypes.tcxEgress)
-      return true
+      return await this.#addon.linkCreate(program, ifindex, attachType)
     } catch (error) {
       if (!isCode(error, 'EINVAL')) throw error
       this.#hasTcx = false
-      return false
+      return undefined
     }
   }
 
-  #create(name: string, program: Fd, target: number, attachType: number): void {
-    const link = this.#addon.linkCreate(program, target, attachType)
-    try {
-      this.#addon.pin(link, join(this.#folder, name))
-    } finally {
-      this.#addon.closeFd(link)
-    }
+  /** false: no link to that device is pinned. */
+  #replaceOn(hook: DeviceHook): boolean {
+    const name = nameOf(hook)
+    const pinned = this.#inspect(name)
+    if (pinned?.ifindex === hook.ifindex && this.#replace(name, hook.program)) return true
+    if (pinned !== undefined) this.#unpin(name)
+    return false
   }
 
   #inspect(name: string): ReturnType<Addon['linkInfo']> | undefined {
@@ -157,6 +196,14 @@ export class Links {
       if (!isCode(error, 'ENOENT')) throw error
     }
   }
+}
+
+function nameOf({ name, target }: DeviceHook): string {
+  return `${name}-${target}`
+}
+
+function subjectOf({ name, ifindex }: DeviceHook): string {
+  return `attach ${name} to ifindex ${ifindex}`
 }
 
 export function openIfPinned(addon: Addon, path: string): Fd | undefined {

@@ -8,12 +8,15 @@ import { encode } from '../core/codec.ts'
 import { type MapName, maps, type NodeConfig, nodeConfig } from '../generated/abi.ts'
 import type { Addon, Fd } from './addon.ts'
 import { attempt } from './kernel-error.ts'
-import { type CgroupHook, cgroupHooks, Links } from './links.ts'
+import { type CgroupHook, cgroupHooks, type DeviceHook, Links } from './links.ts'
 import { copyArray, copyMissing } from './map-copy.ts'
 import { MapPins } from './map-pins.ts'
 
 /** Compiled from bpf/hooks; every one declares the maps that it uses, and all but collect the node's `config`. */
 const objectNames = ['from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock', 'collect'] as const
+
+/** Pods come in bursts; what else changes the network should not wait for their links. */
+const LINK_DELAY_MS = 1000
 
 const mapNames = Object.keys(maps) as readonly MapName[]
 
@@ -45,6 +48,9 @@ export class Datapath implements Disposable {
   readonly programs: ReadonlyMap<string, Fd>
   readonly #addon: Addon
   readonly #links: Links
+  /** Host interfaces of pods that only have filters -> ifindex. */
+  readonly #toLink = new Map<string, number>()
+  #timer: NodeJS.Timeout | undefined
 
   constructor(addon: Addon, links: Links, loaded: Loaded) {
     this.#addon = addon
@@ -53,37 +59,71 @@ export class Datapath implements Disposable {
     this.programs = loaded.programs
   }
 
-  /** Idempotent; to be called before the device goes up, and for each known pod when the agent starts. */
-  attachPod(ifindex: number, hostIfname: string): void {
-    this.#links.attachDevice('to_pod', this.#program('to_pod'), ifindex, 'egress', hostIfname)
-    this.#links.attachDevice('from_pod', this.#program('from_pod'), ifindex, 'ingress', hostIfname)
+  /** Idempotent; to be called before the device goes up, and for each known pod when the agent starts. Filters first,
+   *  for an ADD waits for it; links behind its back. */
+  async attachPod(ifindex: number, hostIfname: string): Promise<void> {
+    const hooks = this.#podHooks(ifindex, hostIfname)
+    for (const hook of hooks) await this.#links.filterDevice(hook)
+    if (this.#links.hasTcx) this.#toLink.set(hostIfname, ifindex)
+    this.#linkLater()
   }
 
   /** Idempotent; after the device has gone. */
   detachPod(hostIfname: string): void {
-    this.#links.detach('from_pod', hostIfname)
-    this.#links.detach('to_pod', hostIfname)
+    this.#toLink.delete(hostIfname)
+    for (const name of ['from_pod', 'to_pod']) this.#links.detach(name, hostIfname)
+  }
+
+  /** Gives pods that only have filters their links, one after the other: each keeps the kernel's network configuration
+   *  locked for two RCU grace periods. Runs by itself when no pod was attached for a second. */
+  async linkPods(): Promise<void> {
+    for (const [hostIfname, ifindex] of [...this.#toLink]) {
+      const isWanted = () => this.#toLink.get(hostIfname) === ifindex
+      for (const hook of this.#podHooks(ifindex, hostIfname)) {
+        if (isWanted()) await this.#links.linkDevice(hook, isWanted)
+      }
+      if (isWanted()) this.#toLink.delete(hostIfname)
+    }
   }
 
   /** Idempotent. */
-  attachUplink(ifindex: number): void {
-    this.#links.attachDevice('to_netdev', this.#program('to_netdev'), ifindex, 'egress', 'uplink')
-    this.#links.attachDevice('from_netdev', this.#program('from_netdev'), ifindex, 'ingress', 'uplink')
+  async attachUplink(ifindex: number): Promise<void> {
+    const at = { ifindex, target: 'uplink' }
+    await this.#links.attachDevice({ ...at, ...this.#hook('to_netdev'), direction: 'egress' })
+    await this.#links.attachDevice({ ...at, ...this.#hook('from_netdev'), direction: 'ingress' })
   }
 
   /** Idempotent; sockets of every process below that folder. */
-  attachCgroup(path: string): void {
-    for (const hook of cgroupHooks) this.#links.attachCgroup(hook, this.#program(hook), path)
+  async attachCgroup(path: string): Promise<void> {
+    for (const hook of cgroupHooks) await this.#links.attachCgroup(hook, this.#hook(hook).program, path)
   }
 
   [Symbol.dispose](): void {
+    clearTimeout(this.#timer)
+    this.#toLink.clear()
     for (const fd of [...Object.values(this.maps), ...this.programs.values()]) this.#addon.closeFd(fd)
   }
 
-  #program(name: CgroupHook | (typeof objectNames)[number]): Fd {
+  #linkLater(): void {
+    clearTimeout(this.#timer)
+    if (this.#toLink.size === 0) return
+    // A failure is repeated at the next start: the filters judge as the links would.
+    this.#timer = setTimeout(() => this.linkPods().catch(() => {}), LINK_DELAY_MS)
+    this.#timer.unref()
+  }
+
+  #podHooks(ifindex: number, hostIfname: string): readonly DeviceHook[] {
+    const at = { ifindex, target: hostIfname }
+    return [
+      { ...at, ...this.#hook('to_pod'), direction: 'egress' },
+      { ...at, ...this.#hook('from_pod'), direction: 'ingress' },
+    ]
+  }
+
+  #hook(name: CgroupHook | (typeof objectNames)[number]): { readonly name: string; readonly program: Fd } {
     const program = this.programs.get(name)
     if (program === undefined) throw new Error(`no object has a program ${name}`)
-    return program
+    return { name, program }
   }
 }
 

@@ -40,9 +40,10 @@ const config = {
 
 async function open({ bpffs, cgroup, ifindex }: Site, sizes: Partial<Record<MapName, number>>): Promise<Datapath> {
   const datapath = await openDatapath(addon, { bpffs, objectsDir: OBJECTS, config, sizes: { ...small, ...sizes } })
-  datapath.attachPod(ifindex, POD)
-  datapath.attachUplink(ifindex)
-  datapath.attachCgroup(cgroup)
+  await datapath.attachPod(ifindex, POD)
+  await datapath.linkPods()
+  await datapath.attachUplink(ifindex)
+  await datapath.attachCgroup(cgroup)
   return datapath
 }
 

@@ -55,13 +55,13 @@ async function links(program: Fd): Promise<void> {
   const pair = { name: 'one', mac: '02:00:00:00:00:01', peerName: 'two', peerMac: '02:00:00:00:00:02', mtu: 1400 }
   await socket.request(createVeth({ ...pair, peerNetns: netns }))
   const { ifindex } = parseLink((await socket.request(getLink('one')))[0]!)
-  const link = addon.linkCreate(program, ifindex, TCX_INGRESS)
+  const link = await addon.linkCreate(program, ifindex, TCX_INGRESS)
   addon.linkUpdate(link, program)
   assert.equal(addon.linkInfo(link).ifindex, ifindex)
   addon.closeFd(link)
-  addon.filterAttach(program, ifindex, 'egress', 100, 1)
-  addon.filterDetach(ifindex, 'egress', 100, 1)
-  assert.throws(() => addon.filterAttach(program, 9999, 'egress', 100, 1), { code: /^E/ })
+  await addon.filterAttach(program, ifindex, 'egress', 100, 1)
+  await addon.filterDetach(ifindex, 'egress', 100, 1)
+  await assert.rejects(addon.filterAttach(program, 9999, 'egress', 100, 1), { code: /^E/ })
 
   const heard = Promise.withResolvers<void>()
   const listener = addon.openNetlink(0, netns)

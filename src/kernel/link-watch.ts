@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import type { Addon } from './addon.ts'
+import { parseLink } from './rtnetlink.ts'
+
+const NETLINK_ROUTE = 0
+const RTNLGRP_LINK = 1
+
+/** Calls back whenever something of that device changes, such as its carrier; the returned function ends it. */
+export function watchLink(addon: Addon, ifindex: number, onChange: () => void): () => void {
+  const socket = addon.openNetlink(NETLINK_ROUTE, null)
+  socket.subscribe(RTNLGRP_LINK, (message) => {
+    if (parseLink(message).ifindex === ifindex) onChange()
+  })
+  return () => socket.close()
+}
