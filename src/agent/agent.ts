@@ -13,6 +13,7 @@ import { event } from '../generated/abi.ts'
 import { bootClock, type Ipam, openIpam } from '../ipam/ipam.ts'
 import { bootId, diskFile } from '../ipam/journal.ts'
 import type { Addon } from '../kernel/addon.ts'
+import { watchLink } from '../kernel/link-watch.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
 import { type ManifestSource, watchManifests } from '../manifests/source.ts'
 import { createMetrics } from '../observe/metrics.ts'
@@ -98,16 +99,16 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     })
     stack.defer(() => dataPlane.stop())
     progress.dataPlane = dataPlane
-    const { loop, reconciler, handlers, datapath } = dataPlane
+    const { local, loop, reconciler, handlers, datapath } = dataPlane
     loop.wake() // for what has changed since the first pass
     const ring = addon.openRing(datapath.maps.events, event.size, EVENTS_DRAIN_MS, events.records)
     stack.defer(() => ring.close())
-    stack.defer(
-      every(ROUTES_EVERY_MS, () => {
-        reconciler.routesMoved()
-        loop.wake()
-      }),
-    )
+    const lookAgain = (): void => {
+      reconciler.routesMoved()
+      loop.wake()
+    }
+    stack.defer(watchLink(addon, local.uplink.ifindex, lookAgain)) // its routes go down with it
+    stack.defer(every(ROUTES_EVERY_MS, lookAgain))
     stack.defer(every(COLLECT_EVERY_MS, () => void handlers.collect()))
     const cni = await serveCni(`${config.runDir}/cni.sock`, handlers)
     stack.defer(() => cni.close())
@@ -146,7 +147,9 @@ function followManifests(
       log.debug({ put: put.length, deleted: deleted.length, parseMs }, 'manifests changed')
       const node = world.node(config.nodeName)
       if (node !== undefined && node.internalIPs.length > 0) onOwnNode(node)
-      progress.dataPlane?.loop.wake()
+      if (progress.dataPlane === undefined) return
+      if (node !== undefined) progress.dataPlane.nodeChanged(node).catch((err) => log.error({ err }, 'own node'))
+      progress.dataPlane.loop.wake()
     },
   })
 }

@@ -2,6 +2,7 @@
 // The agent's two servers: the API on the Unix socket, metrics and probes over HTTP.
 
 import type { Logger } from 'pino'
+import { CommandError } from '../core/command-error.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { apiRoutes, probeRoutes } from './api-routes.ts'
 import type { Config } from './config.ts'
@@ -51,7 +52,9 @@ export async function serveProbes(
   const routes = probeRoutes({ metrics: metrics.text, notReady: () => notReady(progress) })
   const server = createHttpServer(routes, (error, request) => log.error({ err: error, request }, 'request failed'))
   server.listen(Number(port), host)
-  await listening(server)
+  await listening(server).catch((error: Error) => {
+    throw new CommandError(`metrics cannot be served on ${config.metricsAddress}: ${error.message}`)
+  })
   return () => {
     server.close()
     server.closeAllConnections()

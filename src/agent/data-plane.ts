@@ -62,12 +62,14 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   const { addon, network, config, world, node, ipam, log } = options
   const local = await examineNode(network, config, node)
   await prepareNode(network, config, local)
+  await using starting = new AsyncDisposableStack()
   const datapath = await openDatapath(addon, {
     bpffs: config.bpffs,
     objectsDir: config.objectsDir,
     config: nodeConfigOf(config, local, ownCookie(addon)),
     sizes: config.mapSizes,
   })
+  starting.use(datapath)
   const routes = {
     read: () => readNodeRoutes(network),
     put: (route: Parameters<typeof putNodeRoute>[1]) => putNodeRoute(network, route),
@@ -93,6 +95,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     onApplied: options.onApplied,
   })
   const loop = startLoop({ pass: reconciler.pass, onSuccess: options.onSuccess, onFailure: options.onFailure })
+  starting.defer(() => loop.stop())
   const handlers = createHandlers({
     ipam,
     wiring: createWiring(network, datapath, local.podMtu),
@@ -108,6 +111,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   await loop.settled({ signal: options.signal })
   await datapath.attachUplink(local.uplink.ifindex)
   await datapath.attachCgroup(findCgroup(config)!)
+  const stack = starting.move()
   return {
     local,
     datapath,
@@ -124,10 +128,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
       }
       for (const podCIDR of changed.podCIDRs) await putPodBlackhole(network, podCIDR)
     },
-    async stop() {
-      await loop.stop()
-      datapath[Symbol.dispose]()
-    },
+    stop: () => stack.disposeAsync(),
   }
 }
 

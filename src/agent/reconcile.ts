@@ -65,7 +65,7 @@ export interface Reconciler {
   planNow(): Promise<string[]>
   /** The endpoint's own entries are in the kernel and do not say isolated. */
   isInForce(addresses: readonly Address[]): boolean
-  /** Nodes must be looked up again: routes or links of this node have changed. */
+  /** The next pass reads this node's routes again, and the way to each node: links or routes may have changed. */
   routesMoved(): void
 }
 
@@ -74,14 +74,13 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const store = createTableStore()
   const compiler = createCompiler(store)
   let isKernelKnown = false
-  let kernelRoutes: readonly KernelRoute[] = []
+  let kernelRoutes: readonly KernelRoute[] | undefined // unknown: somebody else may have changed them
   const removed: Backend[] = [] // since the last pass that succeeded
   let lookedUp: readonly Address[] = []
   let gateways: ReadonlyMap<Address, Address> | undefined
 
   async function readKernel(): Promise<void> {
     for (const table of tableNames) store.adopt(table, await kernel.readTable(table))
-    kernelRoutes = await kernel.readRoutes()
     isKernelKnown = true
   }
 
@@ -103,11 +102,12 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const started = performance.now()
     removed.push(...compiler.compile(world, dirty, { ...options.node, gateways }).removedBackends)
     if (!isKernelKnown) await readKernel()
+    kernelRoutes ??= await kernel.readRoutes()
     const todo = planFrom(store.differences, kernelRoutes)
     const planned = performance.now()
     const { done, failed } = await apply(todo, kernel, store.recordWrite)
+    kernelRoutes = failed ? undefined : compiler.compiled().routing.kernelRoutes
     if (failed) isKernelKnown = false
-    else kernelRoutes = compiler.compiled().routing.kernelRoutes
     if (todo.steps.length > 0 || todo.refusals.length > 0) {
       options.onApplied({
         at: new Date(),
@@ -138,6 +138,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     isInForce: (addresses) => addresses.every((address) => isEndpointInForce(store, address)),
     routesMoved() {
       gateways = undefined
+      kernelRoutes = undefined
     },
   }
 }

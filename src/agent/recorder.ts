@@ -29,8 +29,9 @@ export function createRecorder({ log, progress }: { log: Logger; progress: Progr
       progress.entriesWritten += entryCount
       metrics.applied({ compile: compileMs / 1000, apply: applyMs / 1000 }, entryCount, error === null)
       const rounded = { entries: entryCount, compileMs: round(compileMs), applyMs: round(applyMs) }
+      const refused = refusals.length === 0 ? {} : { refused: refusals.map(printRefusal) }
       if (entryCount >= GREAT_BATCH) setTimeout(releaseMemory, SETTLED_MS).unref()
-      if (error === null) log.info({ ...rounded, refused: refusals.map(printRefusal) }, 'tables written')
+      if (error === null) log.info({ ...rounded, ...refused }, 'tables written')
     },
     onSuccess() {
       progress.failure = ''
