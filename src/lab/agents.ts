@@ -62,10 +62,10 @@ export async function agentReady(lab: string, node: LabNode): Promise<void> {
     const status = await askAgent<Status>(agentSocket(lab, node.name), 'GET', '/v1/status').catch(() => null)
     conditions = status?.conditions ?? []
     return status?.ready ?? false
-  }, 30_000)
+  }, 90_000)
   if (ready) return
   const why = conditions.join('; ') || lastMessage(log)
-  throw new CommandError(`the agent of ${node.name} is not ready after 30 s: ${why} (${log})`)
+  throw new CommandError(`the agent of ${node.name} is not ready after 90 s: ${why} (${log})`)
 }
 
 /** Ends the agent and returns the node without it. SIGTERM waits for an orderly end, SIGKILL for the process to be gone. */
