@@ -98,6 +98,7 @@ describe('ADD', () => {
     const file = memoryFile()
     const crashed = await fakeNode({ file })
     await crashed.handlers.handle(add())
+    await crashed.ipam.close()
     const node = await fakeNode({ file, kernel: crashed })
     expect(body(await ask(node, add()))).toMatchObject({ code: 100 })
   })
@@ -328,7 +329,9 @@ describe('GC and collection', () => {
 
   test('after a reboot every attachment is collected', async () => {
     const file = memoryFile()
-    await ask(await fakeNode({ file }), add())
+    const before = await fakeNode({ file })
+    await ask(before, add())
+    await before.ipam.close()
     const node = await fakeNode({ file, bootId: 'boot-2' })
     expect(await node.handlers.collect()).toHaveLength(1)
     expect(isClean(node)).toBe(true)

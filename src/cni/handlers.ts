@@ -85,12 +85,12 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     const gateways = attachment.addresses.map((address) => wiring.gateway(address))
     const result = attachmentResult(attachment, gateways, prevResult, config.dns)
     await markAnswered(attachment, true)
+    startSync()
     return { output: formatResult(config.cniVersion, result), attachment }
   }
 
   /** Wires and joins an allocated attachment; on failure nothing of it is left. */
   async function attach(allocated: Attachment): Promise<Attachment | CniError> {
-    const synced = attempt(() => ipam.sync(), journalFailed)
     const attached = await (async () => {
       const wired = await attempt(() => wiring.wire(siteOf(allocated), allocated.addresses), wireFailed)
       if (isCniError(wired)) return wired
@@ -100,11 +100,15 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
       const joined = await attempt(() => endpoints.join(endpointOf(complete)!, late), joinFailed)
       return joined === undefined ? complete : joined
     })()
-    const sync = await synced
-    const outcome = sync === undefined ? attached : sync
-    if (!isCniError(outcome)) return outcome
+    if (!isCniError(attached)) return attached
     const left = await attempt(() => remove(allocated), kernelFailed)
-    return left === undefined ? outcome : { ...outcome, details: `${outcome.details}; ${left.msg}: ${left.details}` }
+    return left === undefined ? attached : { ...attached, details: `${attached.details}; ${left.msg}: ${left.details}` }
+  }
+
+  /** Nobody waits for the disk: a record that a power cut loses names a network namespace that is gone too (ADR 0010).
+   *  Where the disk refuses, the journal writes itself anew with the next record. */
+  function startSync(): void {
+    ipam.sync().catch(() => {})
   }
 
   /** Written before the reply and in the same turn: a process killed afterwards knows on its return that it answered, one
@@ -126,7 +130,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
   async function del({ id }: Command<'DEL'>): Promise<Outcome> {
     // Also for what the journal does not know: the name alone says what there may be to remove.
     await remove({ ...id, hostIfname: hostIfname(id) })
-    await ipam.sync()
+    startSync()
     return { output: '' }
   }
 
@@ -149,7 +153,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
       if (attachment.network !== config.name) return false
       return kept === null ? isNetnsGone(attachment.netns, bootId) : !kept.has(attachmentKey(attachment))
     })
-    await ipam.sync()
+    startSync()
     if (problems.length === 0) return { output: '' }
     return cniError(CniErrorCode.KERNEL_REFUSED, `${problems.length} attachments could not be removed`, problems[0])
   }
