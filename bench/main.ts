@@ -4,6 +4,7 @@
 //   node bench/main.ts [--short] [--blocks N] [--rounds N] [--seconds N] [--rows TEXT] [--no-save]
 
 import { parseArgs } from 'node:util'
+import { withLabLock } from '../src/lab/lock.ts'
 import { machine } from '../tools/machine.ts'
 import { timeAdds } from './cni-add.ts'
 import { addCeiling, clusterIPFloor, floors, slackOf } from './floors.ts'
@@ -177,4 +178,5 @@ function clusterIPFinding({ ratio }: Summary): Finding {
   return { name: 'CRR through a ClusterIP among 10,000 Services', ratio, atLeast, holds: ratio >= atLeast }
 }
 
-process.exitCode = await main()
+// Two at once would measure each other.
+process.exitCode = await withLabLock('bench', main)
