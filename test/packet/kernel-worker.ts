@@ -197,7 +197,7 @@ async function runStep(addon: Addon, loaded: Loaded, step: Step): Promise<StepRe
   const drops = new Map(counts.filter(([, count]) => count > 0))
   const lost = drops.get(DropReason.EVENT_LOST) ?? 0
   const told = [...drops.values()].reduce((sum, count) => sum + count, 0) - 2 * lost
-  for (let waited = 0; loaded.events.length < firstEvent + told && waited < 500; waited++) {
+  for (let waited = 0; loaded.events.length < firstEvent + told && waited < 5000; waited++) {
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
   return {
