@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Prometheus reads. Counters of the data plane are taken from the kernel's tables when someone asks.
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 /** Read at each scrape. */
 export interface Readings {
