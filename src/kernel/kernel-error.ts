@@ -52,6 +52,13 @@ export function attemptNow<T>(subject: string, work: () => T): T {
   }
 }
 
+/** Waits for all works also when one fails, for what is undone then must not be done after it; rejects with the first
+ *  failure. */
+export async function all(works: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(works)).find((result) => result.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
+}
+
 export function isCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(error.code as string)
 }

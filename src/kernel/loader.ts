@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { encode } from '../core/codec.ts'
 import { type MapName, maps, type NodeConfig, nodeConfig } from '../generated/abi.ts'
 import type { Addon, Fd } from './addon.ts'
-import { attempt } from './kernel-error.ts'
+import { all, attempt } from './kernel-error.ts'
 import { type CgroupHook, cgroupHooks, type DeviceHook, Links } from './links.ts'
 import { copyArray, copyMissing } from './map-copy.ts'
 import { MapPins } from './map-pins.ts'
@@ -62,8 +62,7 @@ export class Datapath implements Disposable {
   /** Idempotent; to be called before the device goes up, and for each known pod when the agent starts. Filters first,
    *  for an ADD waits for it; links behind its back. */
   async attachPod(ifindex: number, hostIfname: string): Promise<void> {
-    const hooks = this.#podHooks(ifindex, hostIfname)
-    for (const hook of hooks) await this.#links.filterDevice(hook)
+    await all(this.#podHooks(ifindex, hostIfname).map((hook) => this.#links.filterDevice(hook)))
     if (this.#links.hasTcx) this.#toLink.set(hostIfname, ifindex)
     this.#linkLater()
   }

@@ -11,7 +11,7 @@
 import { randomBytes } from 'node:crypto'
 import { type Address, family, type Prefix } from '../core/address.ts'
 import type { Fd, NetlinkSocket } from './addon.ts'
-import { attempt, attemptNow, isCode } from './kernel-error.ts'
+import { all, attempt, attemptNow, isCode } from './kernel-error.ts'
 import { concat } from './netlink.ts'
 import type { NodeNetwork } from './node-network.ts'
 import { ROUTE_PROTOCOL } from './routes.ts'
@@ -79,7 +79,7 @@ export async function wirePod(
       return addon.netnsCookie(netns)
     })
     await Promise.allSettled([paired, prepared])
-    await paired
+    await paired // nothing to undo when there is no pair
     try {
       const netnsCookie = await prepared
       const host = raiseHostSide(node, pod, subject, async (ifindex) => {
@@ -88,9 +88,7 @@ export async function wirePod(
         return wired
       })
       const inPod = attempt(subject, () => configurePod(node, socket!, pod, netns, macs.hostMac))
-      // Waits for both also when one fails: what is undone then must not be done after it.
-      await Promise.allSettled([host, inPod])
-      await inPod
+      await all([inPod, host])
       return await host
     } catch (error) {
       await unwirePod(node, pod.hostIfname)
