@@ -4,6 +4,13 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
+# One line per file; `make V=1` shows the commands.
+ifeq ($(V),)
+.SILENT:
+say = echo 'build: $@'
+else
+say = :
+endif
 MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -39,81 +46,90 @@ TS_SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts')
 all: build
 
 setup:
-	@tools/setup.sh
+	tools/setup.sh
 
 build: $(BPF_OBJECTS) build/heddle.node build/heddle-cni build/abi.stamp dist/bin/heddle.mjs
 
 # --- data plane -----------------------------------------------------------------------------------------------------
 build/bpf/%.o: bpf/hooks/%.bpf.c $(BPF_HEADERS) | setup
-	@mkdir -p $(@D)
+	$(say)
+	mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 	$(LLVM_STRIP) -g $@
 
 # --- addon ----------------------------------------------------------------------------------------------------------
 build/addon/%.o: native/addon/%.cc | setup
-	@mkdir -p $(@D)
+	$(say)
+	mkdir -p $(@D)
 	$(CXX) $(ADDON_CXXFLAGS) -O2 -MMD -MP -c $< -o $@
 
 build/heddle.node: $(ADDON_OBJECTS)
-	@mkdir -p $(@D)
+	$(say)
+	mkdir -p $(@D)
 	$(CXX) -shared -o $@ $^ $(ADDON_LIBS)
 
 build/asan/%.o: native/addon/%.cc | setup
-	@mkdir -p $(@D)
+	$(say)
+	mkdir -p $(@D)
 	$(CXX) $(ADDON_CXXFLAGS) $(SANITIZE) -MMD -MP -c $< -o $@
 
 asan: build/asan/heddle.node
 build/asan/heddle.node: $(ASAN_OBJECTS)
+	$(say)
 	$(CXX) -shared $(SANITIZE) -o $@ $^ $(ADDON_LIBS)
 
 -include $(ADDON_OBJECTS:.o=.d) $(ASAN_OBJECTS:.o=.d)
 
 # --- CNI executable -------------------------------------------------------------------------------------------------
 build/heddle-cni: $(SHIM_SOURCES) $(wildcard native/cni-shim/*.h) | setup
-	@mkdir -p $(@D)
+	$(say)
+	mkdir -p $(@D)
 	$(MUSL_CC) $(SHIM_CFLAGS) -o $@ $(SHIM_SOURCES)
 
 # --- TypeScript -----------------------------------------------------------------------------------------------------
 # The generator rewrites src/generated only when its text changes; the stamp keeps make from asking again.
 build/abi.stamp: tools/generate-abi.ts tools/abi-types.ts tools/btf.ts $(wildcard bpf/abi/*.h bpf/*.h) | setup
-	@mkdir -p $(@D)
+	$(say)
+	mkdir -p $(@D)
 	node tools/generate-abi.ts
-	@touch $@
+	touch $@
 
 # Two folders deep, like the rooms of src, so that paths relative to a module mean the same in the bundle.
 dist/bin/heddle.mjs: $(TS_SOURCES) build/abi.stamp package-lock.json | setup
+	$(say)
 	esbuild src/main.ts --bundle --platform=node --target=node24 --format=esm --log-level=warning --outfile=$@ \
 	  --banner:js="import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);"
 
 # --- what people call -----------------------------------------------------------------------------------------------
 test: build asan
-	@node tools/test.ts
+	node tools/test.ts
 
 demo: build
-	@bin/heddle lab demo
+	bin/heddle lab demo
 
 check: | setup
-	@node tools/check.ts
+	node tools/check.ts
 
 bench: build build/bench/exec-timer | netperf
-	@node bench/main.ts
+	node bench/main.ts
 
 bench-short: build build/bench/exec-timer | netperf
-	@node bench/main.ts --short
+	node bench/main.ts --short
 
 netperf: | setup
-	@tools/netperf.sh
+	tools/netperf.sh
 
 build/bench/%: bench/%.c | setup
-	@mkdir -p $(@D)
+	$(say)
+	mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $<
 
 soak: build asan
-	@node tools/test.ts --soak
+	node tools/test.ts --soak
 
 check-kernels: build
-	@tools/kernels.sh
-	@node test/kernels/main.ts
+	tools/kernels.sh
+	node test/kernels/main.ts
 
 clean:
 	rm -rf build dist
