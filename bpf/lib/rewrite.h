@@ -73,9 +73,18 @@ __noinline int rewrite_ports(struct __sk_buff *skb, struct packet *p)
 	return NEXT;
 }
 
+/* The host's own flow to the world is a translation that mostly changes nothing. */
+static __always_inline bool rewrite_is_needed(const struct packet *p)
+{
+	if (!(p->flags & PACKET_TRANSLATED)) return false;
+	if (p->flags & PACKET_ICMP_ERROR || p->to.source_port != p->tuple.source_port) return true;
+	return p->to.destination_port != p->asked_port || !address_equal(&p->to.source, &p->tuple.source) ||
+	       !address_equal(&p->to.destination, &p->asked);
+}
+
 static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet *p)
 {
-	if (!(p->flags & PACKET_TRANSLATED)) return NEXT;
+	if (!rewrite_is_needed(p)) return NEXT;
 	if (p->flags & PACKET_ICMP_ERROR)
 		return p->family == 4 ? icmp_rewrite_ipv4(skb, p) : icmp_rewrite_ipv6(skb, p);
 	if (rewrite_addresses(skb, p) == DROP) return DROP;
