@@ -41,11 +41,13 @@ const AF_UNSPEC = 0
 const AF_INET = 2
 const AF_INET6 = 10
 const IFF_UP = 1
+const IF_OPER_UP = 6
 
 const IFLA_ADDRESS = 1
 const IFLA_IFNAME = 3
 const IFLA_MTU = 4
 const IFLA_LINK = 5
+const IFLA_OPERSTATE = 16
 const IFLA_LINKINFO = 18
 const IFLA_AF_SPEC = 26
 const IFLA_NET_NS_FD = 28
@@ -89,6 +91,8 @@ export interface Link {
   readonly ifindex: number
   readonly name: string
   readonly up: boolean
+  /** Carries packets: up, its peer too, and its queues run (RFC 2863 operational state). */
+  readonly running: boolean
   readonly mac: string
   readonly mtu: number
   /** ifindex of the other end of a veth pair, in its own namespace. */
@@ -181,6 +185,7 @@ export function parseLink(bytes: Uint8Array): Link {
     ifindex: view.getInt32(4, true),
     name: textOf(attributes.get(IFLA_IFNAME)),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    running: attributes.get(IFLA_OPERSTATE)?.[0] === IF_OPER_UP,
     mac: macText(attributes.get(IFLA_ADDRESS) ?? new Uint8Array()),
     mtu: u32Of(attributes.get(IFLA_MTU)) ?? 0,
     peer: u32Of(attributes.get(IFLA_LINK)),

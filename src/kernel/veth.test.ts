@@ -65,6 +65,7 @@ describe('a wired pod', () => {
       mac: wired.hostMac,
       mtu: 1450,
       up: true,
+      running: true,
     })
     for (const address of [V4, V6]) namespaces.run('node', 'ping', '-c1', '-W2', address)
     for (const address of ['192.0.2.1', 'fd00:f::1']) namespaces.run('pod', 'ping', '-c1', '-W2', address)

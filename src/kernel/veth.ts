@@ -9,6 +9,7 @@
 // Nobody owns the gateways 169.254.1.1 and fe80::1: both neighbours are permanent, so nobody asks for an address.
 
 import { randomBytes } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import { type Address, family, type Prefix } from '../core/address.ts'
 import type { Fd, NetlinkSocket } from './addon.ts'
 import { all, attempt, attemptNow, isCode } from './kernel-error.ts'
@@ -31,6 +32,8 @@ import {
 
 const LOOPBACK = 1
 const NETLINK_ROUTE = 0
+const RUNNING_TIMEOUT_MS = 5000
+const RUNNING_POLL_MS = 5
 
 export interface PodWire {
   readonly netnsPath: string
@@ -89,6 +92,10 @@ export async function wirePod(
       })
       const inPod = attempt(subject, () => configurePod(node, socket!, pod, netns, macs.hostMac))
       await all([inPod, host])
+      await all([
+        waitUntilRunning(pod.hostIfname, () => node.request(getLink(pod.hostIfname))),
+        waitUntilRunning(pod.ifname, () => socket!.request(getLink(pod.ifname))),
+      ])
       return await host
     } catch (error) {
       await unwirePod(node, pod.hostIfname)
@@ -150,6 +157,18 @@ async function raiseHostSide(
     return node.request(setUp(ifindex), ...requests)
   })
   return wired
+}
+
+/** The end that was raised first has no queue before the kernel's link watch comes by, and drops what is sent; it may
+ *  come a second late (linkwatch_fire_event, v6.1). Being asked makes it come at once (rtnl_getlink, v6.8). */
+async function waitUntilRunning(name: string, ask: () => Promise<readonly Uint8Array[]>): Promise<void> {
+  const deadline = performance.now() + RUNNING_TIMEOUT_MS
+  while (performance.now() < deadline) {
+    const [answer] = await attempt(`read link ${name}`, ask)
+    if (parseLink(answer!).running) return
+    await setTimeout(RUNNING_POLL_MS)
+  }
+  throw new Error(`${name} is up but does not run after ${RUNNING_TIMEOUT_MS} ms`)
 }
 
 function pairOf({ hostIfname, ifname, mtu }: PodWire, macs: Macs, netns: Fd): VethRequest {
