@@ -4,6 +4,7 @@
 import type { Logger } from 'pino'
 import { CommandError } from '../core/command-error.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { SyncReply } from './api.ts'
 import { apiRoutes, probeRoutes } from './api-routes.ts'
 import type { Config } from './config.ts'
 import type { DataPlane } from './data-plane.ts'
@@ -11,7 +12,7 @@ import type { EventStream } from './event-stream.ts'
 import { createHttpServer, listening, listenPrivately, RequestError } from './http.ts'
 import { createNames } from './names.ts'
 import { nodeConfigOf } from './node-setup.ts'
-import { compiledOf, notReady, type Progress } from './progress.ts'
+import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
 import { currentStatus, describeProblem, type StatusParts } from './status.ts'
 import { answerTrace } from './trace-answer.ts'
 
@@ -62,16 +63,15 @@ export async function serveProbes(
 }
 
 /** Reads every source again; resolves when what they say is in force, rejects when it cannot be. */
-async function sync(
-  progress: Progress,
-  signal: AbortSignal,
-): Promise<{ milliseconds: number; stepCount: number; problems: ReturnType<typeof describeProblem>[] }> {
+async function sync(progress: Progress, signal: AbortSignal): Promise<SyncReply> {
   const started = performance.now()
   await Promise.race([progress.up.promise, aborted(signal)])
   const { loop } = dataPlaneOf(progress)
   const before = progress.entriesWritten
   await progress.source!.sync()
   await loop.settled({ failFast: true, signal })
+  const full = fullTables(progress)
+  if (full.length > 0) throw new Error(full.join('; '))
   return {
     milliseconds: performance.now() - started,
     stepCount: progress.entriesWritten - before,

@@ -40,6 +40,14 @@ export function notReady({ waitingFor, failure }: Progress): readonly string[] {
   return [waitingFor === '' ? '' : `waiting for ${waitingFor}`, failure].filter((reason) => reason !== '')
 }
 
+/** What cannot be in force because a table is too small, one sentence each. */
+export function fullTables({ dataPlane }: Progress): readonly string[] {
+  return (dataPlane?.reconciler.refusals() ?? []).map(
+    ({ table, needed, maxEntries }) =>
+      `table ${table} is full: ${needed} entries are wanted, mapSizes.${table} is ${maxEntries}; it stays as it was`,
+  )
+}
+
 export function compiledOf({ dataPlane }: Progress): Compiled {
   return dataPlane?.reconciler.compiled() ?? NOTHING_COMPILED
 }

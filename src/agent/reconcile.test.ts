@@ -193,19 +193,21 @@ describe('a failure half-way must neither be forgotten nor repeated blindly', ()
     expect(agent.applied.map(({ error }) => (error as Error | null)?.message ?? null)).toEqual(['EAGAIN', null])
   })
 
-  test('tables that are too small are left as they are; the others are written, and the pass says so', async () => {
+  test('tables that are too small are left as they are, and it is said which; the others are written', async () => {
     const agent = agentOn(createFakeKernel({ sizes: { backends: 3 } }))
     agent.world.put(service('s', '10.96.0.1'))
     agent.world.put(slice('s', ['10.2.0.1', '10.2.0.2', '10.2.0.3', '10.2.0.4']))
     const cart = pod('cart', '10.1.0.5')
     agent.world.put(cart)
     agent.world.putEndpoint(endpointOf(cart, 7))
-    await expect(agent.reconciler.pass()).rejects.toThrow('backends needs 4 of 3 entries')
+    await agent.reconciler.pass()
+    expect(agent.reconciler.refusals()).toEqual([{ table: 'backends', needed: 4, maxEntries: 3 }])
     expect(agent.kernel.print('frontends')).toEqual([])
     expect(agent.kernel.print('endpoints')).toHaveLength(1)
     agent.world.put(slice('s', ['10.2.0.1', '10.2.0.2']))
     await agent.reconciler.pass()
     expect(agent.kernel.print('backends')).toHaveLength(2)
+    expect(agent.reconciler.refusals()).toEqual([])
   })
 })
 

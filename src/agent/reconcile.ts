@@ -6,15 +6,7 @@ import type { Address } from '../core/address.ts'
 import { encodeText } from '../datapath/bytes.ts'
 import { type Compiler, createCompiler } from '../datapath/compile.ts'
 import { createTableStore, drift, type TableStore } from '../datapath/desired.ts'
-import {
-  type KernelRoute,
-  type Plan,
-  plan,
-  printPlan,
-  printRefusal,
-  type Refusal,
-  routeDifferences,
-} from '../datapath/plan.ts'
+import { type KernelRoute, type Plan, plan, printPlan, type Refusal, routeDifferences } from '../datapath/plan.ts'
 import { readValue, tableNames } from '../datapath/tables.ts'
 import { endpointKey } from '../generated/abi.ts'
 import { apply, type Kernel } from '../kernel/apply.ts'
@@ -36,13 +28,6 @@ export interface Applied {
   readonly error: unknown
 }
 
-/** Some tables are too small; the others are in force. */
-export class TablesFull extends Error {
-  constructor(refusals: readonly Refusal[]) {
-    super(`tables are full, nothing of them was written: ${refusals.map(printRefusal).join('; ')}`)
-  }
-}
-
 export interface ReconcilerOptions {
   readonly world: World
   readonly kernel: Kernel
@@ -59,8 +44,10 @@ export type NodeFacts = Omit<RoutingInput, 'gateways'>
 export interface Reconciler {
   readonly store: TableStore
   readonly compiled: Compiler['compiled']
-  /** For the loop. Rejects when something is left to do. */
+  /** For the loop. Rejects when the kernel did; what tables are too small for is in refusals(), not in the kernel. */
   pass(): Promise<void>
+  /** As of the last pass: tables that cannot hold what is desired. They keep what they have. */
+  refusals(): readonly Refusal[]
   /** The plan that a fresh look at the kernel would give; changes nothing. */
   planNow(): Promise<string[]>
   /** The endpoint's own entries are in the kernel and do not say isolated. */
@@ -76,6 +63,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let isKernelKnown = false
   let kernelRoutes: readonly KernelRoute[] | undefined // unknown: somebody else may have changed them
   const removed: Backend[] = [] // since the last pass that succeeded
+  let refusals: readonly Refusal[] = []
   let lookedUp: readonly Address[] = []
   let gateways: ReadonlyMap<Address, Address> | undefined
 
@@ -108,11 +96,13 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const { done, failed } = await apply(todo, kernel, store.recordWrite)
     kernelRoutes = failed ? undefined : compiler.compiled().routing.kernelRoutes
     if (failed) isKernelKnown = false
-    if (todo.steps.length > 0 || todo.refusals.length > 0) {
+    const isNews = todo.steps.length > 0 || !sameValue(todo.refusals, refusals)
+    refusals = todo.refusals
+    if (isNews) {
       options.onApplied({
         at: new Date(),
         stepCount: done,
-        entryCount: entryCount(todo),
+        entryCount: entryCount(todo.steps.slice(0, done)),
         compileMs: planned - started,
         applyMs: performance.now() - planned,
         refusals: todo.refusals,
@@ -121,13 +111,13 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
     if (failed) throw failed.error
     if (removed.length > 0) await options.onRemovedBackends(removed.splice(0), store)
-    if (todo.refusals.length > 0) throw new TablesFull(todo.refusals)
   }
 
   return {
     store,
     compiled: compiler.compiled,
     pass,
+    refusals: () => refusals,
     async planNow() {
       const tables = new Map(
         await Promise.all(tableNames.map(async (name) => [name, await kernel.readTable(name)] as const)),
@@ -147,8 +137,8 @@ function nodeAddresses(world: World): Address[] {
   return [...world.nodes()].flatMap((node) => node.internalIPs)
 }
 
-function entryCount(todo: Plan): number {
-  return todo.steps.reduce((count, step) => {
+function entryCount(steps: readonly Step[]): number {
+  return steps.reduce((count, step) => {
     if (step.kind === 'put') return count + step.entries.length
     return count + (step.kind === 'delete' ? step.keys.length : 1)
   }, 0)

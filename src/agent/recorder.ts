@@ -7,7 +7,7 @@ import { printRefusal } from '../datapath/plan.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { releaseMemory } from './memory.ts'
 import type { Progress } from './progress.ts'
-import { type Applied, TablesFull } from './reconcile.ts'
+import type { Applied } from './reconcile.ts'
 
 /** Batches of this many entries leave enough garbage to be worth a collection of their own. */
 const GREAT_BATCH = 10_000
@@ -38,8 +38,7 @@ export function createRecorder({ log, progress }: { log: Logger; progress: Progr
     },
     onFailure(error, retryMs) {
       progress.failure = (error as Error).message
-      // A full table is repeated every half minute at most; whoever looks at status sees it all the time.
-      log.error({ ...(error instanceof TablesFull ? {} : { err: error }), retryMs }, progress.failure)
+      log.error({ err: error, retryMs }, progress.failure)
     },
     onCni({ command, containerId, ifname, pod, addresses, error, durationMs }) {
       metrics.cniRequest(command, error?.code ?? 0, durationMs / 1000)

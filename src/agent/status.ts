@@ -15,7 +15,7 @@ import type { WorldView } from '../world/world.ts'
 import type { MapFill, PoolStatus, SourceProblem, SourceStatus, Status, Version } from './api.ts'
 import type { Config } from './config.ts'
 import { kernelFeatures } from './preflight.ts'
-import { compiledOf, notReady, type Progress } from './progress.ts'
+import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
 import type { Applied } from './reconcile.ts'
 
 /** What the agent is made of, as far as status looks at it. */
@@ -40,7 +40,12 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
     startedAt: new Date(Date.now() - process.uptime() * 1000).toISOString(),
     rssBytes: process.memoryUsage.rss(),
     ready: conditions.length === 0,
-    conditions: [...conditions, ...compiledOf(progress).routing.notices, ...(progress.source?.notices() ?? [])],
+    conditions: [
+      ...conditions,
+      ...fullTables(progress),
+      ...compiledOf(progress).routing.notices,
+      ...(progress.source?.notices() ?? []),
+    ],
     families: ([4, 6] as const).filter((each) => addresses.some((address) => family(address) === each)),
     mode: config.mode,
     nodeAddresses: addresses,
