@@ -22,6 +22,11 @@ export default class TestReporter implements Reporter {
   private failed = 0
   private readonly skipped: { name: string; reason: string }[] = []
 
+  /** What a test saw: the figures that it judges. */
+  onUserConsoleLog({ content }: { readonly content: string }): void {
+    process.stdout.write(content.replace(/^(?=.)/gm, '  '))
+  }
+
   onTestCaseResult(test: TestCase): void {
     const result = test.result()
     const name = `${relative(process.cwd(), test.module.moduleId)}: ${test.fullName}`

@@ -139,8 +139,9 @@ async function monitor(call: Call): Promise<undefined> {
 }
 
 export function eventLine(call: { readonly colour: boolean }, event: PacketEvent): string {
+  const isIcmp = event.protocol.startsWith('ICMP')
   const end = (name: string | null, address: string, port: number) =>
-    `${name ? `${name} ` : ''}${address.includes(':') ? `[${address}]` : address}:${port}`
+    `${name ? `${name} ` : ''}${isIcmp ? address : hostPort(address, port)}`
   return [
     event.time.slice(11, 23),
     paint(call, 'red', `${event.type} ${event.reason}`),
