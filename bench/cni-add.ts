@@ -5,6 +5,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { checkout } from '../src/lab/names.ts'
 import { ipBatch, runProgram } from '../src/lab/process.ts'
 import { type HeddleLab, podManifest } from './heddle.ts'
@@ -28,6 +29,8 @@ export interface AddTimes {
 }
 
 const prefix = 'hdn-add-'
+/** After each ADD, so that what one leaves to do (links, router solicitations) is not in the other's time. */
+const restMs = 50
 
 /** Adds `pods` pods with each plugin, alternating, then deletes them; Heddle's on n1 of the lab. */
 export async function timeAdds(pods: number, lab: HeddleLab): Promise<AddTimes> {
@@ -63,7 +66,9 @@ export async function timeAdds(pods: number, lab: HeddleLab): Promise<AddTimes> 
     )
     for (const pod of numbers) {
       times.heddle.push(await call(heddle, folder, 'ADD', `${prefix}h${pod}`))
+      await setTimeout(restMs)
       times.ptp.push(await call(ptp, folder, 'ADD', `${prefix}p${pod}`))
+      await setTimeout(restMs)
     }
     for (const pod of numbers) {
       await call(heddle, folder, 'DEL', `${prefix}h${pod}`)
