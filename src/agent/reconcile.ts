@@ -6,7 +6,15 @@ import type { Address } from '../core/address.ts'
 import { encodeText } from '../datapath/bytes.ts'
 import { type Compiler, createCompiler } from '../datapath/compile.ts'
 import { createTableStore, drift, type TableStore } from '../datapath/desired.ts'
-import { type KernelRoute, type Plan, plan, printPlan, type Refusal, routeDifferences } from '../datapath/plan.ts'
+import {
+  type KernelRoute,
+  type Plan,
+  plan,
+  printPlan,
+  type Refusal,
+  routeDifferences,
+  type Step,
+} from '../datapath/plan.ts'
 import { readValue, tableNames } from '../datapath/tables.ts'
 import { endpointKey } from '../generated/abi.ts'
 import { apply, type Kernel } from '../kernel/apply.ts'
