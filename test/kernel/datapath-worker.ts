@@ -102,6 +102,16 @@ function linkIds(folder: string) {
     })
 }
 
+/** Programs at the pod's device: filters, and links by their pins. */
+function attached({ bpffs }: Site) {
+  const filters = ['ingress', 'egress'].flatMap((direction) => {
+    const listed = execFileSync('tc', ['-json', 'filter', 'show', 'dev', POD, direction], { encoding: 'utf8' })
+    const filters = JSON.parse(listed || '[]') as readonly { readonly options?: { readonly bpf_name?: string } }[]
+    return filters.flatMap(({ options }) => options?.bpf_name?.replace(/:.*/, '') ?? [])
+  })
+  return { filters, links: readdirSync(join(bpffs, 'heddle/links')).sort() }
+}
+
 type Scenario = (site: Site) => Promise<unknown>
 
 const scenarios: Readonly<Record<string, Scenario>> = {
@@ -125,6 +135,24 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     second[Symbol.dispose]()
     using third = await open(site, {})
     return { before, larger, back: await observe(third, site) }
+  },
+
+  /** A pod's way from filters to links. */
+  async pod(site) {
+    const options = { bpffs: site.bpffs, objectsDir: OBJECTS, config, sizes: small }
+    using datapath = await openDatapath(addon, options)
+    await datapath.attachPod(site.ifindex, POD)
+    const atOnce = attached(site)
+    await datapath.linkPods()
+    const later = attached(site)
+    await datapath.attachPod(site.ifindex, POD)
+    const again = attached(site)
+    datapath.detachPod(POD)
+    await datapath.attachPod(site.ifindex, POD)
+    const linking = datapath.linkPods()
+    datapath.detachPod(POD)
+    await linking
+    return { atOnce, later, again, detached: attached(site).links }
   },
 
   /** What was attached is gone: the device was deleted while nobody watched. */

@@ -43,6 +43,15 @@ test('other sizes: new maps with the old entries, at the same pins, and back', (
   expect(back).toMatchObject({ endpoints: 1, flows: 300, maxFlows: before.maxFlows, epoch: 7, pins: before.pins })
 })
 
+test('a pod has filters at once and links later, never neither; one that is gone by then gets none', () => {
+  const links = ['from_pod-hdpod0', 'to_pod-hdpod0']
+  const { atOnce, later, again, detached } = observe('pod')
+  expect(atOnce).toEqual({ filters: ['from_pod', 'to_pod'], links: [] })
+  expect(later).toEqual({ filters: [], links })
+  expect(again).toEqual(later)
+  expect(detached).toEqual([])
+})
+
 test('links whose device has gone are unpinned at the next start', () => {
   expect(observe('stale').links).toEqual(LINKS.filter((name) => name.endsWith('-cgroup')))
 })
