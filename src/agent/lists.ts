@@ -69,7 +69,7 @@ export async function listServices({ kernel, store, world }: ListSources): Promi
         port: key.port,
         protocol: protocolText(key.protocol),
         backends: list.map(({ value: { address, port } }) => ({ address, port })),
-        drift: list.length === value.count ? driftOf([entry, ...list]) : 'different',
+        drift: entry.drift === 'none' && list.some(({ drift }) => drift !== 'none') ? 'different' : entry.drift,
       }
     })
     .sort(
