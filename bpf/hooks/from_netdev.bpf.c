@@ -24,6 +24,15 @@ static __always_inline enum verdict admit_to_node(struct __sk_buff *skb, struct 
 	return v == NEXT && !(p->flags & PACKET_TRANSLATED) ? PASS : v;
 }
 
+/* For nobody here, so the stack may forward it, and what it forwards for a pod to_netdev
+ * sends as that pod's: the source is proven first. Multicast stays on this node. */
+static __always_inline enum verdict admit_beyond(struct packet *p)
+{
+	enum verdict v = address_is_multicast(&p->tuple.destination) ? NEXT : prove(p);
+
+	return v == NEXT ? PASS : v;
+}
+
 static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *p)
 {
 	bool proven = p->flags & PACKET_TRANSLATED;
@@ -31,7 +40,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 
 	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
 	if (v == NEXT && p->destination == TO_STACK) return NEXT; /* forward.h rewrites it */
-	if (v == NEXT && p->destination != TO_ENDPOINT) return PASS;
+	if (v == NEXT && p->destination != TO_ENDPOINT) return proven ? PASS : admit_beyond(p);
 	if (v == NEXT && !proven) v = prove(p);
 	if (v == NEXT && !proven) v = nat_lookup(skb, p, false);
 	if (v == NEXT) v = conntrack(p, skb->ifindex);

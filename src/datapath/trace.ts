@@ -126,7 +126,10 @@ function fromNetdev(walk: Walk): Verdict {
   walk.destination = routeOf(walk)
   if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
   if (walk.destination.kind === 'stack') return forward(walk)
-  if (walk.destination.kind !== 'endpoint') return toStack
+  if (walk.destination.kind !== 'endpoint') {
+    const staysHere = isForNode || isMulticast(walk.packet)
+    return (staysHere ? null : proven(walk, sourceOfNetdev(walk))) ?? toStack
+  }
   const unproven = isForNode ? null : (proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, false))
   return unproven ?? conntrack(walk, walk.input.ifindex) ?? forward(walk)
 }

@@ -156,6 +156,39 @@ packet('what is for somebody else passes', {
   then: passed(),
 })
 
+// What the stack forwards for a local pod, to_netdev sends as that pod's: so nobody may hand it such a packet.
+for (const [whose, source] of [
+  ['a local pod', 'cart'],
+  ['this node', 'n1'],
+  ['a Service', 'shop'],
+] as const) {
+  for (const [where, destination] of [
+    ["another node's pod", 'away'],
+    ['another node', 'n2'],
+    ['the outside', 'outside'],
+  ] as const) {
+    packet(`nobody sends to ${where} through this node as ${whose}`, {
+      config: tunnelled,
+      world: cluster,
+      when: fromNetdev(tcp(`${source}:4000`, `${destination}:80`, 'S')),
+      then: dropped('BARE_SOURCE'),
+    })
+  }
+}
+
+packet('a node does not send through this node as a local pod', {
+  config: tunnelled,
+  world: cluster,
+  when: fromNetdev(vxlan('n2', 'n1', tcp('cart:4000', 'far:80', 'S'))),
+  then: dropped('TUNNEL_INNER'),
+})
+
+packet("another holder of this node's address is heard", {
+  world: cluster,
+  when: fromNetdev(udp('n1:4000', 'group:5353')),
+  then: passed(),
+})
+
 packet('multicast for the node passes', {
   world: cluster,
   when: fromNetdev(udp('n2:4000', 'group:5353')),
