@@ -26,6 +26,7 @@
 #include "conntrack.h"
 #include "icmp.h"
 #include "service.h"
+#include "takeover.h"
 #include "tuple.h"
 
 #define NAT_PORT_TRIES 32
@@ -76,7 +77,7 @@ static __always_inline bool nat_known(struct packet *p, bool services)
 	struct translation *t;
 
 	tuple_copy(&key, &p->tuple);
-	t = bpf_map_lookup_elem(&translations, &key);
+	t = translation_find(&key);
 	if (!t || (services && nat_forget(p, &key, t))) return false;
 	translation_touch(t, p);
 	tuple_copy(&p->to, &t->to);
@@ -93,7 +94,7 @@ static __always_inline enum verdict nat_lookup_error(struct __sk_buff *skb, stru
 
 	if (!icmp_parse_quoted(skb, p) || !address_equal(&p->to.source, &p->tuple.destination)) return NEXT;
 	tuple_reverse(&answer, &p->to);
-	t = bpf_map_lookup_elem(&translations, &answer);
+	t = translation_find(&answer);
 	if (t) {
 		tuple_copy(&p->to, &t->to);
 		address_copy(&answer.destination, &t->to.destination);
@@ -174,6 +175,7 @@ __noinline int nat_insert(struct packet *p)
 	t.flags = TRANSLATION_REVERSE | (p->flags & PACKET_HOST ? TRANSLATION_HOST : 0);
 	t.seen_ns = clock_ns();
 	t.service = p->service;
+	if (taking_over) translation_find(&answer);
 	error = bpf_map_update_elem(&translations, &answer, &t, BPF_NOEXIST);
 	if (error == -EEXIST) {
 		const struct translation *owner = bpf_map_lookup_elem(&translations, &answer);

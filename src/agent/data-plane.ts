@@ -111,6 +111,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   await loop.settled({ signal: options.signal })
   await datapath.attachUplink(local.uplink.ifindex)
   await datapath.attachCgroup(findCgroup(config)!)
+  await datapath.finishTakeover()
   const stack = starting.move()
   return {
     local,

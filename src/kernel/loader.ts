@@ -6,14 +6,20 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encode } from '../core/codec.ts'
 import { type MapName, maps, type NodeConfig, nodeConfig } from '../generated/abi.ts'
-import type { Addon, Fd } from './addon.ts'
+import type { Addon, BpfObject, Fd } from './addon.ts'
 import { all, attempt } from './kernel-error.ts'
 import { type CgroupHook, cgroupHooks, type DeviceHook, Links } from './links.ts'
 import { copyArray, copyMissing } from './map-copy.ts'
 import { MapPins } from './map-pins.ts'
 
-/** Compiled from bpf/hooks; every one declares the maps that it uses, and all but collect the node's `config`. */
-const objectNames = ['from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock', 'collect'] as const
+/** Compiled from bpf/hooks; every one declares the maps that it uses, and all but collect the node's `config`. collect
+ *  comes first: it creates `translations` without bpf/lib/takeover.h, beside which libbpf would take one for the other,
+ *  for a map that is reused gets the name of what it reuses. */
+const objectNames = ['collect', 'from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock'] as const
+type ObjectName = (typeof objectNames)[number]
+
+/** bpf/lib/takeover.h */
+const PREVIOUS_NAT = 'previous_nat'
 
 /** Pods come in bursts; what else changes the network should not wait for their links. */
 const LINK_DELAY_MS = 1000
@@ -42,21 +48,52 @@ interface Sources {
   readonly sizeOf: (name: MapName) => number
 }
 
+/** Maps of another size or layout that programs which are still attached may write to. */
+interface Takeover {
+  readonly previous: Map<MapName, Fd>
+  /** Objects whose programs look into the previous `translations`. */
+  readonly objects: Set<ObjectName>
+  readonly sources: Sources
+}
+
 /** Owns the descriptors; what is pinned stays when it is disposed of. */
 export class Datapath implements Disposable {
   readonly maps: Readonly<Record<MapName, Fd>>
-  readonly programs: ReadonlyMap<string, Fd>
+  readonly #loaded: Loaded
+  readonly #takeover: Takeover
   readonly #addon: Addon
   readonly #links: Links
   /** Host interfaces of pods that only have filters -> ifindex. */
   readonly #toLink = new Map<string, number>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor(addon: Addon, links: Links, loaded: Loaded) {
+  constructor(addon: Addon, links: Links, loaded: Loaded, takeover: Takeover) {
     this.#addon = addon
     this.#links = links
+    this.#loaded = loaded
+    this.#takeover = takeover
     this.maps = Object.fromEntries(loaded.maps) as Record<MapName, Fd>
-    this.programs = loaded.programs
+  }
+
+  get programs(): ReadonlyMap<string, Fd> {
+    return this.#loaded.programs
+  }
+
+  /** To be called when every pod, the uplink and the cgroup are attached: copies what the programs that were there before
+   *  wrote until then, and forgets their maps. Filters look into them until the next start. Nothing to do when no map
+   *  changed. */
+  async finishTakeover(): Promise<void> {
+    const { previous, objects, sources } = this.#takeover
+    for (const [name, from] of previous) await copyMissing(this.#addon, name, from, this.maps[name])
+    const renewed: Loaded = { maps: this.#loaded.maps, programs: new Map() }
+    for (const name of objects) await loadObject(sources, name, renewed)
+    for (const [name, program] of renewed.programs) {
+      this.#addon.closeFd(this.#loaded.programs.get(name)!)
+      this.#loaded.programs.set(name, program)
+    }
+    if (objects.size > 0) this.#links.replacePrograms(this.#loaded.programs)
+    objects.clear()
+    closePrevious(this.#addon, previous)
   }
 
   /** Idempotent; to be called before the device goes up, and for each known pod when the agent starts. Filters first,
@@ -100,6 +137,7 @@ export class Datapath implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#timer)
     this.#toLink.clear()
+    closePrevious(this.#addon, this.#takeover.previous)
     for (const fd of [...Object.values(this.maps), ...this.programs.values()]) this.#addon.closeFd(fd)
   }
 
@@ -119,7 +157,7 @@ export class Datapath implements Disposable {
     ]
   }
 
-  #hook(name: CgroupHook | (typeof objectNames)[number]): { readonly name: string; readonly program: Fd } {
+  #hook(name: CgroupHook | ObjectName): { readonly name: string; readonly program: Fd } {
     const program = this.programs.get(name)
     if (program === undefined) throw new Error(`no object has a program ${name}`)
     return { name, program }
@@ -134,15 +172,18 @@ export async function openDatapath(addon: Addon, options: DatapathOptions): Prom
   const links = new Links(addon, join(folder, 'links'))
   const loaded: Loaded = { maps: new Map(), programs: new Map() }
   const previous = new Map<MapName, Fd>()
-  const sizeOf = (name: MapName) => options.sizes[name] ?? maps[name].maxEntries
+  const sources: Sources = { addon, options, pins, sizeOf: (name) => options.sizes[name] ?? maps[name].maxEntries }
+  const takeover: Takeover = { previous, objects: new Set(), sources }
   try {
     for (const name of mapNames) {
-      const pinned = pins.open(name, sizeOf(name))
+      const pinned = pins.open(name, sources.sizeOf(name))
       if (pinned.current !== undefined) loaded.maps.set(name, pinned.current)
       if (pinned.previous !== undefined) previous.set(name, pinned.previous)
     }
     const adopted = new Set(loaded.maps.keys())
-    for (const name of objectNames) await loadObject({ addon, options, pins, sizeOf }, name, loaded)
+    for (const name of objectNames) {
+      if (await loadObject(sources, name, loaded, previous.get('translations'))) takeover.objects.add(name)
+    }
     const missing = mapNames.filter((name) => !loaded.maps.has(name))
     if (missing.length > 0) throw new Error(`no object declares the maps ${missing.join(', ')}`)
 
@@ -156,20 +197,26 @@ export async function openDatapath(addon: Addon, options: DatapathOptions): Prom
     for (const [name, from] of previous) await copyMissing(addon, name, from, loaded.maps.get(name)!)
     pins.finishMigration()
     await startCollecting(addon, loaded.programs.get('collect')!)
-    return new Datapath(addon, links, loaded)
+    return new Datapath(addon, links, loaded, takeover)
   } catch (error) {
     for (const fd of [...loaded.maps.values(), ...loaded.programs.values()]) addon.closeFd(fd)
+    closePrevious(addon, previous)
     throw error
-  } finally {
-    for (const fd of previous.values()) addon.closeFd(fd)
   }
 }
 
+function closePrevious(addon: Addon, previous: Map<MapName, Fd>): void {
+  for (const fd of previous.values()) addon.closeFd(fd)
+  previous.clear()
+}
+
+/** true: its programs look into `previousNat` for what `translations` does not have. */
 async function loadObject(
   { addon, options, pins, sizeOf }: Sources,
-  name: (typeof objectNames)[number],
+  name: ObjectName,
   loaded: Loaded,
-): Promise<void> {
+  previousNat?: Fd,
+): Promise<boolean> {
   const object = addon.openObject(readFileSync(join(options.objectsDir, `${name}.o`)), name)
   try {
     const shared = object.maps.map((map) => map.name).filter(isMapName)
@@ -178,16 +225,27 @@ async function loadObject(
       if (fd !== undefined) object.reuseMap(map, fd)
       else object.setMaxEntries(map, sizeOf(map))
     }
-    const own = object.maps.filter((map) => !isMapName(map.name))
+    const own = object.maps.filter((map) => !isMapName(map.name) && map.name !== PREVIOUS_NAT)
     const created = own.filter((map) => !pins.reuseOwn(object, map))
     if (name !== 'collect') object.setRodata('config', encode(nodeConfig, options.config))
+    const takesOver = previousNat !== undefined && takeOver(addon, object, previousNat)
     await attempt(`load ${name}`, () => object.load())
     for (const map of created) pins.pinOwn(object, map)
     for (const map of shared) if (!loaded.maps.has(map)) loaded.maps.set(map, object.mapFd(map))
     for (const program of object.programs) loaded.programs.set(program.name, object.programFd(program.name))
+    return takesOver
   } finally {
     object.close()
   }
+}
+
+/** Only for values of the same size: the verifier refuses to copy a shorter one. */
+function takeOver(addon: Addon, object: BpfObject, previousNat: Fd): boolean {
+  const hasPrevious = object.maps.some((map) => map.name === PREVIOUS_NAT)
+  if (!hasPrevious || addon.mapInfo(previousNat).valueSize !== maps.translations.valueSize) return false
+  object.reuseMap(PREVIOUS_NAT, previousNat)
+  object.setRodata('taking_over', Uint8Array.of(1))
+  return true
 }
 
 /** The timer that deletes idle translations lives in a map and goes on without the agent; this starts it, or gives it

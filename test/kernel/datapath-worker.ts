@@ -8,11 +8,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Address } from '../../src/core/address.ts'
 import { encode } from '../../src/core/codec.ts'
-import { endpoint, endpointKey, flow, flowKey, type MapName, maps, policyEpoch, u32 } from '../../src/generated/abi.ts'
+import {
+  endpoint,
+  endpointKey,
+  flow,
+  flowKey,
+  type MapName,
+  maps,
+  policyEpoch,
+  TranslationFlags,
+  translation,
+  tuple,
+  u32,
+} from '../../src/generated/abi.ts'
 import type { Fd } from '../../src/kernel/addon.ts'
 import { loadAddon } from '../../src/kernel/load-addon.ts'
 import { type Datapath, openDatapath } from '../../src/kernel/loader.ts'
 import { removePins } from '../../src/kernel/uninstall.ts'
+import { udp } from '../support/packet.ts'
+import { packetBytes } from '../support/packet-bytes.ts'
 
 const addon = loadAddon()
 const OBJECTS = join(import.meta.dirname, '../../build/bpf')
@@ -65,6 +79,30 @@ function fill({ maps }: Datapath): void {
   )
   for (let port = 0; port < 300; port++) putFlow(maps.flows, port)
   addon.mapUpdate(maps.policy_epoch, encode(u32, 0), encode(policyEpoch, { epoch: 7 }), 0)
+}
+
+const OUTSIDE = '198.51.100.7' as Address
+const translationPorts = [1001, 1002, 1003, 1004]
+
+/** A reply from outside to the node's own address, which a pod's masqueraded request awaits. */
+function replyTuple(port: number) {
+  return { source: OUTSIDE, destination: config.ipv4, sourcePort: 53, destinationPort: port, protocol: 17 }
+}
+
+function putTranslation(map: Fd, port: number): void {
+  const to = { ...replyTuple(port), destination: '10.1.0.5' as Address }
+  const value = { to, flags: TranslationFlags.REVERSE, seenNs: process.hrtime.bigint(), service: 0n }
+  addon.mapUpdate(map, encode(tuple, replyTuple(port)), encode(translation, value), 0)
+}
+
+async function receiveReply(datapath: Datapath, port: number): Promise<void> {
+  const bytes = packetBytes(udp(`${OUTSIDE}:53`, `${config.ipv4}:${port}`))
+  await addon.testRun(datapath.programs.get('from_netdev')!, bytes, null, 1)
+}
+
+/** Ports whose translation the datapath has. */
+function ports({ maps }: Datapath): number[] {
+  return translationPorts.filter((port) => addon.mapLookup(maps.translations, encode(tuple, replyTuple(port))) !== null)
 }
 
 function putFlow(map: Fd, lowPort: number): void {
@@ -142,17 +180,36 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     const options = { bpffs: site.bpffs, objectsDir: OBJECTS, config, sizes: small }
     using datapath = await openDatapath(addon, options)
     await datapath.attachPod(site.ifindex, POD)
+    const linking = datapath.linkPods()
+    datapath.detachPod(POD)
+    await linking
+    const detached = attached(site).links
+    await datapath.attachPod(site.ifindex, POD)
     const atOnce = attached(site)
     await datapath.linkPods()
     const later = attached(site)
     await datapath.attachPod(site.ifindex, POD)
-    const again = attached(site)
-    datapath.detachPod(POD)
-    await datapath.attachPod(site.ifindex, POD)
-    const linking = datapath.linkPods()
-    datapath.detachPod(POD)
-    await linking
-    return { atOnce, later, again, detached: attached(site).links }
+    return { detached, atOnce, later, again: attached(site) }
+  },
+
+  /** Translations that the programs before wrote at different moments of the change. */
+  async takeover(site) {
+    const first = await open(site, {})
+    const old = first.maps.translations
+    putTranslation(old, 1001)
+    using second = await open(site, { translations: 8192 })
+    putTranslation(old, 1002)
+    await receiveReply(second, 1002)
+    const byPacket = ports(second)
+    putTranslation(old, 1003)
+    await second.finishTakeover()
+    const byCopy = ports(second)
+    putTranslation(old, 1004)
+    await receiveReply(second, 1004)
+    const afterwards = ports(second)
+    const links = attached(site).links
+    first[Symbol.dispose]()
+    return { byPacket, byCopy, afterwards, links }
   },
 
   /** What was attached is gone: the device was deleted while nobody watched. */

@@ -43,6 +43,14 @@ test('other sizes: new maps with the old entries, at the same pins, and back', (
   expect(back).toMatchObject({ endpoints: 1, flows: 300, maxFlows: before.maxFlows, epoch: 7, pins: before.pins })
 })
 
+test('what the programs before translated meanwhile is found by its next packet, then copied, then left alone', () => {
+  const { byPacket, byCopy, afterwards, links } = observe('takeover')
+  expect(byPacket).toEqual([1001, 1002])
+  expect(byCopy).toEqual([1001, 1002, 1003])
+  expect(afterwards).toEqual([1001, 1002, 1003])
+  expect(links).toEqual(LINKS)
+})
+
 test('a pod has filters at once and links later, never neither; one that is gone by then gets none', () => {
   const links = ['from_pod-hdpod0', 'to_pod-hdpod0']
   const { atOnce, later, again, detached } = observe('pod')
