@@ -307,6 +307,41 @@ class Dump final : public Work
 	std::vector<uint8_t> keys_, values_;
 };
 
+// Counts a map's keys. A key that goes while it is the cursor begins the count again, so it ends at the
+// limit.
+class Count final : public Work
+{
+      public:
+	explicit Count(const Napi::CallbackInfo &call)
+	    : Work(call.Env()), fd_(IntOf(call[0])), limit_(CountOf(call[1]))
+	{
+	}
+
+      private:
+	Outcome Run() override
+	{
+		Shape shape;
+		if (Outcome failed = ReadShape(fd_, &shape)) return failed;
+		std::vector<uint8_t> key(shape.key);
+		const uint8_t *previous = nullptr;
+		while (count_ < limit_ && !bpf_map_get_next_key(fd_, previous, key.data())) {
+			previous = key.data();
+			count_++;
+		}
+		if (count_ < limit_ && errno != ENOENT)
+			return Failure{ errno, "bpf(BPF_MAP_GET_NEXT_KEY)", "" };
+		return {};
+	}
+
+	Napi::Value Settle(Napi::Env env) override
+	{
+		return Napi::Number::New(env, count_);
+	}
+
+	int fd_;
+	uint32_t limit_, count_ = 0;
+};
+
 Napi::Value MapUpdateBatch(const Napi::CallbackInfo &call)
 {
 	return (new UpdateBatch(call))->Start();
@@ -320,6 +355,11 @@ Napi::Value MapDeleteBatch(const Napi::CallbackInfo &call)
 Napi::Value MapDump(const Napi::CallbackInfo &call)
 {
 	return (new Dump(call))->Start();
+}
+
+Napi::Value MapCount(const Napi::CallbackInfo &call)
+{
+	return (new Count(call))->Start();
 }
 
 Napi::Value PossibleCpus(const Napi::CallbackInfo &call)
@@ -337,6 +377,7 @@ void ExportMap(Napi::Env env, Napi::Object exports)
 	exports.Set("mapDelete", Napi::Function::New(env, MapDelete));
 	exports.Set("mapUpdateBatch", Napi::Function::New(env, MapUpdateBatch));
 	exports.Set("mapDeleteBatch", Napi::Function::New(env, MapDeleteBatch));
+	exports.Set("mapCount", Napi::Function::New(env, MapCount));
 	exports.Set("mapDump", Napi::Function::New(env, MapDump));
 	exports.Set("possibleCpus", Napi::Function::New(env, PossibleCpus));
 }

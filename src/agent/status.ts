@@ -66,15 +66,29 @@ export async function readings(parts: StatusParts): Promise<Readings> {
   const { ipam, progress, world } = parts
   return {
     drops: await drops(parts),
-    tables: mapFills(parts).flatMap(({ name, desiredCount, maxEntries }) =>
-      desiredCount === null ? [] : [{ name, entries: desiredCount, maxEntries }],
-    ),
+    tables: await tableFills(parts),
     endpointCount: [...world.endpoints()].length,
     pools: ipam.status().map(poolStatus),
     objectCounts: objectCounts(world),
     problemCount: progress.source?.problems().length ?? 0,
     isReady: notReady(progress).length === 0,
   }
+}
+
+/** What is in the tables that the agent writes, and in the one of the others that refuses when it is full. */
+async function tableFills({ addon, progress: { dataPlane } }: StatusParts): Promise<Readings['tables']> {
+  if (dataPlane === undefined) return []
+  const { datapath, kernel, reconciler } = dataPlane
+  const { maxEntries } = addon.mapInfo(datapath.maps.translations)
+  const translations = await addon.mapCount(datapath.maps.translations, maxEntries)
+  return [
+    ...tableNames.map((name) => ({
+      name,
+      entries: reconciler.store.actualCount(name),
+      maxEntries: kernel.maxEntries(name),
+    })),
+    { name: 'translations', entries: translations, maxEntries },
+  ]
 }
 
 async function drops({ addon, progress }: StatusParts): Promise<readonly DropTotal[]> {

@@ -85,6 +85,8 @@ export interface Addon {
   mapDeleteBatch(fd: Fd, keys: Uint8Array, count: number): Promise<number>
   /** Whole contents; LPM tries and arrays too. valueSize for per-CPU maps is rounded up to 8 x possible CPUs. */
   mapDump(fd: Fd): Promise<{ readonly keys: Uint8Array; readonly values: Uint8Array; readonly count: number }>
+  /** How many entries there are; ends at the limit. About 0.3 us for each. */
+  mapCount(fd: Fd, limit: number): Promise<number>
   possibleCpus(): number
 
   /** target: ifindex in the caller's network namespace, or an fd of a cgroup directory. attachType: enum bpf_attach_type

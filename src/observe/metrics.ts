@@ -36,7 +36,7 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
   gauge('build_info', 'Always 1; the labels say which build runs.', Object.keys(version)).set({ ...version }, 1)
   const dropPackets = counter('drop_packets_total', 'Packets dropped, by reason; exact.', ['reason'])
   const dropBytes = counter('drop_bytes_total', 'Bytes of packets dropped, by reason; exact.', ['reason'])
-  const entries = gauge('table_entries', 'Entries that the agent has written to a table.', ['table'])
+  const entries = gauge('table_entries', 'Entries of a table: what the agent has written, and translations.', ['table'])
   const maxEntries = gauge('table_entries_max', 'Entries that a table can hold.', ['table'])
   const endpoints = gauge('endpoints', 'Pods that this node has wired.')
   const allocated = gauge('ipam_allocated', 'Addresses in use.', ['pool'])
