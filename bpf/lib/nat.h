@@ -86,13 +86,16 @@ static __always_inline bool nat_known(struct packet *p, bool services)
 	return true;
 }
 
-/* The packet that an error quotes went against it, so its answer's tuple is the error's. */
-static __always_inline enum verdict nat_lookup_error(struct __sk_buff *skb, struct packet *p)
+/* The packet that an error quotes went against it, so its answer's tuple is the error's.
+ * Routers on the way report what was for others; a pod is no router, and must not reach
+ * by an error whomever it may not send to. */
+static __always_inline enum verdict nat_lookup_error(struct __sk_buff *skb, struct packet *p, bool from_pod)
 {
 	const struct translation *t;
 	ALIGNED struct tuple answer;
 
 	if (!icmp_parse_quoted(skb, p) || !address_equal(&p->to.source, &p->tuple.destination)) return NEXT;
+	if (from_pod && !address_equal(&p->to.destination, &p->tuple.source)) return NEXT;
 	tuple_reverse(&answer, &p->to);
 	t = translation_find(&answer);
 	if (t) {
@@ -127,7 +130,8 @@ static __always_inline enum verdict nat_service(struct packet *p)
 __noinline int nat_lookup(struct __sk_buff *skb, struct packet *p, bool services)
 {
 	if (!p) return DROP;
-	if (p->flags & PACKET_ICMP_ERROR) return nat_lookup_error(skb, p);
+	if (p->flags & PACKET_ICMP_ERROR)
+		return nat_lookup_error(skb, p, services && !(p->flags & PACKET_HOST));
 	address_copy(&p->asked, &p->tuple.destination);
 	p->asked_port = p->tuple.destination_port;
 	if (nat_known(p, services) || !services) return NEXT;

@@ -38,6 +38,8 @@ export function lookupTranslation(walk: Walk, services: boolean): Stage {
 function lookupQuoted(walk: Walk, quoted: IpPacket) {
   const { source, destination, protocol } = quoted
   if (source !== walk.tuple.destination) return
+  // Routers on the way report what was for others; a pod is no router.
+  if (walk.input.hook === 'from_pod' && destination !== walk.tuple.source) return
   let answer = reverse({ source, destination, protocol, ...ports(quoted) })
   const translation = walk.input.state.translations.get(tupleText(answer))?.[1]
   if (translation) {

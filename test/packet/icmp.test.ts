@@ -91,6 +91,13 @@ packet('an error leaves no flow behind', {
   then: sent('n2'),
 })
 
+packet('a pod reports no error about what was not sent to it, though the flow that it quotes is allowed', {
+  world: world(pod('cart'), pod('web', { egress: egress('nothing') })),
+  given: [fromPod('cart', udp('cart:4000', 'away:53')), fromNetdev(udp('away:53', 'cart:4000'))],
+  when: fromPod('web', icmpError('port unreachable', 'web', udp('away:53', 'cart:4000'))),
+  then: dropped('POLICY_EGRESS', null),
+})
+
 packet('a pod does not speak for another in an error', {
   world: closed,
   given: [fromPod('cart', udp('cart:4000', 'away:53'))],
