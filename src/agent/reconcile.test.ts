@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { soak } from '../../test/support/soak.ts'
 import { objects } from '../../test/support/worlds.ts'
 import type { Address, Port } from '../core/address.ts'
 import { endpointKey } from '../core/names.ts'
@@ -298,7 +299,7 @@ describe('tables that depend on the path to a state would differ from node to no
         expect(contents(agent.kernel)).toEqual(await contentsFor([...last, ...last]))
         expect(await agent.reconciler.planNow()).toEqual([])
       }),
-      { numRuns: 300 },
+      { numRuns: soak(300, 10_000) },
     )
   })
 })

@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ask } from '../../test/support/policy-oracle.ts'
+import { soak } from '../../test/support/soak.ts'
 import { addresses, endpointsOf, objects, ports } from '../../test/support/worlds.ts'
 import { endpointKey, objectName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
@@ -56,7 +57,7 @@ describe('a wrong table lets forbidden packets through or stops allowed ones', (
           }
         }
       }),
-      { numRuns: 300 },
+      { numRuns: soak(300, 30_000) },
     )
   })
 
@@ -68,7 +69,7 @@ describe('a wrong table lets forbidden packets through or stops allowed ones', (
         expect(compile(world.toReversed(), endpoints.toReversed())).toEqual(forward)
         expect(compile([...world, ...world], [...endpoints, ...endpoints])).toEqual(forward)
       }),
-      { numRuns: 200 },
+      { numRuns: soak(200, 10_000) },
     )
   })
 
@@ -84,7 +85,7 @@ describe('a wrong table lets forbidden packets through or stops allowed ones', (
         for (const object of strangers) world.delete(object.kind, nameOf(object))
         expect(compilePolicies(world, 'n1')).toEqual(compile(kept, endpointsOf(kept)))
       }),
-      { numRuns: 200 },
+      { numRuns: soak(200, 10_000) },
     )
   })
 

@@ -11,12 +11,13 @@ import type { Reply } from '../support/ask.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import type { Load, LoadReport } from '../support/load.ts'
 import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
+import { soak } from '../support/soak.ts'
 
 const load: Omit<Load, 'host' | 'port'> = {
   keptConnections: 200,
   requestsPerSecond: 2_000,
   newConnectionsPerSecond: 500,
-  seconds: 10,
+  seconds: soak(10, 60),
 }
 
 describe.each(['vxlan', 'native'] as const)('%s', (mode) => {

@@ -9,9 +9,10 @@ import { checkout, netnsPath } from '../../src/lab/names.ts'
 import { familyOf } from '../../src/lab/services.ts'
 import { startTestLab, type TestLab } from '../support/lab.ts'
 import { idlePod, namespace, networkPolicy } from '../support/manifests.ts'
+import { soak } from '../support/soak.ts'
 
 const port = 9_999
-const seconds = 12
+const seconds = soak(12, 60)
 let lab: TestLab
 
 beforeAll(async () => {

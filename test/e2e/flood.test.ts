@@ -9,8 +9,9 @@ import type { Load, LoadReport } from '../support/load.ts'
 import { idlePod, namespace, serverPod, service } from '../support/manifests.ts'
 import { tcp } from '../support/packet.ts'
 import { packetBytes } from '../support/packet-bytes.ts'
+import { soak } from '../support/soak.ts'
 
-const seconds = 8
+const seconds = soak(8, 60)
 let lab: TestLab
 
 beforeAll(async () => {

@@ -12,13 +12,14 @@ import { outsideIPs } from '../../src/lab/network.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import type { Load, LoadReport } from '../support/load.ts'
 import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
+import { soak } from '../support/soak.ts'
 import { buildVariant, type Variant } from '../support/variant.ts'
 
 const load: Omit<Load, 'host' | 'port'> = {
   keptConnections: 200,
   requestsPerSecond: 2_000,
   newConnectionsPerSecond: 500,
-  seconds: 12,
+  seconds: soak(12, 60),
 }
 
 const OUTSIDE_PORT = 7000

@@ -9,6 +9,7 @@ import type { IpPacket } from '../../src/datapath/trace-packet.ts'
 import { emptyFlowState, type Tables } from '../../src/datapath/trace-tables.ts'
 import { type NodeConfig, Realm } from '../../src/generated/abi.ts'
 import type { Header } from '../support/packet.ts'
+import { soak } from '../support/soak.ts'
 import {
   allow,
   config,
@@ -42,7 +43,7 @@ import {
   vxlan,
 } from './vocabulary.ts'
 
-const RUNS = Number(process.env.HEDDLE_RUNS ?? 300)
+const RUNS = Number(process.env.HEDDLE_RUNS ?? soak(300, 20_000))
 const PACKETS_PER_RUN = 8
 
 const pods = Object.keys(podIfindex) as readonly LocalPod[]
