@@ -125,6 +125,11 @@ function configure(command: Command, terminal: Terminal): Command {
 }
 
 function processTerminal(): Terminal {
+  // The reader has seen enough, as in `heddle status | head`.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    process.exit(0)
+  })
   return {
     print: (text) => process.stdout.write(text),
     warn: (text) => process.stderr.write(`${text}\n`),

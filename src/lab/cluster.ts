@@ -73,7 +73,8 @@ export class Cluster {
 
   /** Takes in new and changed objects, then makes the lab run as they say. */
   async apply(objects: readonly KubeManifest[]): Promise<NodeSync[]> {
-    for (const object of objects) this.#admit(object)
+    const taken = new Set(this.services().flatMap(({ clusterIPs }) => clusterIPs))
+    for (const object of objects) this.#admit(object, taken)
     return this.reconcile()
   }
 
@@ -137,7 +138,8 @@ export class Cluster {
     writeState(this.#state)
   }
 
-  #admit(object: KubeManifest): void {
+  /** taken: ClusterIPs in use, to which those of a new Service are added. */
+  #admit(object: KubeManifest, taken: Set<string>): void {
     if (object.metadata.namespace !== undefined) this.#addNamespace(object.metadata.namespace)
     const previous = this.#store.get(objectKey(object))
     const metadata = {
@@ -148,16 +150,12 @@ export class Cluster {
     const stamped = { ...object, metadata }
     if (object.kind === 'Namespace') this.#store.put(withNameLabel(stamped))
     else if (isPod(stamped)) this.#store.put(this.#admitPod(stamped, previous))
-    else if (isService(stamped))
-      this.#store.put(
-        assignClusterIPs(
-          stamped,
-          previous && isService(previous) ? previous : undefined,
-          new Set(this.services().flatMap(({ clusterIPs }) => clusterIPs)),
-          this.#state.families,
-        ),
-      )
-    else this.#store.put(stamped)
+    else if (isService(stamped)) {
+      const before = previous && isService(previous) ? previous : undefined
+      const service = assignClusterIPs(stamped, before, taken, this.#state.families)
+      for (const ip of service.spec.clusterIPs ?? []) taken.add(ip)
+      this.#store.put(service)
+    } else this.#store.put(stamped)
   }
 
   /** A new pod as it is; of a known one labels may change, what runs may not. */
