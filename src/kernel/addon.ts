@@ -51,7 +51,8 @@ export interface NetlinkSocket {
    *  and port; a dump stands alone) and resolves to the answers' messages (without DONE or a zero ACK). The kernel
    *  performs all, also after one that fails; rejects with the first failure's errno and extended-ack text. */
   request(messages: Uint8Array): Promise<readonly Uint8Array[]>
-  /** For multicast groups: every further message goes to the callback. */
+  /** For multicast groups: every further message goes to the callback; one of type NLMSG_OVERRUN (4), without a body, where
+   *  some were lost. The socket then takes no requests. */
   subscribe(group: number, onMessage: (message: Uint8Array) => void): void
   close(): void
 }
