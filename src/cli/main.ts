@@ -7,6 +7,7 @@ import { agentSocket } from '../lab/agents.ts'
 import { checkLabName } from '../lab/names.ts'
 import type { Call, CommandRow, OutputFormat } from './command.ts'
 import { commands } from './commands.ts'
+import { printable } from './print.ts'
 
 /** What a command line meets outside itself; tests give their own. */
 export interface Terminal {
@@ -131,8 +132,8 @@ function processTerminal(): Terminal {
     process.exit(0)
   })
   return {
-    print: (text) => process.stdout.write(text),
-    warn: (text) => process.stderr.write(`${text}\n`),
+    print: (text) => process.stdout.write(printable(text)),
+    warn: (text) => process.stderr.write(`${printable(text)}\n`),
     colour: process.stdout.isTTY === true && (process.env.NO_COLOR ?? '') === '',
   }
 }

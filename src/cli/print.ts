@@ -62,3 +62,16 @@ const colours = { red: 31, green: 32, yellow: 33, bold: 1, dim: 2 } as const
 export function paint(call: { readonly colour: boolean }, colour: keyof typeof colours, text: string): string {
   return call.colour ? `\u001b[${colours[colour]}m${text}\u001b[0m` : text
 }
+
+/** Text as a terminal may have it: control characters, which could move its cursor or change its title, and marks that
+ *  reorder letters become \uXXXX. What a name or a message brings along is shown, never obeyed. Lines and the colours of
+ *  `paint` stay; in JSON the escapes mean the same. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (found) =>
+    found.length > 1 ? found : `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
+
+const UNPRINTABLE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  /\u001b\[\d{1,2}m|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
