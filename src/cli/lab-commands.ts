@@ -10,7 +10,7 @@ import { checkLabName } from '../lab/names.ts'
 import { setNodeLink, type Wire } from '../lab/network.ts'
 import { type KubeManifest, readManifests } from '../lab/objects.ts'
 import { commandAt } from '../lab/places.ts'
-import { runForeground } from '../lab/process.ts'
+import { isAlive, runForeground } from '../lab/process.ts'
 import { serve } from '../lab/serve.ts'
 import { existingLabs, type Families, type LabNode, type Mode, readState } from '../lab/state.ts'
 import { type LabStatus, labStatus } from '../lab/status.ts'
@@ -222,9 +222,9 @@ async function changeNode(call: Call, move: (cluster: Cluster, node: LabNode) =>
   return undefined
 }
 
+/** An agent that runs goes on. */
 async function startNodeAgent(cluster: Cluster, node: LabNode): Promise<LabNode> {
-  await endAgent(node, 'SIGTERM')
-  const started = startAgent(cluster.state.name, node)
+  const started = isAlive(node.agent) ? node : startAgent(cluster.state.name, node)
   cluster.setNode(started)
   await agentReady(cluster.state.name, started)
   return started

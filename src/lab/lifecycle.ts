@@ -2,15 +2,15 @@
 // From nothing to a lab and back. Taking down trusts names only (names.ts), never the state file, so it works alike for a
 // lab that runs, one whose start was killed half-way, and one whose taking down was.
 
-import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { CommandError } from '../core/command-error.ts'
 import { agentReady, prepareNode, startAgent } from './agents.ts'
 import { makeCgroup, removeCgroup } from './cgroup.ts'
 import { Cluster } from './cluster.ts'
 import { cgroup2Mount, cgroupPath, checkout, isNetnsOf, labDir, labsRoot } from './names.ts'
 import { deleteNetns, makeNetwork, planNode, type Wire } from './network.ts'
-import { runTool } from './process.ts'
-import { type Families, findState, type Mode, writeState } from './state.ts'
+import { runProgram, runTool } from './process.ts'
+import { existingLabs, type Families, findState, type Mode, writeState } from './state.ts'
 
 export interface LabPlan {
   readonly name: string
@@ -27,6 +27,7 @@ export async function bringUp(plan: LabPlan, step: (text: string) => void): Prom
   if (findState(plan.name)?.complete)
     throw new CommandError(`lab ${plan.name} is up already; take it down first: heddle lab down --name ${plan.name}`)
   await takeDown(plan.name)
+  noteNetnsFolder()
   const nodes = Array.from({ length: plan.nodeCount }, (_, index) => planNode(index + 1, plan.families))
   const { name, mode, families } = plan
   const state = { name, mode, families, complete: false, nodes, pods: [], nextPod: 1, nextNode: 0 }
@@ -53,8 +54,28 @@ export async function takeDown(lab: string): Promise<void> {
   for (const mount of mountsBelow(labDir(lab))) await runTool(['umount', mount])
   await deleteNetns(netnsOf(lab))
   rmSync(labDir(lab), { recursive: true, force: true })
+  await removeNetnsFolder()
   removeWhenEmpty(labsRoot)
   removeWhenEmpty(cgroupPath(''))
+}
+
+/** There is a file of this name while /run/netns exists because of a lab: `ip netns` makes that folder, and mounts it on
+ *  itself, the first time that a machine has a named namespace. */
+const netnsFolderMark = `${labsRoot}/.made-netns-folder`
+
+function noteNetnsFolder(): void {
+  if (existsSync('/run/netns')) return
+  mkdirSync(labsRoot, { recursive: true })
+  writeFileSync(netnsFolderMark, '')
+}
+
+/** With the last lab goes the folder that the first one made; not while someone else's namespace is in it. */
+async function removeNetnsFolder(): Promise<void> {
+  if (!existsSync(netnsFolderMark) || existingLabs().length > 0) return
+  if (existsSync('/run/netns') && readdirSync('/run/netns').length > 0) return
+  await runProgram(['umount', '/run/netns'])
+  removeWhenEmpty('/run/netns')
+  rmSync(netnsFolderMark)
 }
 
 /** What a lab has on this machine, by kind; all empty once it is down. */
