@@ -3,7 +3,7 @@
 
 import type { Endpoints, InspectedInterface, Site, Wiring } from '../cni/interfaces.ts'
 import type { Address } from '../core/address.ts'
-import { endpointKey } from '../core/names.ts'
+import { endpointKey, objectName } from '../core/names.ts'
 import { type AttachmentId, attachmentKey, type Wired } from '../ipam/attachment.ts'
 import { inspectPod } from '../kernel/inspect.ts'
 import type { Datapath } from '../kernel/loader.ts'
@@ -37,7 +37,13 @@ export function createEndpoints(
   return {
     async join(endpoint, signal) {
       world.putEndpoint(endpoint)
-      await loop.settled({ isDone: () => isInForce(endpoint.addresses), signal })
+      try {
+        await loop.settled({ isDone: () => isInForce(endpoint.addresses), signal })
+      } catch (cause) {
+        const pod = objectName(endpoint.namespace, endpoint.name)
+        if (world.pod(pod) !== undefined) throw cause
+        throw new Error(`no source knows the Pod ${pod}, so its policy is unknown`, { cause })
+      }
     },
     async leave(id: AttachmentId) {
       if (world.endpoint(endpointKey(id)) === undefined) return

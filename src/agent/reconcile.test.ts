@@ -20,20 +20,32 @@ interface Agent {
   readonly reconciler: Reconciler
   readonly applied: Applied[]
   readonly removed: Backend[]
+  failTelling: Error | null
 }
 
 function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
   const applied: Applied[] = []
-  const removed: Backend[] = []
+  const agent = { world, kernel, applied, removed: [] as Backend[], failTelling: null as Error | null }
   const reconciler = createReconciler({
     world,
     kernel,
     node: { nodeName: 'n1', mode: 'vxlan', serviceCIDRs: [], uplink: 2, uplinkMtu: 1500 },
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
-    onRemovedBackends: async (backends) => void removed.push(...backends),
+    async onRemovedBackends(backends) {
+      if (agent.failTelling !== null) throw agent.failTelling
+      agent.removed.push(...backends)
+    },
     onApplied: (each) => applied.push(each),
   })
-  return { world, kernel, reconciler, applied, removed }
+  return Object.assign(agent, { reconciler })
+}
+
+/** A World as the next agent fills it. */
+function everythingIn(world: World): World {
+  const next = createWorld()
+  for (const object of [...world.pods(), ...world.networkPolicies()]) next.put(object)
+  for (const endpoint of world.endpoints()) next.putEndpoint(endpoint)
+  return next
 }
 
 function contents(kernel: FakeKernel): Readonly<Record<TableName, readonly string[]>> {
@@ -194,6 +206,26 @@ describe('a failure half-way must neither be forgotten nor repeated blindly', ()
     expect(agent.applied.map(({ error }) => (error as Error | null)?.message ?? null)).toEqual(['EAGAIN', null])
   })
 
+  for (const [end, restart] of [
+    ['the pass after a failure', (agent: Agent) => agent],
+    ['the agent that follows a dead one', ({ kernel, world }: Agent) => agentOn(kernel, everythingIn(world))],
+  ] as const) {
+    test(`${end} has flows judged again: tables were written, their epoch was not`, async () => {
+      const agent = agentOn(createFakeKernel())
+      const cart = pod('cart', '10.1.0.5')
+      agent.world.put(cart)
+      agent.world.putEndpoint(endpointOf(cart, 7))
+      await agent.reconciler.pass()
+      const open = agent.kernel.readEpoch()
+      agent.world.put(allowOnly('cart', 'shop'))
+      agent.kernel.failEpochOnce(new Error('EPERM'))
+      await expect(agent.reconciler.pass()).rejects.toThrow('EPERM')
+      expect(agent.kernel.readEpoch()).toBe(open)
+      await restart(agent).reconciler.pass()
+      expect(agent.kernel.readEpoch()).not.toBe(open)
+    })
+  }
+
   test('tables that are too small are left as they are, and it is said which; the others are written', async () => {
     const agent = agentOn(createFakeKernel({ sizes: { backends: 3 } }))
     agent.world.put(service('s', '10.96.0.1'))
@@ -257,6 +289,20 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
     agent.kernel.failOnce(new Error('EAGAIN'))
     await expect(agent.reconciler.pass()).rejects.toThrow('EAGAIN')
     expect(agent.removed).toEqual([])
+    await agent.reconciler.pass()
+    expect(agent.removed.map(({ address }) => address)).toEqual(['10.2.0.1'])
+  })
+
+  test('backends are told again after telling failed', async () => {
+    const agent = agentOn(createFakeKernel())
+    const udp = { ...service('dns', '10.96.0.2'), ports: [{ name: 'http', protocol: Protocol.UDP, port: 53 as Port }] }
+    agent.world.put(udp)
+    agent.world.put(slice('dns', ['10.2.0.1', '10.2.0.2'], Protocol.UDP))
+    await agent.reconciler.pass()
+    agent.world.put(slice('dns', ['10.2.0.2'], Protocol.UDP))
+    agent.failTelling = new Error('EMFILE')
+    await expect(agent.reconciler.pass()).rejects.toThrow('EMFILE')
+    agent.failTelling = null
     await agent.reconciler.pass()
     expect(agent.removed.map(({ address }) => address)).toEqual(['10.2.0.1'])
   })

@@ -80,13 +80,18 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     isKernelKnown = true
   }
 
-  function planFrom(differences: Parameters<typeof plan>[0]['differences'], routes: readonly KernelRoute[]): Plan {
+  function planFrom(
+    differences: Parameters<typeof plan>[0]['differences'],
+    routes: readonly KernelRoute[],
+    isEpochOwed: boolean,
+  ): Plan {
     return plan({
       differences,
       actualCount: store.actualCount,
       maxEntries: kernel.maxEntries,
       routes: routeDifferences(compiler.compiled().routing.kernelRoutes, routes),
       epoch: kernel.readEpoch(),
+      isEpochOwed,
     })
   }
 
@@ -97,9 +102,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const dirty = world.takeDirty()
     const started = performance.now()
     removed.push(...compiler.compile(world, dirty, { ...options.node, gateways }).removedBackends)
+    // Whoever wrote last, an agent that was killed or a pass that failed, may not have come to the epoch.
+    const isEpochOwed = !isKernelKnown
     if (!isKernelKnown) await readKernel()
     kernelRoutes ??= await kernel.readRoutes()
-    const todo = planFrom(store.differences, kernelRoutes)
+    const todo = planFrom(store.differences, kernelRoutes, isEpochOwed)
     const planned = performance.now()
     const { done, failed } = await apply(todo, kernel, store.recordWrite)
     kernelRoutes = failed ? undefined : compiler.compiled().routing.kernelRoutes
@@ -118,7 +125,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       })
     }
     if (failed) throw failed.error
-    if (removed.length > 0) await options.onRemovedBackends(removed.splice(0), store)
+    if (removed.length > 0) {
+      await options.onRemovedBackends([...removed], store)
+      removed.length = 0
+    }
   }
 
   return {
@@ -130,7 +140,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       const tables = new Map(
         await Promise.all(tableNames.map(async (name) => [name, await kernel.readTable(name)] as const)),
       )
-      const fresh = planFrom((table) => drift(store, table, tables.get(table)!), await kernel.readRoutes())
+      const fresh = planFrom((table) => drift(store, table, tables.get(table)!), await kernel.readRoutes(), false)
       return printPlan(fresh)
     },
     isInForce: (addresses) => addresses.every((address) => isEndpointInForce(store, address)),
