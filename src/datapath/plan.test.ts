@@ -24,7 +24,7 @@ function planOf(
 ): Plan {
   const { differences, actualCount } = store
   const routes = routeDifferences(desired, actual)
-  return plan({ differences, actualCount, maxEntries: () => maxEntries, routes, epoch: 4 })
+  return plan({ differences, actualCount, maxEntries: () => maxEntries, routes, epoch: 4, isEpochOwed: false })
 }
 
 /** What apply would tell the store. */

@@ -43,6 +43,8 @@ export interface PlanInput {
   readonly routes: RouteDifferences
   /** The epoch in force. */
   readonly epoch: number
+  /** Writes of before may have been cut off from their epoch: flows must be judged again whatever differs. */
+  readonly isEpochOwed: boolean
 }
 
 export interface RouteDifferences {
@@ -70,7 +72,7 @@ export function plan(input: PlanInput): Plan {
     epoch = (epoch + 1) >>> 0
     return { kind: 'epoch', epoch }
   }
-  if (rejudgeAfter((each) => each.desired !== undefined)) steps.push(nextEpoch())
+  if (input.isEpochOwed || rejudgeAfter((each) => each.desired !== undefined)) steps.push(nextEpoch())
   steps.push(...input.routes.delete.map((route) => ({ kind: 'delete-route', route }) as const), ...deletes)
   if (rejudgeAfter((each) => each.desired === undefined)) steps.push(nextEpoch())
   return { steps, refusals }

@@ -13,6 +13,8 @@ export interface FakeKernel extends Kernel {
   print(table: TableName): readonly string[]
   /** The next call that changes something is refused with this error. */
   failOnce(error: Error): void
+  /** The next write of the epoch is. */
+  failEpochOnce(error: Error): void
   /** Entries put and deleted so far. */
   readonly writes: () => number
 }
@@ -30,6 +32,7 @@ export function createFakeKernel({ sizes = {} }: FakeOptions = {}): FakeKernel {
   let epoch = 0
   let writes = 0
   let failure: Error | undefined
+  let epochFailure: Error | undefined
 
   function mayFail(): void {
     const error = failure
@@ -64,6 +67,8 @@ export function createFakeKernel({ sizes = {} }: FakeOptions = {}): FakeKernel {
     maxEntries,
     readEpoch: () => epoch,
     writeEpoch(next) {
+      failure ??= epochFailure
+      epochFailure = undefined
       mayFail()
       epoch = next
     },
@@ -82,6 +87,9 @@ export function createFakeKernel({ sizes = {} }: FakeOptions = {}): FakeKernel {
         .sort(),
     failOnce(error) {
       failure = error
+    },
+    failEpochOnce(error) {
+      epochFailure = error
     },
     writes: () => writes,
   }
