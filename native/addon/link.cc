@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where programs are attached: bpf links (tcx, cgroup), and clsact filters for kernels without tcx.
+// Where programs are attached: bpf links (tcx, cgroup).
 #include "arguments.h"
 #include "descriptor.h"
 #include "exports.h"
 #include "work.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
-#include <string.h>
 
 namespace
 {
@@ -84,81 +82,16 @@ Napi::Value LinkInfo(const Napi::CallbackInfo &call)
 	return result;
 }
 
-// Waits for the rtnl lock, which others may hold for long. libbpf refuses structures whose padding is not
-// zero, which a copy need not keep: they are filled where they stay.
-class FilterChange : public Work
+Napi::Value StartLinkCreate(const Napi::CallbackInfo &call)
 {
-      protected:
-	FilterChange(Napi::Env env, const Napi::Value &ifindex, const Napi::Value &direction) : Work(env)
-	{
-		memset(&hook_, 0, sizeof(hook_));
-		hook_.sz = sizeof(hook_);
-		hook_.ifindex = IntOf(ifindex);
-		hook_.attach_point = TextOf(direction) == "ingress" ? BPF_TC_INGRESS : BPF_TC_EGRESS;
-		memset(&options_, 0, sizeof(options_));
-		options_.sz = sizeof(options_);
-	}
-	Napi::Value Settle(Napi::Env env) override
-	{
-		return env.Undefined();
-	}
-
-	bpf_tc_hook hook_;
-	bpf_tc_opts options_;
-};
-
-class FilterAttach final : public FilterChange
-{
-      public:
-	explicit FilterAttach(const Napi::CallbackInfo &call) : FilterChange(call.Env(), call[1], call[2])
-	{
-		options_.priority = CountOf(call[3]);
-		options_.handle = CountOf(call[4]);
-		options_.prog_fd = IntOf(call[0]);
-		options_.flags = BPF_TC_F_REPLACE;
-	}
-
-      private:
-	Outcome Run() override
-	{
-		int error = -bpf_tc_hook_create(&hook_);
-		if (error && error != EEXIST) return Failure{ error, "netlink(RTM_NEWQDISC)", "clsact" };
-		error = -bpf_tc_attach(&hook_, &options_);
-		if (error) return Failure{ error, "netlink(RTM_NEWTFILTER)", "" };
-		return {};
-	}
-};
-
-class FilterDetach final : public FilterChange
-{
-      public:
-	explicit FilterDetach(const Napi::CallbackInfo &call) : FilterChange(call.Env(), call[0], call[1])
-	{
-		options_.priority = CountOf(call[2]);
-		options_.handle = CountOf(call[3]);
-	}
-
-      private:
-	Outcome Run() override
-	{
-		int error = -bpf_tc_detach(&hook_, &options_);
-		if (error) return Failure{ error, "netlink(RTM_DELTFILTER)", "" };
-		return {};
-	}
-};
-
-template <typename Call> Napi::Value Begin(const Napi::CallbackInfo &call)
-{
-	return (new Call(call))->Start();
+	return (new LinkCreate(call))->Start();
 }
 
 } // namespace
 
 void ExportLink(Napi::Env env, Napi::Object exports)
 {
-	exports.Set("linkCreate", Napi::Function::New(env, Begin<LinkCreate>));
+	exports.Set("linkCreate", Napi::Function::New(env, StartLinkCreate));
 	exports.Set("linkUpdate", Napi::Function::New(env, LinkUpdate));
 	exports.Set("linkInfo", Napi::Function::New(env, LinkInfo));
-	exports.Set("filterAttach", Napi::Function::New(env, Begin<FilterAttach>));
-	exports.Set("filterDetach", Napi::Function::New(env, Begin<FilterDetach>));
 }

@@ -11,13 +11,21 @@ import type { NodeNetwork } from '../kernel/node-network.ts'
 import { podGateway, unwirePod, wirePod } from '../kernel/veth.ts'
 import type { World } from '../world/world.ts'
 import type { Loop } from './loop.ts'
+import type { LocalNode } from './node-setup.ts'
 
-export function createWiring(network: NodeNetwork, datapath: Datapath, mtu: number): Wiring {
+/** The node speaks to pods from its InternalIPs: any other source would not be its own to policy. */
+export function createWiring(
+  network: NodeNetwork,
+  datapath: Datapath,
+  { podMtu: mtu, nodeAddresses }: LocalNode,
+): Wiring {
   return {
     async wire(site: Site, addresses: readonly Address[]): Promise<Wired> {
       // With the programs attached and no entry in `endpoints` nothing passes: the pod is isolated until it joins.
-      const attach = async ({ ifindex }: { ifindex: number }) => datapath.attachPod(ifindex, site.hostIfname)
-      return { ...(await wirePod(network, { ...site, addresses, mtu }, attach)), mtu }
+      const pod = { ...site, addresses, nodeAddresses, mtu }
+      const wired = await wirePod(network, pod, (ifindex) => datapath.podFilters(ifindex))
+      datapath.linkPod(wired.ifindex, site.hostIfname)
+      return wired
     },
     async unwire(hostIfname: string): Promise<void> {
       await unwirePod(network, hostIfname)

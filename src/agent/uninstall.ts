@@ -24,7 +24,7 @@ export async function uninstall(config: Config): Promise<readonly string[]> {
     const pods = devices.filter(({ name }) => podDevice.test(name))
     // Pods lose their wire before the programs that judge them, so that nothing passes unjudged.
     for (const { name } of pods) await unwirePod(network, name)
-    const links = new Links(addon, config.bpffs)
+    using links = new Links(addon, config.bpffs)
     for (const { ifindex, name } of devices)
       if (!podDevice.test(name))
         for (const direction of ['ingress', 'egress'] as const) await links.detachFilter(ifindex, direction)

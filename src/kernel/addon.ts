@@ -103,16 +103,6 @@ export interface Addon {
     readonly ifindex: number
     readonly cgroupId: bigint
   }
-  /** clsact filter in direct-action mode, for kernels without tcx; creates the qdisc, replaces the filter. */
-  filterAttach(
-    program: Fd,
-    ifindex: number,
-    direction: 'ingress' | 'egress',
-    priority: number,
-    handle: number,
-  ): Promise<void>
-  filterDetach(ifindex: number, direction: 'ingress' | 'egress', priority: number, handle: number): Promise<void>
-
   testRun(program: Fd, data: Uint8Array, context: Uint8Array | null, repeat: number): Promise<TestRun>
 
   /** Records arrive in batches (at most 4096 per call): bytes holds them back to back, each recordSize long. After a

@@ -4,10 +4,9 @@
 
 import { readdirSync, statSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Addon, Fd } from './addon.ts'
+import type { Addon, Fd, NetlinkSocket } from './addon.ts'
+import { addClsact, type Direction, deleteFilter, putFilter } from './filters.ts'
 import { attempt, isCode } from './kernel-error.ts'
-
-export type Direction = 'ingress' | 'egress'
 
 /** enum bpf_attach_type (include/uapi/linux/bpf.h). */
 const attachTypes = {
@@ -36,9 +35,7 @@ export const cgroupHooks = [
 ] as const
 export type CgroupHook = (typeof cgroupHooks)[number]
 
-/** Of our filter among a device's; tc(8) shows it as pref. */
-const FILTER_PRIORITY = 18500
-const FILTER_HANDLE = 1
+const NETLINK_ROUTE = 0
 
 /** A program at a device; target names it in the pin, for ever the same. */
 export interface DeviceHook {
@@ -49,9 +46,10 @@ export interface DeviceHook {
   readonly target: string
 }
 
-export class Links {
+export class Links implements Disposable {
   readonly #addon: Addon
   readonly #folder: string
+  #socket: NetlinkSocket | undefined
   #hasTcx = true
 
   /** The folder exists and is in a bpffs. */
@@ -68,6 +66,11 @@ export class Links {
     }
   }
 
+  [Symbol.dispose](): void {
+    this.#socket?.close()
+    this.#socket = undefined
+  }
+
   /** Whether links to devices can be made; true until one was refused. */
   get hasTcx(): boolean {
     return this.#hasTcx
@@ -82,7 +85,10 @@ export class Links {
   async filterDevice(hook: DeviceHook): Promise<void> {
     await attempt(subjectOf(hook), async () => {
       if (this.#replaceOn(hook)) return
-      await this.#addon.filterAttach(hook.program, hook.ifindex, hook.direction, FILTER_PRIORITY, FILTER_HANDLE)
+      await this.#ask(addClsact(hook.ifindex)).catch((error) => {
+        if (!isCode(error, 'EEXIST')) throw error
+      })
+      await this.#ask(putFilter(hook.ifindex, hook.direction, hook.name, hook.program))
     })
   }
 
@@ -134,10 +140,16 @@ export class Links {
   /** Removes our filter from a device that stays. Idempotent. */
   async detachFilter(ifindex: number, direction: Direction): Promise<void> {
     try {
-      await this.#addon.filterDetach(ifindex, direction, FILTER_PRIORITY, FILTER_HANDLE)
+      await this.#ask(deleteFilter(ifindex, direction))
     } catch (error) {
       if (!isCode(error, 'ENOENT', 'EINVAL', 'ENODEV')) throw error
     }
+  }
+
+  /** In the caller's network namespace, as links are. */
+  #ask(message: Uint8Array): Promise<readonly Uint8Array[]> {
+    this.#socket ??= this.#addon.openNetlink(NETLINK_ROUTE, null)
+    return this.#socket.request(message)
   }
 
   /** undefined: this kernel has no tcx. */

@@ -11,6 +11,7 @@ import {
   type Prefix,
   splitPrefix,
 } from '../core/address.ts'
+import type { Fd } from './addon.ts'
 import {
   attribute,
   concat,
@@ -120,24 +121,36 @@ export interface RouteEntry {
 }
 
 export interface VethRequest {
+  /** Given, not the kernel's choice: what follows can be asked for at once. EBUSY: taken. */
+  readonly ifindex: number
+  readonly peerIfindex: number
   readonly name: string
   readonly mac: string
   readonly mtu: number
   readonly peerName: string
   readonly peerMac: string
-  readonly peerNetns: number
+  readonly peerNetns: Fd
 }
 
 /** Both ends down. EEXIST: a device of one of the names is there. */
-export function createVeth({ name, mac, mtu, peerName, peerMac, peerNetns }: VethRequest): Uint8Array {
+export function createVeth({
+  ifindex,
+  peerIfindex,
+  name,
+  mac,
+  mtu,
+  peerName,
+  peerMac,
+  peerNetns,
+}: VethRequest): Uint8Array {
   const peer = concat([
-    linkBody(0, 0, 0),
+    linkBody(peerIfindex, 0, 0),
     textAttribute(IFLA_IFNAME, peerName),
     attribute(IFLA_ADDRESS, macBytes(peerMac)),
     u32Attribute(IFLA_MTU, mtu),
     u32Attribute(IFLA_NET_NS_FD, peerNetns),
   ])
-  return message(RTM_NEWLINK, Flag.CREATE | Flag.EXCLUDE, linkBody(0, 0, 0), [
+  return message(RTM_NEWLINK, Flag.CREATE | Flag.EXCLUDE, linkBody(ifindex, 0, 0), [
     textAttribute(IFLA_IFNAME, name),
     attribute(IFLA_ADDRESS, macBytes(mac)),
     u32Attribute(IFLA_MTU, mtu),
@@ -149,12 +162,9 @@ export function createVeth({ name, mac, mtu, peerName, peerMac, peerNetns }: Vet
 }
 
 /** The kernel makes no IPv6 link-local address of its own. To be asked before the link goes up. */
-export function withoutLinkLocal(name: string): Uint8Array {
+export function withoutLinkLocal(ifindex: number): Uint8Array {
   const mode = u8Attribute(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
-  return message(RTM_NEWLINK, 0, linkBody(0, 0, 0), [
-    textAttribute(IFLA_IFNAME, name),
-    nested(IFLA_AF_SPEC, [nested(AF_INET6, [mode])]),
-  ])
+  return message(RTM_NEWLINK, 0, linkBody(ifindex, 0, 0), [nested(IFLA_AF_SPEC, [nested(AF_INET6, [mode])])])
 }
 
 export function setUp(ifindex: number): Uint8Array {
@@ -162,15 +172,13 @@ export function setUp(ifindex: number): Uint8Array {
 }
 
 /** ENODEV: there is none. */
-export function deleteLink(name: string): Uint8Array {
-  return message(RTM_DELLINK, 0, linkBody(0, 0, 0), [textAttribute(IFLA_IFNAME, name)])
+export function deleteLink(nameOrIndex: string | number): Uint8Array {
+  return linkMessage(RTM_DELLINK, nameOrIndex)
 }
 
 /** ENODEV: there is none. */
 export function getLink(nameOrIndex: string | number): Uint8Array {
-  return typeof nameOrIndex === 'number'
-    ? message(RTM_GETLINK, 0, linkBody(nameOrIndex, 0, 0), [])
-    : message(RTM_GETLINK, 0, linkBody(0, 0, 0), [textAttribute(IFLA_IFNAME, nameOrIndex)])
+  return linkMessage(RTM_GETLINK, nameOrIndex)
 }
 
 export function dumpLinks(): Uint8Array {
@@ -286,6 +294,12 @@ export function putNeighbour(ifindex: number, address: Address, mac: string): Ui
     attribute(NDA_DST, rawAddress(address)),
     attribute(NDA_LLADDR, macBytes(mac)),
   ])
+}
+
+function linkMessage(type: number, nameOrIndex: string | number): Uint8Array {
+  return typeof nameOrIndex === 'number'
+    ? message(type, 0, linkBody(nameOrIndex, 0, 0), [])
+    : message(type, 0, linkBody(0, 0, 0), [textAttribute(IFLA_IFNAME, nameOrIndex)])
 }
 
 function linkBody(ifindex: number, flags: number, change: number): Uint8Array {

@@ -3,6 +3,8 @@ import { readdirSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createNamespaces, type Namespaces } from '../../test/support/netns.ts'
 import type { Address, Prefix } from '../core/address.ts'
+import type { Fd } from './addon.ts'
+import { addClsact, putFilter } from './filters.ts'
 import { inspectPod } from './inspect.ts'
 import { loadAddon } from './load-addon.ts'
 import { NodeNetwork } from './node-network.ts'
@@ -20,7 +22,7 @@ import { podGateway, unwirePod, wirePod } from './veth.ts'
 const addon = loadAddon()
 const V4 = '10.1.0.5' as Address
 const V6 = 'fd00:1::5' as Address
-const idle = async () => {}
+const none = () => []
 
 let namespaces: Namespaces
 let node: NodeNetwork
@@ -29,6 +31,7 @@ const pod = () => ({
   ifname: 'eth0',
   hostIfname: 'hdtest0',
   addresses: [V4, V6],
+  nodeAddresses: ['192.0.2.9', 'fd00:f::9'] as Address[],
   mtu: 1450,
 })
 
@@ -36,7 +39,7 @@ beforeAll(() => {
   namespaces = createNamespaces(['node', 'pod'])
   node = new NodeNetwork(addon, namespaces.path('node'))
   namespaces.run('node', 'ip', 'link', 'set', 'lo', 'up')
-  for (const address of ['192.0.2.1/32', 'fd00:f::1/128'])
+  for (const address of ['192.0.2.1/32', '192.0.2.9/32', 'fd00:f::9/128', 'fd00:f::1/128'])
     namespaces.run('node', 'ip', 'address', 'add', address, 'dev', 'lo')
 })
 afterAll(() => {
@@ -49,7 +52,7 @@ const linkNames = (name: string) => namespaces.ip(name, 'link', 'show').map((lin
 
 describe('a wired pod', () => {
   test('has its addresses, both default routes and the MTU, and answers the node in both families', async () => {
-    const wired = await wirePod(node, pod(), idle)
+    const wired = await wirePod(node, pod(), none)
     expect(await inspectPod(node, pod())).toEqual({
       mac: wired.podMac,
       up: true,
@@ -71,8 +74,18 @@ describe('a wired pod', () => {
     for (const address of ['192.0.2.1', 'fd00:f::1']) namespaces.run('pod', 'ping', '-c1', '-W2', address)
   })
 
+  test('hears the node speak from its own address, not from another that it has', async () => {
+    await wirePod(node, pod(), none)
+    for (const [address, expected] of [
+      [V4, '192.0.2.9'],
+      [V6, 'fd00:f::9'],
+    ] as const) {
+      expect(namespaces.ip('node', 'route', 'get', address)).toEqual([expect.objectContaining({ prefsrc: expected })])
+    }
+  })
+
   test('asks nobody for an address: no link-local one, no tentative one, permanent neighbours on both sides', async () => {
-    await wirePod(node, pod(), idle)
+    await wirePod(node, pod(), none)
     for (const [name, device] of [
       ['node', 'hdtest0'],
       ['pod', 'eth0'],
@@ -89,17 +102,15 @@ describe('a wired pod', () => {
 
   test('gets IPv6 also where the runtime has switched it off', async () => {
     namespaces.run('pod', 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1')
-    await wirePod(node, pod(), idle)
+    await wirePod(node, pod(), none)
     namespaces.run('node', 'ping', '-c1', '-W2', V6)
     namespaces.run('pod', 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=0')
   })
 
-  test('passes nothing before its programs are attached: both ends are down until then', async () => {
-    let during: readonly unknown[] = []
-    await wirePod(node, pod(), async ({ ifindex }) => {
-      during = [await findLink(node, 'hdtest0'), ifindex]
-    })
-    expect(during[0]).toMatchObject({ up: false, ifindex: during[1] })
+  test('has its filters before it goes up', async () => {
+    const { ifindex } = await wirePod(node, pod(), (index) => [addClsact(index)])
+    expect(namespaces.ip('node', 'link', 'show', 'dev', 'hdtest0')).toMatchObject([{ ifindex }])
+    expect(namespaces.run('node', 'tc', 'qdisc', 'show', 'dev', 'hdtest0')).toMatch(/clsact/)
   })
 })
 
@@ -109,16 +120,20 @@ describe('what cannot be wired leaves nothing behind', () => {
   test('a foreign interface of that name in the pod', async () => {
     namespaces.run('pod', 'ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'foreign')
     const open = openDescriptors()
-    await expect(wirePod(node, pod(), idle)).rejects.toMatchObject({ name: 'KernelError', code: 'EEXIST' })
+    await expect(wirePod(node, pod(), none)).rejects.toMatchObject({ name: 'KernelError', code: 'EEXIST' })
     expect(openDescriptors()).toBe(open)
     expect(linkNames('node')).toEqual(['lo'])
     namespaces.run('pod', 'ip', 'link', 'delete', 'eth0')
   })
 
-  test('programs that do not attach', async () => {
+  test('programs that the kernel refuses: the device never goes up', async () => {
     const open = openDescriptors()
-    const failing = wirePod(node, pod(), () => Promise.reject(new Error('no programs')))
-    await expect(failing).rejects.toThrow('no programs')
+    const NOT_OPEN = 1_000_000 as Fd
+    const refused = (index: number) => [addClsact(index), putFilter(index, 'ingress', 'none', NOT_OPEN)]
+    await expect(wirePod(node, pod(), refused)).rejects.toMatchObject({
+      name: 'KernelError',
+      code: expect.stringMatching(/^E/),
+    })
     expect(linkNames('node')).toEqual(['lo'])
     expect(linkNames('pod')).toEqual(['lo'])
     expect(namespaces.ip('node', 'route', 'show')).toEqual([])
@@ -126,20 +141,20 @@ describe('what cannot be wired leaves nothing behind', () => {
   })
 
   test('an address that the pod has already', async () => {
-    await expect(wirePod(node, { ...pod(), addresses: [V4, V4] }, idle)).rejects.toMatchObject({ code: 'EEXIST' })
+    await expect(wirePod(node, { ...pod(), addresses: [V4, V4] }, none)).rejects.toMatchObject({ code: 'EEXIST' })
     expect(linkNames('node')).toEqual(['lo'])
     expect(linkNames('pod')).toEqual(['lo'])
   })
 
   test('a namespace that is none', async () => {
     const open = openDescriptors()
-    await expect(wirePod(node, { ...pod(), netnsPath: '/etc/passwd' }, idle)).rejects.toMatchObject({ code: 'EINVAL' })
+    await expect(wirePod(node, { ...pod(), netnsPath: '/etc/passwd' }, none)).rejects.toMatchObject({ code: 'EINVAL' })
     expect(openDescriptors()).toBe(open)
   })
 })
 
 test('unwiring removes device, routes and neighbours, and succeeds when there is nothing', async () => {
-  await wirePod(node, pod(), idle)
+  await wirePod(node, pod(), none)
   await unwirePod(node, 'hdtest0')
   expect(linkNames('pod')).toEqual(['lo'])
   expect(namespaces.ip('node', 'route', 'show')).toEqual([])
@@ -148,7 +163,7 @@ test('unwiring removes device, routes and neighbours, and succeeds when there is
 })
 
 test('routes to other nodes are put, replaced, read back and deleted; blackholes catch the rest of the own CIDR', async () => {
-  const { ifindex } = await wirePod(node, pod(), idle)
+  const { ifindex } = await wirePod(node, pod(), none)
   const to4 = { destination: '10.2.0.0/24' as Prefix, gateway: V4, ifindex, source: '192.0.2.1' as Address, mtu: 1400 }
   const to6 = { destination: 'fd00:2::/64' as Prefix, gateway: V6, ifindex, source: 'fd00:f::1' as Address, mtu: 1400 }
   for (const route of [to4, to6, { ...to4, mtu: 1300 }, { ...to6, mtu: 1300 }]) await putNodeRoute(node, route)

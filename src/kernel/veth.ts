@@ -8,7 +8,7 @@
 //
 // Nobody owns the gateways 169.254.1.1 and fe80::1: both neighbours are permanent, so nobody asks for an address.
 
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { type Address, family, type Prefix } from '../core/address.ts'
 import type { Fd, NetlinkSocket } from './addon.ts'
@@ -32,6 +32,8 @@ import {
 
 const LOOPBACK = 1
 const NETLINK_ROUTE = 0
+/** Far beyond what the kernel gives by itself; a collision (EBUSY) among a node's pods is one in 100,000 ADDs. */
+const IFINDEX_RANGE = [1 << 20, 1 << 25] as const
 const RUNNING_TIMEOUT_MS = 5000
 const RUNNING_POLL_MS = 5
 
@@ -41,6 +43,8 @@ export interface PodWire {
   readonly hostIfname: string
   /** One per family at most. */
   readonly addresses: readonly Address[]
+  /** What the node speaks from, one per family at most; a family without one: the kernel chooses. */
+  readonly nodeAddresses: readonly Address[]
   /** Bytes. */
   readonly mtu: number
 }
@@ -54,53 +58,48 @@ export interface WiredPod {
   readonly netnsCookie: bigint
 }
 
-type Macs = Pick<WiredPod, 'hostMac' | 'podMac'>
-
 /** Next hop of the pod's default route. */
 export function podGateway(address: Address): Address {
   return (family(address) === 4 ? '169.254.1.1' : 'fe80::1') as Address
 }
 
-/** Makes the pair and everything that the drawing shows. `attach` runs with the pair made and both ends down: until it
- *  has resolved no packet passes. Rejects with code EEXIST when the pod or the node has a device of that name; leaves
- *  nothing behind when it rejects. */
+/** Makes the pair and everything that the drawing shows. `filters` are the requests that give the host side (by ifindex)
+ *  its programs: both ends are down until the kernel has taken them. Rejects with code EEXIST when the pod or the node has
+ *  a device of that name; leaves nothing behind when it rejects. */
 export async function wirePod(
   node: NodeNetwork,
   pod: PodWire,
-  attach: (wired: WiredPod) => Promise<void>,
+  filters: (ifindex: number) => readonly Uint8Array[],
 ): Promise<WiredPod> {
   const { addon } = node
   const subject = `wire ${pod.ifname} in ${pod.netnsPath} to ${pod.hostIfname}`
   const netns = attemptNow(subject, () => addon.openNetns(pod.netnsPath))
   let socket: NetlinkSocket | undefined
   try {
-    const macs = { hostMac: randomMac(), podMac: randomMac() }
-    const paired = attempt(subject, () => node.request(createVeth(pairOf(pod, macs, netns))))
+    const pair = pairOf(pod, netns)
+    const made = attempt(subject, () =>
+      node.request(createVeth(pair), withoutLinkLocal(pair.ifindex), ...filters(pair.ifindex)),
+    )
     // While the kernel makes the pair, most of the work of an ADD.
     const prepared = attempt(subject, () => {
       socket = addon.openNetlink(NETLINK_ROUTE, netns)
       return addon.netnsCookie(netns)
     })
-    await Promise.allSettled([paired, prepared])
-    await paired // nothing to undo when there is no pair
     try {
-      const netnsCookie = await prepared
-      const host = raiseHostSide(node, pod, subject, async (ifindex) => {
-        const wired = { ifindex, ...macs, mtu: pod.mtu, netnsCookie }
-        await attach(wired)
-        return wired
-      })
-      const inPod = attempt(subject, () => configurePod(node, socket!, pod, netns, macs.hostMac))
-      await all([inPod, host])
+      await all([made, prepared])
+      const inPod = attempt(subject, () => configurePod(node, socket!, pod, pair))
+      await all([inPod, attempt(subject, () => raiseHostSide(node, pod, pair))])
       await all([
-        waitUntilRunning(pod.hostIfname, () => node.request(getLink(pod.hostIfname))),
-        waitUntilRunning(pod.ifname, () => socket!.request(getLink(pod.ifname))),
+        waitUntilRunning(pod.hostIfname, () => node.request(getLink(pair.ifindex))),
+        waitUntilRunning(pod.ifname, () => socket!.request(getLink(pair.peerIfindex))),
       ])
-      return await host
     } catch (error) {
-      await unwirePod(node, pod.hostIfname)
+      // By index: a device of that name may be another's.
+      await removeLink(node, pair.ifindex)
       throw error
     }
+    const { ifindex, mtu, mac: hostMac, peerMac: podMac } = pair
+    return { ifindex, hostMac, podMac, mtu, netnsCookie: await prepared }
   } finally {
     socket?.close()
     addon.closeFd(netns)
@@ -109,8 +108,12 @@ export async function wirePod(
 
 /** Removes the pair with its routes and neighbours. Idempotent; succeeds when the pod's namespace is gone. */
 export async function unwirePod(node: NodeNetwork, hostIfname: string): Promise<void> {
+  await removeLink(node, hostIfname)
+}
+
+async function removeLink(node: NodeNetwork, nameOrIndex: string | number): Promise<void> {
   try {
-    await attempt(`remove ${hostIfname}`, () => node.remove(deleteLink(hostIfname)))
+    await attempt(`remove ${nameOrIndex}`, () => node.remove(deleteLink(nameOrIndex)))
   } catch (error) {
     if (!isCode(error, 'ENODEV')) throw error
   }
@@ -120,43 +123,34 @@ async function configurePod(
   node: NodeNetwork,
   socket: NetlinkSocket,
   { ifname, addresses }: PodWire,
-  netns: Fd,
-  gatewayMac: string,
+  { peerIfindex: ifindex, peerNetns, mac: gatewayMac }: VethRequest,
 ): Promise<void> {
   if (addresses.some((address) => family(address) === 6)) {
     // Container runtimes switch IPv6 off in namespaces they make.
-    node.addon.writeSysctl(netns, `ipv6/conf/${ifname}/disable_ipv6`, '0')
+    node.addon.writeSysctl(peerNetns, `ipv6/conf/${ifname}/disable_ipv6`, '0')
   }
-  const [answer] = await socket.request(concat([getLink(ifname), withoutLinkLocal(ifname), setUp(LOOPBACK)]))
-  const { ifindex } = parseLink(answer!)
   const requests = addresses.flatMap((address) => [
     addAddress(ifindex, address),
     putNeighbour(ifindex, podGateway(address), gatewayMac),
     putRoute({ destination: everywhere(address), gateway: podGateway(address), ifindex, protocol: ROUTE_PROTOCOL }),
   ])
-  await socket.request(concat([setUp(ifindex), ...requests]))
+  await socket.request(concat([withoutLinkLocal(ifindex), setUp(LOOPBACK), setUp(ifindex), ...requests]))
 }
 
 async function raiseHostSide(
   node: NodeNetwork,
-  { hostIfname, addresses }: PodWire,
-  subject: string,
-  attach: (ifindex: number) => Promise<WiredPod>,
-): Promise<WiredPod> {
-  const [answer] = await attempt(subject, () => node.request(getLink(hostIfname), withoutLinkLocal(hostIfname)))
-  const { ifindex } = parseLink(answer!)
-  const wired = await attach(ifindex)
-  await attempt(subject, () => {
-    for (const each of new Set(addresses.map(family))) {
-      node.writeSysctl(`ipv${each}/conf/${hostIfname}/forwarding`, '1')
-    }
-    const requests = addresses.flatMap((address) => [
-      putNeighbour(ifindex, address, wired.podMac),
-      putRoute({ destination: hostRoute(address), ifindex, protocol: ROUTE_PROTOCOL }),
-    ])
-    return node.request(setUp(ifindex), ...requests)
+  { hostIfname, addresses, nodeAddresses }: PodWire,
+  { ifindex, peerMac }: VethRequest,
+): Promise<void> {
+  for (const each of new Set(addresses.map(family))) {
+    node.writeSysctl(`ipv${each}/conf/${hostIfname}/forwarding`, '1')
+  }
+  const requests = addresses.flatMap((address) => {
+    const source = nodeAddresses.find((each) => family(each) === family(address))
+    const route = { destination: hostRoute(address), ifindex, protocol: ROUTE_PROTOCOL }
+    return [putNeighbour(ifindex, address, peerMac), putRoute(source === undefined ? route : { ...route, source })]
   })
-  return wired
+  await node.request(setUp(ifindex), ...requests)
 }
 
 /** The end that was raised first has no queue before the kernel's link watch comes by, and drops what is sent; it may
@@ -171,8 +165,17 @@ async function waitUntilRunning(name: string, ask: () => Promise<readonly Uint8A
   throw new Error(`${name} is up but does not run after ${RUNNING_TIMEOUT_MS} ms`)
 }
 
-function pairOf({ hostIfname, ifname, mtu }: PodWire, macs: Macs, netns: Fd): VethRequest {
-  return { name: hostIfname, mac: macs.hostMac, mtu, peerName: ifname, peerMac: macs.podMac, peerNetns: netns }
+function pairOf({ hostIfname, ifname, mtu }: PodWire, peerNetns: Fd): VethRequest {
+  return {
+    ifindex: randomInt(...IFINDEX_RANGE),
+    peerIfindex: randomInt(...IFINDEX_RANGE),
+    name: hostIfname,
+    mac: randomMac(),
+    mtu,
+    peerName: ifname,
+    peerMac: randomMac(),
+    peerNetns,
+  }
 }
 
 function everywhere(address: Address): Prefix {

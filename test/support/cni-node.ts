@@ -42,7 +42,11 @@ const handlers = createHandlers({
   ipam,
   bootId,
   wiring: {
-    wire: (site, addresses) => wirePod(node, { ...site, addresses, mtu: MTU }, () => maybeHang('wire')),
+    wire: async (site, addresses) => {
+      const wired = await wirePod(node, { ...site, addresses, nodeAddresses: [], mtu: MTU }, () => [])
+      await maybeHang('wire')
+      return wired
+    },
     unwire: (hostIfname) => unwirePod(node, hostIfname),
     inspect: (site) => inspectPod(node, site),
     gateway: podGateway,
