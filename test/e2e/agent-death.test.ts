@@ -8,8 +8,8 @@ import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/age
 import { checkout, nodeDir } from '../../src/lab/names.ts'
 import { isAlive } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
-import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
-import type { Load, LoadReport } from '../support/load.ts'
+import { startTestLab, type TestLab } from '../support/lab.ts'
+import type { Load } from '../support/load.ts'
 import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
 import { soak } from '../support/soak.ts'
 
@@ -58,17 +58,14 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
 
   test.each([4, 6] as const)('IPv%s: both agents killed and started again under load', async (family) => {
     const input: Load = { ...load, host: lab.clusterIP('test/web', family), port: 80 }
-    const argv = ['sh', '-c', `echo '${JSON.stringify(input)}' | "$0" "$@"`, ...scriptArgv('load.ts')]
-    const running = lab.start(`${namespace}/client`, argv)
-    await running.until((output) => output.includes('running\n'))
+    const running = await lab.load(`${namespace}/client`, input)
     const pids = lab.cluster.state.nodes.map(({ agent }) => agent!.pid)
     for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
     await strangerIsDenied()
     for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node))
     await Promise.all(lab.cluster.state.nodes.map((node) => agentReady(lab.name, node)))
     await strangerIsDenied()
-    const output = await running.ended
-    const report = JSON.parse(output.slice(output.indexOf('{'))) as LoadReport
+    const report = await running.report
     console.log(`${mode} IPv${family}: agents ${pids.join(', ')} killed: ${JSON.stringify(report)}`)
     expect(report.failures).toEqual({})
     expect(report.keptSockets).toBe(load.keptConnections)

@@ -4,8 +4,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { checkout } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
-import { type Background, scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
-import type { Load, LoadReport } from '../support/load.ts'
+import { type Background, startTestLab, type TestLab } from '../support/lab.ts'
 import { idlePod, namespace, serverPod, service } from '../support/manifests.ts'
 import { tcp } from '../support/packet.ts'
 import { packetBytes } from '../support/packet-bytes.ts'
@@ -34,14 +33,9 @@ afterAll(async () => {
   expect(await lab?.down()).toEqual([])
 })
 
-function load(host: string, port: number): Background {
-  const input: Load = { host, port, keptConnections: 100, requestsPerSecond: 200, newConnectionsPerSecond: 0, seconds }
-  return lab.start(`${namespace}/client`, [
-    'sh',
-    '-c',
-    `echo '${JSON.stringify(input)}' | "$0" "$@"`,
-    ...scriptArgv('load.ts'),
-  ])
+function load(host: string, port: number): ReturnType<TestLab['load']> {
+  const rates = { keptConnections: 100, requestsPerSecond: 200, newConnectionsPerSecond: 0, seconds }
+  return lab.load(`${namespace}/client`, { host, port, ...rates })
 }
 
 function flood(
@@ -61,8 +55,7 @@ function bracket(ip: string): string {
 
 test('200 kept connections, to a Service and masqueraded to a host outside, live through both floods', async () => {
   const path = (pod: string) => `${namespace}/${pod}`
-  const loads = [load(lab.clusterIP('test/web', 4), 80), load(outsideIPs[6], 7000)]
-  await Promise.all(loads.map((running) => running.until((output) => output.includes('running\n'))))
+  const loads = await Promise.all([load(lab.clusterIP('test/web', 4), 80), load(outsideIPs[6], 7000)])
   const podGateway = (await lab.shell(path('flooder'), 'ip neigh show 169.254.1.1')).match(/lladdr (\S+)/)![1]!
   const fabricGateway = (await lab.shell('fabric', 'ip -o link show world')).match(/link\/ether (\S+)/)![1]!
   const floods = [
@@ -77,12 +70,7 @@ test('200 kept connections, to a Service and masqueraded to a host outside, live
     ]),
   ]
   const sent = await Promise.all(floods.map(async (running) => Number((await running.ended).trim().split('\n').at(-1))))
-  const reports = await Promise.all(
-    loads.map(async (running) => {
-      const output = await running.ended
-      return JSON.parse(output.slice(output.indexOf('{'))) as LoadReport
-    }),
-  )
+  const reports = await Promise.all(loads.map(({ report }) => report))
   console.log(`floods of ${sent.join(' and ')} SYNs in ${seconds} s: ${JSON.stringify(reports)}`)
   for (const report of reports) {
     expect(report.failures).toEqual({})

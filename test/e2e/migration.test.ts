@@ -9,8 +9,8 @@ import { askAgent } from '../../src/agent/client.ts'
 import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/agents.ts'
 import { checkout, nodeDir } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
-import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
-import type { Load, LoadReport } from '../support/load.ts'
+import { startTestLab, type TestLab } from '../support/lab.ts'
+import type { Load } from '../support/load.ts'
 import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
 import { soak } from '../support/soak.ts'
 import { buildVariant, type Variant } from '../support/variant.ts'
@@ -93,10 +93,8 @@ test.each([
     'a host outside': { host: outsideIPs[family], port: OUTSIDE_PORT },
   }
   const input: Load = { ...load, ...ends[target] }
-  const argv = ['sh', '-c', `echo '${JSON.stringify(input)}' | "$0" "$@"`, ...scriptArgv('load.ts')]
   const dropped = await drops()
-  const running = lab.start(`${namespace}/client`, argv)
-  await running.until((output) => output.includes('running\n'))
+  const running = await lab.load(`${namespace}/client`, input)
   const own = flowPins()
   await replaceAgents(variant.root)
   const others = flowPins()
@@ -104,8 +102,7 @@ test.each([
   expect(others).not.toEqual(own)
   await replaceAgents(checkout)
   expect(flowPins()).toEqual(own)
-  const output = await running.ended
-  const report = JSON.parse(output.slice(output.indexOf('{'))) as LoadReport
+  const report = await running.report
   console.log(`${target} over IPv${family}: ${JSON.stringify(report)}`)
   expect(report.failures).toEqual({})
   expect(report.keptSockets).toBe(load.keptConnections)

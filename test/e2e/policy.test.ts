@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { outsideIPs } from '../../src/lab/network.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import type { Reply, Target } from '../support/ask.ts'
-import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import { startTestLab, type TestLab } from '../support/lab.ts'
 import {
   httpPort,
   idlePod,
@@ -174,26 +174,13 @@ describe('ingress', () => {
       seconds: 3,
       timeoutMs: 1_000,
     })
-    const start = (pod: string, family: 4 | 6) =>
-      lab.start(path(pod), [
-        'sh',
-        '-c',
-        `echo '${JSON.stringify(loadInput(family))}' | "$0" "$@"`,
-        ...scriptArgv('load.ts'),
-      ])
     for (const family of lab.families()) {
-      const running = { cart: start('cart', family), far: start('far', family) }
-      await Promise.all(Object.values(running).map((each) => each.until((output) => output.includes('running\n'))))
+      const running = await Promise.all(['cart', 'far'].map((pod) => lab.load(path(pod), loadInput(family))))
       const ingress = [
         { from: [{ ipBlock: { cidr: `${lab.podIP(path('far'), family)}/${family === 4 ? 32 : 128}` } }] },
       ]
       await withPolicy([networkPolicy('cut', { ...selectWeb, ingress })], async () => {
-        const reports = await Promise.all(
-          Object.values(running).map(async (each) => {
-            const output = await each.ended
-            return JSON.parse(output.slice(output.indexOf('{'))) as { failures: Record<string, number> }
-          }),
-        )
+        const reports = await Promise.all(running.map(({ report }) => report))
         console.log(
           `IPv${family}: cut: ${JSON.stringify(reports[0]!.failures)}, allowed: ${JSON.stringify(reports[1]!.failures)}`,
         )

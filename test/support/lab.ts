@@ -12,6 +12,7 @@ import { commandAt } from '../../src/lab/places.ts'
 import { type Outcome, runProgram } from '../../src/lab/process.ts'
 import { familyOf } from '../../src/lab/services.ts'
 import { existingLabs, type Families, type LabPod, type Mode } from '../../src/lab/state.ts'
+import type { Load, LoadReport } from './load.ts'
 
 const testLab = /^test-(\d+)-/
 
@@ -116,6 +117,14 @@ export class TestLab implements AsyncDisposable {
     const server = this.start(place, [`${checkout}/bin/heddle`, ...argv])
     await server.until((output) => output.includes('listening\n'))
     return server
+  }
+
+  /** Puts a place under load (load.ts); resolves when every kept connection has answered once. */
+  async load(place: string, load: Load): Promise<{ readonly report: Promise<LoadReport> }> {
+    const running = this.start(place, scriptArgv('load.ts', JSON.stringify(load)))
+    await running.until((output) => output.includes('running\n'))
+    const report = running.ended.then((output) => JSON.parse(output.slice(output.indexOf('{'))) as LoadReport)
+    return { report }
   }
 
   async apply(...objects: readonly KubeManifest[]): Promise<void> {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that tests run at a place of a lab: steady HTTP load, requests on kept connections and on new ones, at rates
+// A program that tests run at a place of a lab, with a Load as JSON for its argument: steady HTTP load, requests on kept connections and on new ones, at rates
 // that do not follow the answers. Prints "running" on standard error when every kept connection has answered once, and
 // the report as JSON on standard output at the end. A connection that breaks counts as failed, it is not opened again.
 
 import { Agent, request } from 'node:http'
-import { text } from 'node:stream/consumers'
 
 export interface Load {
   readonly host: string
@@ -29,7 +28,7 @@ export interface LoadReport {
   readonly latencyMsMax: number
 }
 
-const load = JSON.parse(await text(process.stdin)) as Load
+const load = JSON.parse(process.argv[2]!) as Load
 const timeoutMs = load.timeoutMs ?? 10_000
 const latenciesMs: number[] = []
 const failures: Record<string, number> = {}
