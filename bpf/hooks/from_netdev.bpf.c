@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Ingress of the uplink: what other nodes and the world send, plain or in the
  * tunnel. The stack gets what is for this node, and what is for nobody here. */
+#include "../lib/between_nodes.h"
 #include "../lib/conntrack.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
@@ -58,6 +59,8 @@ static __always_inline bool is_for_stack(enum verdict v, const struct packet *p)
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
+	if (received_between_nodes(skb)) return TC_ACT_OK;
+
 	struct packet p = {};
 	enum verdict v = parse(skb, &p);
 

@@ -7,6 +7,7 @@
  * hook has missed: to a backend. To the world: a pod's source becomes the node's;
  * the host's own flow is entered as it is, so that no masqueraded one takes its
  * port, and gets another port where that is too late. */
+#include "../lib/between_nodes.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
 #include "../lib/nat.h"
@@ -72,12 +73,10 @@ static __always_inline enum verdict parse_ours(struct __sk_buff *skb, struct pac
 	enum verdict v = parse_network(skb, p);
 
 	if (v != NEXT) return PASS;
-	if (self_has(&p->tuple.source)) {
-		if (node_of(&p->tuple.destination)) return PASS;
+	if (self_has(&p->tuple.source))
 		p->flags |= PACKET_HOST;
-	} else if (!endpoint_of(&p->tuple.source)) {
+	else if (!endpoint_of(&p->tuple.source))
 		return PASS;
-	}
 	v = parse_transport(skb, p);
 	if (v == NEXT) fragment_remember(p);
 	return v == DROP && p->flags & PACKET_HOST ? PASS : v;
@@ -86,11 +85,11 @@ static __always_inline enum verdict parse_ours(struct __sk_buff *skb, struct pac
 SEC("tc")
 int to_netdev(struct __sk_buff *skb)
 {
-	struct packet p = {};
-	enum verdict v;
+	if (skb->mark == HEDDLE_MARK || sent_between_nodes(skb)) return TC_ACT_OK;
 
-	if (skb->mark == HEDDLE_MARK) return TC_ACT_OK;
-	v = parse_ours(skb, &p);
+	struct packet p = {};
+	enum verdict v = parse_ours(skb, &p);
+
 	if (v == NEXT) v = translate(skb, &p);
 	if (v == NEXT) v = leave(skb, &p);
 	return finish(skb, &p, HOOK_TO_NETDEV, v);

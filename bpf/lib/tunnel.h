@@ -18,15 +18,20 @@
 #define ECN_MASK 3
 #define ECN_CE 3
 
+/* What follows the outer IP header; the inner Ethernet header names only its type,
+ * for at the other end only that is read. */
 struct vxlan {
+	struct udphdr udp;
 	__be32 flags, vni;
-	struct ethhdr inner;
-} __attribute__((packed));
+	__u8 inner_mac[2 * ETH_ALEN];
+	__be16 inner_type;
+	__u8 beyond[2]; /* not part of it */
+};
+#define VXLAN_BYTES (sizeof(struct vxlan) - 2)
 
 static __always_inline __u32 tunnel_overhead(__u8 family)
 {
-	return (family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + sizeof(struct udphdr) +
-	       sizeof(struct vxlan);
+	return (family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + VXLAN_BYTES;
 }
 
 static __always_inline __u8 ipv6_traffic_class(const struct ipv6hdr *ip)
@@ -51,95 +56,91 @@ static __always_inline __be16 length16(__u32 length)
 	return bpf_htons(length > 0xffff ? 0xffff : length);
 }
 
-/* UDP and VXLAN headers; `length` is the UDP datagram's. */
-static __always_inline void tunnel_fill(struct udphdr *udp, const struct ethhdr *ether, __be16 source_port,
+/* `length` is the UDP datagram's. */
+static __always_inline void tunnel_fill(struct vxlan *vxlan, __be16 inner_type, __be16 source_port,
 					__u32 length)
 {
-	struct vxlan *vxlan = (void *)(udp + 1);
-
-	udp->source = source_port;
-	udp->dest = self()->tunnel_port;
-	udp->len = length16(length);
-	udp->check = 0;
+	vxlan->udp.source = source_port;
+	vxlan->udp.dest = self()->tunnel_port;
+	vxlan->udp.len = length16(length);
 	vxlan->flags = VXLAN_FLAG_VNI;
 	vxlan->vni = bpf_htonl(self()->vni << 8);
-	__builtin_memcpy(&vxlan->inner, ether, sizeof(*ether));
-}
-
-static __always_inline enum verdict tunnel_write_ipv4(struct __sk_buff *skb, struct packet *p,
-						      const struct address *to, __be16 source_port, __u8 ecn,
-						      __u32 length)
-{
-	struct ethhdr *ether = packet_header(skb, 0, ETH_HLEN + tunnel_overhead(4));
-	struct iphdr *outer = (void *)(ether + 1);
-	struct iphdr ip = { .version = 4, .ihl = 5, .ttl = TUNNEL_HOP_LIMIT, .protocol = IPPROTO_UDP };
-
-	if (!ether) return drop(p, DROP_HEADER_WRITE);
-	length += sizeof(struct udphdr) + sizeof(struct vxlan);
-	ip.tos = ecn;
-	ip.tot_len = length16(length + sizeof(ip));
-	ip.frag_off = bpf_htons(0x4000);
-	ip.saddr = address_ipv4(&self()->ipv4);
-	ip.daddr = address_ipv4(to);
-	ip.check = ipv4_checksum(&ip);
-	*outer = ip;
-	tunnel_fill((void *)(outer + 1), ether, source_port, length);
-	return NEXT;
-}
-
-static __always_inline enum verdict tunnel_write_ipv6(struct __sk_buff *skb, struct packet *p,
-						      const struct address *to, __be16 source_port, __u8 ecn,
-						      __u32 length)
-{
-	struct ethhdr *ether = packet_header(skb, 0, ETH_HLEN + tunnel_overhead(6));
-	struct ipv6hdr *outer = (void *)(ether + 1);
-
-	if (!ether) return drop(p, DROP_HEADER_WRITE);
-	length += sizeof(struct udphdr) + sizeof(struct vxlan);
-	outer->version = 6;
-	outer->priority = 0;
-	outer->flow_lbl[0] = ecn << 4;
-	outer->flow_lbl[1] = outer->flow_lbl[2] = 0;
-	outer->payload_len = length16(length);
-	outer->nexthdr = IPPROTO_UDP;
-	outer->hop_limit = TUNNEL_HOP_LIMIT;
-	__builtin_memcpy(&outer->saddr, &self()->ipv6, sizeof(outer->saddr));
-	__builtin_memcpy(&outer->daddr, to, sizeof(outer->daddr));
-	tunnel_fill((void *)(outer + 1), ether, source_port, length);
-	return NEXT;
+	vxlan->inner_type = inner_type;
 }
 
 #define TUNNEL_ROOM_FLAGS                                                                                    \
 	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |        \
 	 BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
+static __always_inline long tunnel_wrap_ipv4(struct __sk_buff *skb, const struct address *to,
+					     __be16 source_port, __u8 ecn)
+{
+	__u32 length = skb->len - ETH_HLEN + VXLAN_BYTES;
+	struct {
+		struct iphdr ip;
+		struct vxlan vxlan;
+	} outer = { .ip = { .version = 4, .ihl = 5, .ttl = TUNNEL_HOP_LIMIT, .protocol = IPPROTO_UDP } };
+
+	outer.ip.tos = ecn;
+	outer.ip.tot_len = length16(length + sizeof(outer.ip));
+	outer.ip.frag_off = bpf_htons(0x4000);
+	outer.ip.saddr = address_ipv4(&self()->ipv4);
+	outer.ip.daddr = address_ipv4(to);
+	outer.ip.check = ipv4_checksum(&outer.ip);
+	tunnel_fill(&outer.vxlan, bpf_htons(ETH_P_IP), source_port, length);
+	return bpf_skb_adjust_room(skb, tunnel_overhead(4), BPF_ADJ_ROOM_MAC,
+				   TUNNEL_ROOM_FLAGS | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
+		   ?: bpf_skb_store_bytes(skb, ETH_HLEN, &outer, tunnel_overhead(4), 0);
+}
+
+static __always_inline long tunnel_wrap_ipv6(struct __sk_buff *skb, const struct address *to,
+					     __be16 source_port, __u8 ecn)
+{
+	__u32 length = skb->len - ETH_HLEN + VXLAN_BYTES;
+	struct {
+		struct ipv6hdr ip;
+		struct vxlan vxlan;
+	} outer = { .ip = { .version = 6, .nexthdr = IPPROTO_UDP, .hop_limit = TUNNEL_HOP_LIMIT } };
+
+	outer.ip.flow_lbl[0] = ecn << 4;
+	outer.ip.payload_len = length16(length);
+	COPY_ALIGNED(&outer.ip.saddr, &self()->ipv6, sizeof(outer.ip.saddr), 4);
+	COPY_ALIGNED(&outer.ip.daddr, to, sizeof(outer.ip.daddr), 4);
+	tunnel_fill(&outer.vxlan, bpf_htons(ETH_P_IPV6), source_port, length);
+	return bpf_skb_adjust_room(skb, tunnel_overhead(6), BPF_ADJ_ROOM_MAC,
+				   TUNNEL_ROOM_FLAGS | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
+		   ?: bpf_skb_store_bytes(skb, ETH_HLEN, &outer, tunnel_overhead(6), 0);
+}
+
+static __always_inline __u8 tunnel_ecn(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 traffic_class;
+
+	if (p->family == 4) {
+		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
+
+		traffic_class = ip ? ip->tos : 0;
+	} else {
+		struct ipv6hdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
+
+		traffic_class = ip ? ipv6_traffic_class(ip) : 0;
+	}
+	return traffic_class & ECN_MASK;
+}
+
+/* Writes by helpers only: a program that writes to packets directly pays for a
+ * check of every packet, and most that to_netdev sees are left alone. */
 __noinline int tunnel_encapsulate(struct __sk_buff *skb, struct packet *p, const struct address *to)
 {
 	__be16 source_port = bpf_htons(0xc000 | (bpf_get_hash_recalc(skb) & 0x3fff));
-	__u32 length = skb->len - ETH_HLEN;
+	__u8 ecn;
 
 	if (!p || !to) return DROP;
-	if (p->family == 4) {
-		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-		__u8 ecn;
-
-		if (!ip) return drop(p, DROP_HEADER_WRITE);
-		ecn = ip->tos & ECN_MASK;
-		if (bpf_skb_adjust_room(skb, tunnel_overhead(4), BPF_ADJ_ROOM_MAC,
-					TUNNEL_ROOM_FLAGS | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4))
-			return drop(p, DROP_HEADER_WRITE);
-		return tunnel_write_ipv4(skb, p, to, source_port, ecn, length);
-	} else {
-		struct ipv6hdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-		__u8 ecn;
-
-		if (!ip) return drop(p, DROP_HEADER_WRITE);
-		ecn = ipv6_traffic_class(ip) & ECN_MASK;
-		if (bpf_skb_adjust_room(skb, tunnel_overhead(6), BPF_ADJ_ROOM_MAC,
-					TUNNEL_ROOM_FLAGS | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
-			return drop(p, DROP_HEADER_WRITE);
-		return tunnel_write_ipv6(skb, p, to, source_port, ecn, length);
-	}
+	ecn = tunnel_ecn(skb, p);
+	if (p->family == 4 ? tunnel_wrap_ipv4(skb, to, source_port, ecn)
+			   : tunnel_wrap_ipv6(skb, to, source_port, ecn))
+		return drop(p, DROP_HEADER_WRITE);
+	return NEXT;
 }
 
 /* Is this packet, parsed, sent to this node's tunnel port? */
@@ -148,19 +149,6 @@ static __always_inline bool tunnel_is_for_us(const struct packet *p)
 	return self()->tunnel_mode == TUNNEL_VXLAN && p->tuple.protocol == IPPROTO_UDP &&
 	       p->tuple.destination_port == self()->tunnel_port &&
 	       !(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT));
-}
-
-static __always_inline bool tunnel_is_congested(struct __sk_buff *skb, const struct packet *p)
-{
-	if (p->family == 4) {
-		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-
-		return ip && (ip->tos & ECN_MASK) == ECN_CE;
-	} else {
-		struct ipv6hdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-
-		return ip && (ipv6_traffic_class(ip) & ECN_MASK) == ECN_CE;
-	}
 }
 
 __noinline int tunnel_decapsulate(struct __sk_buff *skb, struct packet *p)
@@ -176,13 +164,13 @@ __noinline int tunnel_decapsulate(struct __sk_buff *skb, struct packet *p)
 	if (!node || node->flags & NODE_OWN) return drop(p, DROP_TUNNEL_SOURCE);
 	p->tunnel_node = node->node;
 	if (offset > TRANSPORT_OFFSET_MAX) return drop(p, DROP_IP_OPTIONS);
-	vxlan = packet_header(skb, offset + sizeof(struct udphdr), sizeof(*vxlan));
+	vxlan = packet_header(skb, offset, VXLAN_BYTES);
 	if (!vxlan || vxlan->flags != VXLAN_FLAG_VNI || vxlan->vni != bpf_htonl(self()->vni << 8) ||
-	    vxlan->inner.h_proto != skb->protocol)
+	    vxlan->inner_type != skb->protocol)
 		return drop(p, DROP_PARSE);
-	congested = tunnel_is_congested(skb, p);
-	if (bpf_skb_adjust_room(skb, -(__s32)(offset - ETH_HLEN + sizeof(struct udphdr) + sizeof(*vxlan)),
-				BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+	congested = tunnel_ecn(skb, p) == ECN_CE;
+	if (bpf_skb_adjust_room(skb, -(__s32)(offset - ETH_HLEN + VXLAN_BYTES), BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_FIXED_GSO))
 		return drop(p, DROP_HEADER_WRITE);
 	if (congested && !bpf_skb_ecn_set_ce(skb)) return drop(p, DROP_TUNNEL_ECN);
 	__builtin_memset(&p->tuple, 0, sizeof(p->tuple));
