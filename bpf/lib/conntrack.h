@@ -73,6 +73,23 @@ static __always_inline __u32 epoch_current(void)
 	return epoch ? epoch->epoch : 0;
 }
 
+/* Does the packet answer a flow that its destination has opened? */
+__noinline int conntrack_is_answer(struct packet *p)
+{
+	ALIGNED struct flow_key key;
+	const struct flow *flow;
+	bool opening;
+	__u32 back;
+
+	if (!p || packet_is_syn(p)) return false;
+	back = flow_key_of(&key, &p->tuple);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	opening = !flow;
+	if (opening) flow = bpf_map_lookup_elem(&flows_opening, &key);
+	return flow && back != !!(flow->flags & FLOW_ORIGIN_HIGH) &&
+	       (__s64)(clock_ns() - flow->seen_ns) <= (__s64)idle_limit_ns(p->tuple.protocol, opening);
+}
+
 /* Is this the tuple of a flow that is allowed now? */
 static __always_inline bool conntrack_has(const struct tuple *t)
 {

@@ -11,8 +11,9 @@
  *                packet that it quotes, and is PACKET_RELATED where conntrack has
  *                that packet's flow. DROP_NO_BACKEND.
  *   nat_source   what a new translation does to the source, once the route is
- *                known: towards the world it becomes the node's, and a pod that is
- *                its own backend sees the Service as its client.
+ *                known: towards the world it becomes the node's, but for answers to
+ *                what came in untranslated, and a pod that is its own backend sees
+ *                the Service as its client.
  *   nat_enter    enters a new translation, once policy has allowed the flow: the
  *                reverse first, whose NOEXIST decides who owns a port.
  *                DROP_TRANSLATIONS_FULL, DROP_NAT_PORTS (no port is free, or another
@@ -156,6 +157,7 @@ static __always_inline enum verdict nat_source(struct packet *p)
 	if (p->flags & PACKET_ENTER && address_equal(&p->tuple.source, &p->tuple.destination))
 		address_copy(&p->to.source, &p->asked);
 	if (!nat_masquerades(p)) return NEXT;
+	if (!(p->flags & (PACKET_ENTER | PACKET_HOST)) && conntrack_is_answer(p)) return NEXT;
 	if (!(p->flags & PACKET_ENTER)) tuple_copy(&p->to, &p->tuple);
 	address_copy(&p->to.source, nat_node_address(p));
 	p->flags |= PACKET_TRANSLATED | PACKET_ENTER;

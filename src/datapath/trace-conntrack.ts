@@ -72,6 +72,17 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
   return null
 }
 
+/** Whether the packet answers a flow that its destination has opened. */
+export function answersFlow({ input, tuple, packet }: Walk): boolean {
+  if (isSyn(packet)) return false
+  const { key, side } = flowKeyOf(tuple)
+  const text = flowText(key)
+  const { flows, flows_opening } = input.state
+  const known = (flows.get(text) ?? flows_opening.get(text))?.[1]
+  if (!known || isIdle(known, input.nowNs, isTcp(tuple), !flows.has(text))) return false
+  return (side === 1) !== ((known.flags & FlowFlags.ORIGIN_HIGH) !== 0)
+}
+
 /** A packet of no flow: of TCP without SYN it may be an answer. An echo reply is judged by its type and opens nothing:
  *  the flow of its id runs the other way, and is the request's to open. */
 function openFlow(walk: Walk, ifindexIn: number): Stage {

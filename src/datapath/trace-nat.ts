@@ -4,7 +4,7 @@
 
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, type Translation, TranslationFlags, type Tuple } from '../generated/abi.ts'
-import { hasFlow, touched } from './trace-conntrack.ts'
+import { answersFlow, hasFlow, touched } from './trace-conntrack.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
 import { lookup, tupleText } from './trace-tables.ts'
@@ -76,7 +76,8 @@ function take(walk: Walk, to: Tuple) {
   walk.tuple = { ...walk.tuple, destination: to.destination, destinationPort: to.destinationPort }
 }
 
-/** Towards the world the source becomes the node's; a pod that is its own backend sees the Service as its client. */
+/** Towards the world the source becomes the node's, but for answers to what came in untranslated; a pod that is its own
+ *  backend sees the Service as its client. */
 export function translateSource(walk: Walk) {
   const { config } = walk.input
   const isKnown = walk.to !== null && !walk.isNewTranslation
@@ -85,6 +86,7 @@ export function translateSource(walk: Walk) {
   if (walk.to && source === destination) walk.to = { ...walk.to, source: walk.asked.destination }
   const nodeAddress = walk.packet.family === 4 ? config.ipv4 : config.ipv6
   if (walk.destination.kind !== 'world' || !config.masquerade || nodeAddress === '::') return
+  if (!walk.to && !walk.isHost && answersFlow(walk)) return
   walk.to = { ...(walk.to ?? walk.tuple), source: nodeAddress }
   walk.isNewTranslation = true
 }

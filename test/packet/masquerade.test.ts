@@ -155,6 +155,40 @@ packet('a denied packet takes no port', {
   then: dropped('POLICY_EGRESS', null),
 })
 
+for (const [what, comes, answer] of [
+  ['a connection', tcp('outside:4000', 'web:80', 'S'), tcp('web:80', 'outside:4000', 'SA')],
+  ['a datagram', udp('outside:4000', 'web:53'), udp('web:53', 'outside:4000')],
+  ['a ping', echoRequest('outside', 'web', 7), echoReply('web', 'outside', 7)],
+] as const) {
+  packet(`the answer to ${what} from outside keeps the address that was asked`, {
+    world: cluster,
+    given: [fromNetdev(comes)],
+    when: fromPod('web', answer),
+    then: passed(answer),
+  })
+
+  packet(`the answer to ${what} that the stack has translated is the stack's to translate back`, {
+    world: cluster,
+    given: [toPod('web', comes)],
+    when: fromPod('web', answer),
+    then: passed(answer),
+  })
+
+  packet(`the answer to ${what} from outside also leaves the node as it is`, {
+    world: cluster,
+    given: [fromNetdev(comes), fromPod('web', answer)],
+    when: toNetdev(answer, 22),
+    then: passed(answer),
+  })
+}
+
+packet('what a pod opens to an outside that came to it on another port is masqueraded', {
+  world: cluster,
+  given: [fromNetdev(tcp('outside:4000', 'web:80', 'S'))],
+  when: fromPod('web', tcp('web:40000', 'outside:4000', 'S')),
+  then: sent(null, tcp('n1:40000', 'outside:4000', 'S', { hopLimit: 63 })),
+})
+
 packet('other nodes see the address of the pod', {
   world: cluster,
   when: fromPod('cart', tcp('cart:40000', 'n2:6443', 'S')),
