@@ -98,7 +98,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   starting.defer(() => loop.stop())
   const handlers = createHandlers({
     ipam,
-    wiring: createWiring(network, datapath, local.podMtu),
+    wiring: createWiring(network, datapath, local),
     endpoints: createEndpoints(world, loop, reconciler.isInForce),
     bootId: options.bootId,
     unavailable: options.unavailable,

@@ -18,13 +18,19 @@ export interface LocalNode {
   readonly uplink: Link
   /** Bytes; what a pod may send so that the packet still fits the uplink. */
   readonly podMtu: number
+  /** The first InternalIP of each family, where a device here has it. */
+  readonly nodeAddresses: readonly Address[]
 }
 
 /** Throws a sentence when the uplink cannot be found. */
 export async function examineNode(network: NodeNetwork, config: Config, node: Node): Promise<LocalNode> {
   const uplink = await findUplink(network, config, node)
   const podMtu = config.mtu === 'auto' ? uplink.mtu - overhead(config, node) : config.mtu
-  return { node, uplink, podMtu }
+  const held = (await readAddresses(network)).map(({ address }) => address)
+  const nodeAddresses = ([4, 6] as const)
+    .flatMap((each) => nodeAddress(node, each) ?? [])
+    .filter((at) => held.includes(at))
+  return { node, uplink, podMtu, nodeAddresses }
 }
 
 async function findUplink(network: NodeNetwork, config: Config, node: Node): Promise<Link> {
