@@ -33,7 +33,7 @@ async function rootNetns(): Promise<string> {
 
 test('after a lab with pods: no namespace, mount, cgroup or file; the root namespace is as before', async () => {
   const before = await rootNetns()
-  const lab = await startTestLab('left', { mode: 'vxlan', families: '46' })
+  await using lab = await startTestLab('left', { mode: 'vxlan', families: '46' })
   await lab.apply(idlePod('a', 'n1'), idlePod('b', 'n2'))
   expect(leftovers(lab.name).netns).toHaveLength(6)
   expect(await lab.down()).toEqual([])

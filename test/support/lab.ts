@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import type { Cluster } from '../../src/lab/cluster.ts'
 import { bringUp, leftovers, takeDown } from '../../src/lab/lifecycle.ts'
+import { withLabLock } from '../../src/lab/lock.ts'
 import { checkout } from '../../src/lab/names.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { commandAt } from '../../src/lab/places.ts'
@@ -36,7 +37,8 @@ export async function sweepTestLabs(): Promise<string[]> {
     const pid = testLab.exec(lab)?.[1]
     return pid !== undefined && !existsSync(`/proc/${pid}`)
   })
-  for (const lab of stale) await takeDown(lab)
+  // Another test process may be at it.
+  for (const lab of stale) await withLabLock(lab, () => takeDown(lab))
   return stale
 }
 
