@@ -22,6 +22,7 @@ export interface RouteTable {
 /** The maps stay the caller's. */
 export function createLiveKernel(addon: Addon, fds: Readonly<Record<MapName, Fd>>, routes: RouteTable): Kernel {
   const epochKey = encode(u32, 0)
+  const sizes = new Map(Object.values(fds).map((fd) => [fd, addon.mapInfo(fd).maxEntries]))
   return {
     async readTable(table) {
       const { keySize, valueSize } = maps[table]
@@ -55,7 +56,7 @@ export function createLiveKernel(addon: Addon, fds: Readonly<Record<MapName, Fd>
       }
       for (let i = 0; i < deleted.length; i++) addon.mapDelete(fds[table], at(keys, i, keySize))
     },
-    maxEntries: (table: TableName) => addon.mapInfo(fds[table]).maxEntries,
+    maxEntries: (table: TableName) => sizes.get(fds[table])!,
     readEpoch: () => policyEpoch.read(addon.mapLookup(fds.policy_epoch, epochKey)!, 0).epoch,
     writeEpoch: (epoch) => addon.mapUpdate(fds.policy_epoch, epochKey, encode(policyEpoch, { epoch }), BPF_ANY),
     readRoutes: routes.read,

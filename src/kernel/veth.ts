@@ -142,15 +142,19 @@ async function raiseHostSide(
   { hostIfname, addresses, nodeAddresses }: PodWire,
   { ifindex, peerMac }: VethRequest,
 ): Promise<void> {
-  for (const each of new Set(addresses.map(family))) {
-    node.writeSysctl(`ipv${each}/conf/${hostIfname}/forwarding`, '1')
-  }
   const requests = addresses.flatMap((address) => {
     const source = nodeAddresses.find((each) => family(each) === family(address))
     const route = { destination: hostRoute(address), ifindex, protocol: ROUTE_PROTOCOL }
     return [putNeighbour(ifindex, address, peerMac), putRoute(source === undefined ? route : { ...route, source })]
   })
-  await node.request(setUp(ifindex), ...requests)
+  const raised = node.request(setUp(ifindex), ...requests)
+  // Meanwhile; as a rule they are so already.
+  const forwarding = attempt(`forward on ${hostIfname}`, () => {
+    for (const each of new Set(addresses.map(family))) {
+      node.writeSysctl(`ipv${each}/conf/${hostIfname}/forwarding`, '1')
+    }
+  })
+  await all([raised, forwarding])
 }
 
 /** The end that was raised first has no queue before the kernel's link watch comes by, and drops what is sent; it may
