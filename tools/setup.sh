@@ -83,6 +83,14 @@ fi
 if [ ! -x node_modules/.bin/node ] || ! cmp -s package-lock.json node_modules/.heddle-lock; then
 	say 'installing with npm ci: the packages of package-lock.json'
 	npm ci --no-audit --no-fund --loglevel=error
+	# An npm that runs on an older Node leaves out the optional packages that ask for a newer one: the second time it
+	# runs on the Node that the lockfile brought.
+	if ! at_least "$(node --version | tr -d v)" 24; then
+		mkdir -p .tools/bin
+		cp node_modules/node-linux-*/bin/node .tools/bin/node
+		PATH="$PWD/.tools/bin:$PATH" .tools/bin/node "$(readlink -f "$(command -v npm)")" ci --no-audit --no-fund --loglevel=error
+		rm .tools/bin/node
+	fi
 	cp package-lock.json node_modules/.heddle-lock
 	# Debian's npm 9 does not link a program that is called node.
 	for runtime in node_modules/node-linux-*/bin/node; do
