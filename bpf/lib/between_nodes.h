@@ -10,6 +10,7 @@
 #pragma once
 #include "parse.h"
 #include "route.h"
+#include "takeover.h"
 #include "tuple.h"
 
 static __always_inline bool between_addresses(struct __sk_buff *skb, struct tuple *t)
@@ -78,5 +79,5 @@ static __always_inline bool received_between_nodes(struct __sk_buff *skb)
 	if (self()->tunnel_mode == TUNNEL_VXLAN && t.protocol == IPPROTO_UDP &&
 	    t.destination_port == self()->tunnel_port)
 		return false;
-	return !bpf_map_lookup_elem(&translations, &t);
+	return !translation_find(&t);
 }
