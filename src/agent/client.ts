@@ -17,7 +17,7 @@ export async function askAgent<T>(
 ): Promise<T> {
   const response = await send(socketPath, method, path, timeoutMs)
   let body = ''
-  for await (const chunk of response.setEncoding('utf8')) body += chunk
+  for await (const chunk of chunks(socketPath, response)) body += chunk
   if (response.statusCode === 200) return JSON.parse(body) as T
   throw new CommandError(errorOf(body, response.statusCode!), response.statusCode === 400 ? 2 : 1)
 }
@@ -27,10 +27,18 @@ export async function* streamAgent<T>(socketPath: string, path: string, until: A
   const response = await send(socketPath, 'GET', path, 0)
   until.addEventListener('abort', () => response.push(null))
   let rest = ''
-  for await (const chunk of response.setEncoding('utf8')) {
+  for await (const chunk of chunks(socketPath, response)) {
     const lines = (rest + chunk).split('\n')
     rest = lines.pop()!
     for (const line of lines) if (line !== '') yield JSON.parse(line) as T
+  }
+}
+
+async function* chunks(socketPath: string, response: IncomingMessage): AsyncGenerator<string> {
+  try {
+    for await (const chunk of response.setEncoding('utf8')) yield chunk as string
+  } catch (cause) {
+    throw new CommandError(`${socketPath}: the agent ended in the middle of its answer`, 1, { cause })
   }
 }
 

@@ -110,6 +110,12 @@ describe('commands that ask the agent', () => {
     asked.length = 0
     server = createServer((request, response) => {
       asked.push(`${request.method} ${request.url}`)
+      if (request.url === '/v1/events') {
+        response.write('{"type":"drop","reason":"multicast","time":"2026-01-01T00:00:00.000Z"}\n', () =>
+          request.destroy(),
+        )
+        return
+      }
       const [status, body] = replies[request.url!] ?? [400, { error: `no such thing: ${request.url}` }]
       response.writeHead(status).end(JSON.stringify(body))
     })
@@ -155,6 +161,13 @@ describe('commands that ask the agent', () => {
       stdout: '',
       stderr: 'heddle: the tables are not loaded yet; try again\n',
     })
+  })
+
+  test('an agent that ends while it is monitored: what it said, then one sentence', async () => {
+    const { exitCode, stdout, stderr } = await ask('monitor', '-f', '-o', 'json')
+    expect(JSON.parse(stdout)).toMatchObject({ reason: 'multicast' })
+    expect(stderr).toBe(`heddle: ${dir}/agent.sock: the agent ended in the middle of its answer\n`)
+    expect(exitCode).toBe(1)
   })
 
   test('no agent: one sentence that names the socket', async () => {
