@@ -21,8 +21,10 @@ import {
   createVeth,
   deleteLink,
   getLink,
+  lookupRoute,
   macText,
   parseLink,
+  parseRoute,
   putNeighbour,
   putRoute,
   setUp,
@@ -34,8 +36,9 @@ const LOOPBACK = 1
 const NETLINK_ROUTE = 0
 /** Far beyond what the kernel gives by itself; a collision (EBUSY) among a node's pods is one in 100,000 ADDs. */
 const IFINDEX_RANGE = [1 << 20, 1 << 25] as const
-const RUNNING_TIMEOUT_MS = 5000
-const RUNNING_POLL_MS = 5
+const RT_TABLE_LOCAL = 255
+const READY_TIMEOUT_MS = 5000
+const READY_POLL_MS = 2
 
 export interface PodWire {
   readonly netnsPath: string
@@ -92,6 +95,7 @@ export async function wirePod(
       await all([
         waitUntilRunning(pod.hostIfname, () => node.request(getLink(pair.ifindex))),
         waitUntilRunning(pod.ifname, () => socket!.request(getLink(pair.peerIfindex))),
+        ...pod.addresses.filter(isIPv6).map((address) => waitUntilLocal(address, socket!)),
       ])
     } catch (error) {
       // By index: a device of that name may be another's.
@@ -125,7 +129,7 @@ async function configurePod(
   { ifname, addresses }: PodWire,
   { peerIfindex: ifindex, peerNetns, mac: gatewayMac }: VethRequest,
 ): Promise<void> {
-  if (addresses.some((address) => family(address) === 6)) {
+  if (addresses.some(isIPv6)) {
     // Container runtimes switch IPv6 off in namespaces they make.
     node.addon.writeSysctl(peerNetns, `ipv6/conf/${ifname}/disable_ipv6`, '0')
   }
@@ -160,13 +164,24 @@ async function raiseHostSide(
 /** The end that was raised first has no queue before the kernel's link watch comes by, and drops what is sent; it may
  *  come a second late (linkwatch_fire_event, v6.1). Being asked makes it come at once (rtnl_getlink, v6.8). */
 async function waitUntilRunning(name: string, ask: () => Promise<readonly Uint8Array[]>): Promise<void> {
-  const deadline = performance.now() + RUNNING_TIMEOUT_MS
+  await waitUntil(`${name} runs`, async () => parseLink((await ask())[0]!).running)
+}
+
+/** An IPv6 address is answered for from when the kernel's own worker has entered its local route (addrconf_dad_work). */
+async function waitUntilLocal(address: Address, socket: NetlinkSocket): Promise<void> {
+  await waitUntil(`${address} is local`, async () => {
+    const [answer] = await socket.request(lookupRoute(address))
+    return answer !== undefined && parseRoute(answer)?.table === RT_TABLE_LOCAL
+  })
+}
+
+async function waitUntil(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS
   while (performance.now() < deadline) {
-    const [answer] = await attempt(`read link ${name}`, ask)
-    if (parseLink(answer!).running) return
-    await setTimeout(RUNNING_POLL_MS)
+    if (await attempt(`wait until ${what}`, holds)) return
+    await setTimeout(READY_POLL_MS)
   }
-  throw new Error(`${name} is up but does not run after ${RUNNING_TIMEOUT_MS} ms`)
+  throw new Error(`waited ${READY_TIMEOUT_MS} ms until ${what}`)
 }
 
 function pairOf({ hostIfname, ifname, mtu }: PodWire, peerNetns: Fd): VethRequest {
@@ -181,6 +196,8 @@ function pairOf({ hostIfname, ifname, mtu }: PodWire, peerNetns: Fd): VethReques
     peerNetns,
   }
 }
+
+const isIPv6 = (address: Address) => family(address) === 6
 
 function everywhere(address: Address): Prefix {
   return (family(address) === 4 ? '0.0.0.0/0' : '::/0') as Prefix
