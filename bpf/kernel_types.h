@@ -27,14 +27,11 @@ typedef __u32 __wsum;
 
 #define ETH_ALEN 6
 #define ETH_P_IP 0x0800
-#define ETH_P_ARP 0x0806
 #define ETH_P_IPV6 0x86dd
-#define ETH_P_TEB 0x6558
 
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
-#define IPPROTO_IPV6 41
 #define IPPROTO_ICMPV6 58
 #define IPPROTO_SCTP 132
 
@@ -56,18 +53,14 @@ enum {
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
-	BPF_EXIST = 2,
 };
 
 enum {
-	BPF_F_RECOMPUTE_CSUM = 1 << 0,
 	BPF_F_PSEUDO_HDR = 1 << 4,
 	BPF_F_MARK_MANGLED_0 = 1 << 5,
-	BPF_F_MARK_ENFORCE = 1 << 6,
 };
 
 enum bpf_adj_room_mode {
-	BPF_ADJ_ROOM_NET = 0,
 	BPF_ADJ_ROOM_MAC = 1,
 };
 
@@ -76,7 +69,6 @@ enum {
 	BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 1 << 1,
 	BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 = 1 << 2,
 	BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 1 << 4,
-	BPF_F_ADJ_ROOM_NO_CSUM_RESET = 1 << 5,
 	BPF_F_ADJ_ROOM_ENCAP_L2_ETH = 1 << 6,
 };
 #define BPF_F_ADJ_ROOM_ENCAP_L2(len) (((__u64)(len) & 0xff) << 56)
@@ -88,7 +80,6 @@ enum {
 };
 
 enum tc_action {
-	TC_ACT_UNSPEC = -1,
 	TC_ACT_OK = 0,
 	TC_ACT_SHOT = 2,
 	TC_ACT_REDIRECT = 7,
@@ -96,9 +87,7 @@ enum tc_action {
 
 enum {
 	BPF_FIB_LKUP_RET_SUCCESS = 0,
-	BPF_FIB_LKUP_RET_NOT_FWDED = 4,
 	BPF_FIB_LKUP_RET_NO_NEIGH = 7,
-	BPF_FIB_LKUP_RET_FRAG_NEEDED = 8,
 };
 
 #define CLOCK_MONOTONIC 1
