@@ -23,3 +23,10 @@ const slack: Readonly<Record<Test, number>> = { TCP_RR: 0.04, UDP_RR: 0.04, TCP_
 export function slackOf(test: Test, isShort: boolean): number {
   return isShort ? slack[test] : 0
 }
+
+/** Figures that do not reach their floor yet, and how bad they may be meanwhile: CI names each as missed and fails only when
+ *  it gets worse than this; a full run fails. An entry goes when its figure reaches the floor. */
+export const knownMisses: Readonly<Record<string, number>> = {
+  'Heddle: across, vxlan TCP_STREAM': 0.5, // .61 on 2026-11-21
+  'ADD against ptp + host-local': 0.75, // .53 on 2026-11-21
+}
