@@ -15,6 +15,10 @@ describe('a setting that is silently ignored is a setting that an operator belie
       'serviceCIDRs: [10.96.0.0/33]\n',
       'config.yaml:1: serviceCIDRs must be prefixes such as 10.96.0.0/16, not 10.96.0.0/33',
     ],
+    [
+      'serviceCIDRs: ["::/64"]\n',
+      'config.yaml:1: serviceCIDRs must be prefixes that hold no IPv4-mapped address, not ::/64',
+    ],
     ['serviceCIDRs: 10.96.0.0/16\n', 'config.yaml:1: serviceCIDRs must be a list of prefixes'],
     ['mtu: 500\n', 'config.yaml:1: mtu must be a whole number from 1280 to 65535'],
     ['masquerade: 1\n', 'config.yaml:1: masquerade must be true or false'],

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
 import type { Prefix } from '../core/address.ts'
-import { isParseError, parsePrefix } from '../core/address.ts'
+import { coversMapped, isParseError, parsePrefix } from '../core/address.ts'
 import { maps } from '../generated/abi.ts'
 
 export type Mode = 'native' | 'vxlan'
@@ -73,7 +73,9 @@ const prefixes = (value: unknown): readonly Prefix[] | Expected => {
   if (!Array.isArray(value)) return { expected: 'a list of prefixes' }
   const parsed = value.map((item) => parsePrefix(String(item)))
   const bad = parsed.find(isParseError)
-  return bad ? { expected: `prefixes such as 10.96.0.0/16, not ${bad.text}` } : (parsed as Prefix[])
+  if (bad) return { expected: `prefixes such as 10.96.0.0/16, not ${bad.text}` }
+  const tooWide = (parsed as Prefix[]).find(coversMapped)
+  return tooWide ? { expected: `prefixes that hold no IPv4-mapped address, not ${tooWide}` } : (parsed as Prefix[])
 }
 
 const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected => {

@@ -132,6 +132,14 @@ export function prefixCovers(outer: Prefix, inner: Prefix): boolean {
   )
 }
 
+/** Whether an IPv6 prefix holds the IPv4-mapped addresses (::ffff:0:0/96), as ::/0 does: as a route it would take all
+ *  IPv4 along. */
+export function coversMapped(prefix: Prefix): boolean {
+  const { length, address } = prefixToKey(prefix)
+  if (family(prefix) === 4) return false
+  return length <= MAPPED_BITS && sameLeadingBits(addressBytes(address), addressBytes('0.0.0.0' as Address), length)
+}
+
 /** Whether the first `length` bits of two 16-byte addresses are equal. */
 export function sameLeadingBits(a: Uint8Array, b: Uint8Array, length: number): boolean {
   const whole = length >> 3

@@ -3,6 +3,7 @@
 
 import {
   type Address,
+  coversMapped,
   isParseError,
   type ParseError,
   type Port,
@@ -91,6 +92,13 @@ export function address(cursor: Cursor): Address {
 
 export function prefix(cursor: Cursor): Prefix {
   return parsed(cursor, parsePrefix(text(cursor)))
+}
+
+/** A prefix that becomes a route. */
+export function routePrefix(cursor: Cursor): Prefix {
+  const value = prefix(cursor)
+  if (coversMapped(value)) throw new BadField(cursor, `${value} would take all IPv4 addresses along`)
+  return value
 }
 
 /** DNS-1123 subdomain (RFC 1123): what the API takes as a name. */

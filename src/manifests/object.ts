@@ -15,7 +15,7 @@ import {
   labels,
   list,
   port,
-  prefix,
+  routePrefix,
   text,
   timeMs,
 } from './cursor.ts'
@@ -56,7 +56,7 @@ function readNode(object: Cursor): Node {
     internalIPs: addresses
       .filter((item) => text(field(item, 'type')) === 'InternalIP')
       .map((item) => address(field(item, 'address'))),
-    podCIDRs: (podCIDRs.length > 0 || isMissing(podCIDR) ? podCIDRs : [podCIDR]).map(prefix),
+    podCIDRs: (podCIDRs.length > 0 || isMissing(podCIDR) ? podCIDRs : [podCIDR]).map(routePrefix),
   }
 }
 

@@ -71,6 +71,16 @@ items:
     ])
   })
 
+  test.each(['::/0', '::/80', '::fffe:0:0/95'])(
+    'a Node whose pod CIDR %s would take all IPv4 addresses along is refused',
+    (podCIDR) => {
+      const { objects, problems } = parse(
+        `{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDRs: ["${podCIDR}"]}}`,
+      )
+      expect([objects.size, problems.length]).toEqual([0, 1])
+    },
+  )
+
   test.each([
     ['{clusterIP: None, ports: [{port: 80}]}', []],
     ['{type: ExternalName, clusterIP: 10.96.0.1}', []],
