@@ -27,6 +27,7 @@ export function slackOf(test: Test, isShort: boolean): number {
 /** Figures that do not reach their floor yet, and how bad they may be meanwhile: CI names each as missed and fails only when
  *  it gets worse than this; a full run fails. An entry goes when its figure reaches the floor. */
 export const knownMisses: Readonly<Record<string, number>> = {
-  'Heddle: across, vxlan TCP_STREAM': 0.5, // .61 on 2026-11-21
-  'ADD against ptp + host-local': 0.75, // .53 on 2026-11-21
+  'Heddle: across, native TCP_STREAM': 0.7, // .81 and .84 on 2026-11-21
+  'Heddle: across, vxlan TCP_STREAM': 0.5, // .61
+  'ADD against ptp + host-local': 0.75, // .53 and .58
 }
