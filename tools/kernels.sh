@@ -28,9 +28,13 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial"
+# Where this machine, a Debian 12, gets its own packages.
+mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+	awk -v suite="bookworm" '$2 == suite && $3 == "main" { print $1; exit }')
+[ -n "$mirror" ] || { echo "setup: make check-kernels takes its kernels from Debian 12's packages: run it there" >&2; exit 1; }
 cat >"$work/debian.sources" <<-SOURCES
 	Types: deb
-	URIs: http://deb.debian.org/debian
+	URIs: $mirror
 	Suites: bookworm bookworm-backports
 	Components: main
 	Architectures: amd64

@@ -13,9 +13,12 @@ trap 'rm -rf "$work"' EXIT
 options=(-o APT::Sandbox::User=root)
 if [ "$ID" = debian ]; then
 	echo "setup: downloading netperf from Debian's section non-free for the benchmark, into .tools/netperf"
+	# Where this machine gets its own packages.
+	mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+		awk -v suite="$VERSION_CODENAME" '$2 == suite && $3 == "main" { print $1; exit }')
 	cat >"$work/non-free.sources" <<-SOURCES
 		Types: deb
-		URIs: http://deb.debian.org/debian
+		URIs: $mirror
 		Suites: $VERSION_CODENAME
 		Components: non-free
 		Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
