@@ -22,6 +22,16 @@ describe('a setting that is silently ignored is a setting that an operator belie
     ['serviceCIDRs: 10.96.0.0/16\n', 'config.yaml:1: serviceCIDRs must be a list of prefixes'],
     ['mtu: 500\n', 'config.yaml:1: mtu must be a whole number from 1280 to 65535'],
     ['masquerade: 1\n', 'config.yaml:1: masquerade must be true or false'],
+    ['kubeconfig: admin.conf\n', "config.yaml:1: kubeconfig must be in-cluster, an absolute path or ''"],
+    ['cniConfDir: cni\n', "config.yaml:1: cniConfDir must be an absolute path or ''"],
+    [
+      'apiServers: ["https://10.0.0.1:6443/api"]\n',
+      'config.yaml:1: apiServers must be URLs such as https://10.0.0.1:6443, not https://10.0.0.1:6443/api',
+    ],
+    [
+      'apiServers: ["http://10.0.0.1"]\n',
+      'config.yaml:1: apiServers must be URLs such as https://10.0.0.1:6443, not http://10.0.0.1',
+    ],
     ['mapSizes: {flows: 0}\n', 'config.yaml:1: mapSizes must be a size from 1 to 16777216 for flows'],
     ['mapSizes: {flow: 10}\n', 'config.yaml:1: mapSizes must be names of maps, not flow'],
     ['- nodeName\n', 'config.yaml:1: the configuration must be a mapping of keys to values'],

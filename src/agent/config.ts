@@ -15,6 +15,10 @@ export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
 export interface Config {
   readonly nodeName: string
   readonly manifests: string
+  /** '': the source is `manifests`; IN_CLUSTER: the service account of the agent's own pod; else the file's path. */
+  readonly kubeconfig: string
+  /** Tried in turn; empty: as kubeconfig or the pod's environment says. */
+  readonly apiServers: readonly string[]
   readonly mode: Mode
   readonly uplink: string
   readonly mtu: 'auto' | number
@@ -29,11 +33,18 @@ export interface Config {
   readonly bpffs: string
   readonly cgroup: string
   readonly objectsDir: string
+  /** '': nothing is written there. */
+  readonly cniConfDir: string
+  /** '': nothing is written there. */
+  readonly cniBinDir: string
   readonly metricsAddress: string
   readonly logLevel: LogLevel
   /** Entries of each map whose default does not fit. */
   readonly mapSizes: Readonly<Record<string, number>>
 }
+
+/** Value of `kubeconfig` for an agent that runs in a pod. */
+export const IN_CLUSTER = 'in-cluster'
 
 /** What is wrong with a configuration file, ready to print: "file:line: key: what". */
 export interface ConfigProblem {
@@ -56,6 +67,26 @@ const text: (value: unknown) => string | Expected = (value) =>
 
 const path: (value: unknown) => string | Expected = (value) =>
   typeof value === 'string' && value.startsWith('/') ? value : { expected: 'an absolute path' }
+
+const pathOrNone: (value: unknown) => string | Expected = (value) =>
+  value === '' || typeof path(value) === 'string' ? (value as string) : { expected: "an absolute path or ''" }
+
+const API_SERVERS_MAX = 16
+
+const apiServers = (value: unknown): readonly string[] | Expected => {
+  if (!Array.isArray(value)) return { expected: 'a list of URLs' }
+  if (value.length > API_SERVERS_MAX) return { expected: `at most ${API_SERVERS_MAX} URLs` }
+  const bad = value.find((item) => typeof item !== 'string' || !isServerUrl(item))
+  return bad === undefined
+    ? (value as string[])
+    : { expected: `URLs such as https://10.0.0.1:6443, not ${String(bad)}` }
+}
+
+/** Scheme, host and port only: a path would be lost, a user name would be a secret in a log. */
+function isServerUrl(text: string): boolean {
+  const url = URL.parse(text)
+  return url !== null && url.protocol === 'https:' && url.origin === text.replace(/\/$/, '')
+}
 
 const oneOf =
   <T extends string>(...choices: readonly T[]) =>
@@ -89,14 +120,28 @@ const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected =
 
 const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
   nodeName: {
-    meaning: "Name of this node's Node object.",
-    initial: hostname(),
+    meaning: "Name of this node's Node object; by default HEDDLE_NODE_NAME of the environment, else the host's name.",
+    initial: process.env.HEDDLE_NODE_NAME || hostname(),
     read: text,
   },
   manifests: {
     meaning: 'Folder of manifests (YAML or JSON) that the agent follows.',
     initial: '/etc/heddle/manifests',
     read: path,
+  },
+  kubeconfig: {
+    meaning: "Kubernetes API that the agent follows instead of manifests: in-cluster, or a kubeconfig file; '': none.",
+    initial: '',
+    read: (value) => {
+      const read = value === IN_CLUSTER ? value : pathOrNone(value)
+      return typeof read === 'string' ? read : { expected: `${IN_CLUSTER}, an absolute path or ''` }
+    },
+  },
+  apiServers: {
+    meaning:
+      'URLs of the API servers, tried in turn, instead of what kubeconfig names; they must work without Services.',
+    initial: [],
+    read: apiServers,
   },
   mode: {
     meaning: 'How packets reach pods of other nodes: native (the network routes pod CIDRs) or vxlan.',
@@ -168,6 +213,16 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     initial: new URL('../../build/bpf', import.meta.url).pathname,
     read: path,
   },
+  cniConfDir: {
+    meaning: "Folder where the agent writes the network configuration once it is ready (/etc/cni/net.d); '': nowhere.",
+    initial: '',
+    read: pathOrNone,
+  },
+  cniBinDir: {
+    meaning: "Folder where the agent puts the CNI plugin (/opt/cni/bin); '': nowhere.",
+    initial: '',
+    read: pathOrNone,
+  },
   metricsAddress: {
     meaning: 'Where /metrics, /healthz and /readyz are served over HTTP; off: nowhere.',
     initial: '127.0.0.1:9964',
@@ -232,10 +287,14 @@ export function isConfigProblem(value: Config | ConfigProblem): value is ConfigP
 /** The documented file with every default, as `heddle config` prints it. */
 export function defaultConfigText(): string {
   return Object.entries(settings)
-    .map(([key, { meaning, initial }]) => `# ${meaning}\n${key}: ${JSON.stringify(initial).replaceAll('"', '')}\n`)
+    .map(([key, { meaning, initial }]) => `# ${meaning}\n${key}: ${plainText(initial)}\n`)
     .join('\n')
 }
 
 function isExpected(value: unknown): value is Expected {
   return typeof value === 'object' && value !== null && 'expected' in value
+}
+
+function plainText(initial: unknown): string {
+  return initial === '' ? "''" : JSON.stringify(initial).replaceAll('"', '')
 }

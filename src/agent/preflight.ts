@@ -27,7 +27,8 @@ export function checkHost(config: Config): void {
   const cgroup = findCgroup(config)
   require(cgroup !== undefined, 'no cgroup2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup')
   require(isFileSystem(cgroup!, CGROUP2_SUPER_MAGIC), `${cgroup} is no folder of a cgroup2 hierarchy`)
-  require(existsSync(config.manifests), `there is no ${config.manifests}, where manifests should be`)
+  require(config.kubeconfig !== '' ||
+    existsSync(config.manifests), `there is no ${config.manifests}, where manifests should be`)
   require(existsSync(config.objectsDir), `${config.objectsDir} has no compiled programs: make build`)
 }
 
