@@ -9,6 +9,7 @@
 import { mkdirSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { serveCni } from '../cni/server.ts'
+import type { BrokenInvariant } from '../core/errors.ts'
 import { event } from '../generated/abi.ts'
 import { bootClock, type Ipam, openIpam } from '../ipam/ipam.ts'
 import { bootId, diskFile } from '../ipam/journal.ts'
@@ -41,6 +42,8 @@ const COLLECT_EVERY_MS = 60_000
 export interface Agent {
   /** Resolves when the node is ready; rejects when it cannot become so, or is stopped before. */
   readonly ready: Promise<void>
+  /** Resolves when the process must end: what it holds may be wrong, what is in force stays. Else never. */
+  readonly broken: Promise<BrokenInvariant>
   /** Takes no more requests and closes what is open; everything stays in force. */
   stop(): Promise<void>
 }
@@ -69,6 +72,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   progress.source = starting.use(await followManifests(config, log, world, progress, ownNode.resolve))
   progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${config.manifests}`
 
+  const broken = Promise.withResolvers<BrokenInvariant>()
   const stopping = new AbortController()
   const stack = starting.move()
   const ready = bringUp()
@@ -78,6 +82,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   )
   return {
     ready,
+    broken: broken.promise,
     async stop() {
       stopping.abort(new Error('the agent is stopping'))
       await ready.catch(() => {})
@@ -91,6 +96,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     const dataPlane = await startDataPlane({
       ...parts,
       ...createRecorder(parts, metrics),
+      onBroken: broken.resolve,
       network,
       node,
       bootId: boot,

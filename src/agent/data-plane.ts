@@ -5,6 +5,7 @@
 import type { Logger } from 'pino'
 import { type CniHandlers, createHandlers } from '../cni/handlers.ts'
 import type { CniEvent } from '../cni/interfaces.ts'
+import type { BrokenInvariant } from '../core/errors.ts'
 import { endpointOf } from '../ipam/attachment.ts'
 import type { Ipam } from '../ipam/ipam.ts'
 import type { Addon } from '../kernel/addon.ts'
@@ -37,6 +38,7 @@ export interface DataPlaneOptions {
   readonly onApplied: (applied: Applied) => void
   readonly onSuccess: () => void
   readonly onFailure: (error: unknown, retryMs: number) => void
+  readonly onBroken: (error: BrokenInvariant) => void
   readonly onCni: (event: CniEvent) => void
   /** null when ADD can be served, else why not. */
   readonly unavailable: () => string | null
@@ -94,7 +96,8 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     },
     onApplied: options.onApplied,
   })
-  const loop = startLoop({ pass: reconciler.pass, onSuccess: options.onSuccess, onFailure: options.onFailure })
+  const { onSuccess, onFailure, onBroken } = options
+  const loop = startLoop({ pass: reconciler.pass, onSuccess, onFailure, onBroken })
   starting.defer(() => loop.stop())
   const handlers = createHandlers({
     ipam,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { describe, expect, test } from 'vitest'
+import { BrokenInvariant } from '../core/errors.ts'
 import { type Loop, startLoop } from './loop.ts'
 
 /** A loop whose passes end when the test says so. */
@@ -8,10 +9,12 @@ function controlled(): {
   loop: Loop
   passes: PromiseWithResolvers<void>[]
   failures: unknown[]
+  broken: unknown[]
   next: () => Promise<void>
 } {
   const passes: PromiseWithResolvers<void>[] = []
   const failures: unknown[] = []
+  const broken: unknown[] = []
   let begun = Promise.withResolvers<void>()
   const loop = startLoop({
     pass() {
@@ -22,12 +25,13 @@ function controlled(): {
     },
     onSuccess() {},
     onFailure: (error) => failures.push(error),
+    onBroken: (error) => broken.push(error),
   })
   const next = async (): Promise<void> => {
     await begun.promise
     begun = Promise.withResolvers<void>()
   }
-  return { loop, passes, failures, next }
+  return { loop, passes, failures, broken, next }
 }
 
 describe('who waits for a change must not be told before it is in force', () => {
@@ -99,5 +103,27 @@ describe('a failure must be tried again, and told to who cannot wait', () => {
     passes[0]!.resolve()
     await stopped
     await expect(settled).rejects.toThrow('stopping')
+  })
+})
+
+describe('a bug here must end the process: a next pass would succeed without what the broken one has lost', () => {
+  test('a broken invariant is told once and ends the loop; who waits, and who asks later, is rejected', async () => {
+    const { loop, passes, failures, broken, next } = controlled()
+    const patient = loop.settled()
+    await next()
+    loop.wake()
+    const bug = new BrokenInvariant('no claim of shop/web')
+    passes[0]!.reject(bug)
+    await expect(patient).rejects.toBe(bug)
+    await expect(loop.settled()).rejects.toBe(bug)
+    loop.wake()
+    await loop.stop()
+    expect([broken, failures, passes.length]).toEqual([[bug], [], 1])
+  })
+
+  test('a wait that begins after the loop has stopped is rejected', async () => {
+    const { loop } = controlled()
+    await loop.stop()
+    await expect(loop.settled()).rejects.toThrow('stopping')
   })
 })

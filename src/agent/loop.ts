@@ -2,6 +2,8 @@
 // When work is done, apart from what it is: events wake the loop, it runs one pass at a time, and everything that
 // happens during a pass is one batch for the next. The only retry policy of the agent is here.
 
+import { type BrokenInvariant, isBrokenInvariant } from '../core/errors.ts'
+
 const RETRY_MS_MIN = 100
 const RETRY_MS_MAX = 30_000
 /** A pass is followed by a rest as long as it took, at most this: changes that pour in cost half a core, not a whole. */
@@ -12,6 +14,8 @@ export interface LoopOptions {
   readonly pass: () => Promise<void>
   readonly onSuccess: () => void
   readonly onFailure: (error: unknown, retryMs: number) => void
+  /** Called once, when a pass met a bug: the loop has ended, the process should. */
+  readonly onBroken: (error: BrokenInvariant) => void
 }
 
 export interface Until {
@@ -25,7 +29,7 @@ export interface Until {
 
 export interface Loop {
   wake(): void
-  /** Wakes; resolves after a pass that began no earlier than this call. */
+  /** Wakes; resolves after a pass that began no earlier than this call. Rejects when the loop has ended. */
   settled(until?: Until): Promise<void>
   /** Resolves when the pass that runs has ended; no further one begins. */
   stop(): Promise<void>
@@ -38,18 +42,18 @@ interface Waiter {
   readonly reject: (error: unknown) => void
 }
 
-export function startLoop({ pass, onSuccess, onFailure }: LoopOptions): Loop {
+export function startLoop({ pass, onSuccess, onFailure, onBroken }: LoopOptions): Loop {
   let wakes = 0 // events so far
   let covered = 0 // events that a successful pass has seen
   let failures = 0 // in a row
-  let stopped = false
+  let ended: Error | undefined // why no pass begins any more
   let running: Promise<void> | undefined
   let notBefore = 0
   let timer: NodeJS.Timeout | undefined
   const waiters = new Set<Waiter>()
 
   function schedule(): void {
-    if (stopped || running !== undefined || timer !== undefined || covered === wakes) return
+    if (ended !== undefined || running !== undefined || timer !== undefined || covered === wakes) return
     const delay = notBefore - performance.now()
     if (delay > 0.5) {
       timer = setTimeout(() => {
@@ -80,6 +84,11 @@ export function startLoop({ pass, onSuccess, onFailure }: LoopOptions): Loop {
       notBefore = performance.now() + Math.min(performance.now() - started, REST_MS_MAX)
       settle((waiter) => waiter.since <= seen && (waiter.until.isDone?.() ?? true))
     } catch (error) {
+      if (isBrokenInvariant(error)) {
+        ended ??= error
+        settle(() => true, error)
+        return onBroken(error)
+      }
       const retryMs = Math.min(RETRY_MS_MIN * 2 ** failures++, RETRY_MS_MAX)
       notBefore = performance.now() + retryMs
       onFailure(error, retryMs)
@@ -106,6 +115,7 @@ export function startLoop({ pass, onSuccess, onFailure }: LoopOptions): Loop {
     settled(until = {}) {
       return new Promise<void>((resolve, reject) => {
         if (until.signal?.aborted) return reject(until.signal.reason)
+        if (ended !== undefined) return reject(ended)
         wakes++
         const waiter: Waiter = { since: wakes, until, resolve, reject }
         waiters.add(waiter)
@@ -119,10 +129,10 @@ export function startLoop({ pass, onSuccess, onFailure }: LoopOptions): Loop {
       })
     },
     async stop() {
-      stopped = true
+      ended ??= new Error('the agent is stopping')
       clearTimeout(timer)
       await running
-      settle(() => true, new Error('the agent is stopping'))
+      settle(() => true, ended)
     },
   }
 }

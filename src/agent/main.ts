@@ -26,7 +26,7 @@ async function serve(addon: Addon, config: Config, log: Logger): Promise<number>
   log.info({ config }, 'starting')
   const agent = await startAgent(addon, config, log)
   const failed = agent.ready.then(
-    () => new Promise<never>(() => {}),
+    () => agent.broken,
     (error: unknown) => error,
   )
   const end = await Promise.race([asked.promise, failed])

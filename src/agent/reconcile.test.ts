@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { soak } from '../../test/support/soak.ts'
 import { objects } from '../../test/support/worlds.ts'
 import type { Address, Port } from '../core/address.ts'
+import { isBrokenInvariant } from '../core/errors.ts'
 import { endpointKey } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
 import { type TableName, tableNames } from '../datapath/tables.ts'
@@ -225,6 +226,22 @@ describe('a failure half-way must neither be forgotten nor repeated blindly', ()
       expect(agent.kernel.readEpoch()).not.toBe(open)
     })
   }
+
+  test('a throw while compiling is a broken invariant: its dirty keys are lost, so no next pass may succeed', async () => {
+    const bug = new TypeError('undefined is not iterable')
+    const broken: World = {
+      ...createWorld(),
+      slicesOfService() {
+        throw bug
+      },
+    }
+    broken.put(service('s', '10.96.0.1'))
+    const agent = agentOn(createFakeKernel(), broken)
+    const error = await agent.reconciler.pass().catch((thrown: unknown) => thrown)
+    expect(isBrokenInvariant(error)).toBe(true)
+    expect((error as Error).message).toContain('undefined is not iterable')
+    expect((error as Error).cause).toBe(bug)
+  })
 
   test('tables that are too small are left as they are, and it is said which; the others are written', async () => {
     const agent = agentOn(createFakeKernel({ sizes: { backends: 3 } }))

@@ -3,6 +3,7 @@
 // again after every failure; in between the agent is the only writer and knows.
 
 import type { Address } from '../core/address.ts'
+import { unfailing } from '../core/errors.ts'
 import { encodeText } from '../datapath/bytes.ts'
 import { type Compiler, createCompiler } from '../datapath/compile.ts'
 import { createTableStore, drift, type TableStore } from '../datapath/desired.ts'
@@ -52,7 +53,8 @@ export type NodeFacts = Omit<RoutingInput, 'gateways'>
 export interface Reconciler {
   readonly store: TableStore
   readonly compiled: Compiler['compiled']
-  /** For the loop. Rejects when the kernel did; what tables are too small for is in refusals(), not in the kernel. */
+  /** For the loop. Rejects when the kernel did, and with a BrokenInvariant when compiling or planning threw; what tables
+   *  are too small for is in refusals(), not in the kernel. */
   pass(): Promise<void>
   /** As of the last pass: tables that cannot hold what is desired. They keep what they have. */
   refusals(): readonly Refusal[]
@@ -85,23 +87,26 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     routes: readonly KernelRoute[],
     isEpochOwed: boolean,
   ): Plan {
-    return plan({
-      differences,
-      actualCount: store.actualCount,
-      maxEntries: kernel.maxEntries,
-      routes: routeDifferences(compiler.compiled().routing.kernelRoutes, routes),
-      epoch: kernel.readEpoch(),
-      isEpochOwed,
-    })
+    const epoch = kernel.readEpoch()
+    return unfailing('plan', () =>
+      plan({
+        differences,
+        actualCount: store.actualCount,
+        maxEntries: kernel.maxEntries,
+        routes: routeDifferences(compiler.compiled().routing.kernelRoutes, routes),
+        epoch,
+        isEpochOwed,
+      }),
+    )
   }
 
   async function pass(): Promise<void> {
     const addresses = nodeAddresses(world)
     if (gateways === undefined || !sameValue(addresses, lookedUp)) gateways = await options.gateways(addresses)
     lookedUp = addresses
-    const dirty = world.takeDirty()
+    const routing = { ...options.node, gateways }
     const started = performance.now()
-    removed.push(...compiler.compile(world, dirty, { ...options.node, gateways }).removedBackends)
+    removed.push(...unfailing('compile', () => compiler.compile(world, world.takeDirty(), routing)).removedBackends)
     // Whoever wrote last, an agent that was killed or a pass that failed, may not have come to the epoch.
     const isEpochOwed = !isKernelKnown
     if (!isKernelKnown) await readKernel()
