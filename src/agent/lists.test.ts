@@ -31,6 +31,7 @@ const objects: readonly KubeObject[] = [
     kind: 'Pod',
     namespace: 'shop',
     name: 'cart',
+    uid: '',
     labels: { app: 'cart' },
     nodeName: 'n1',
     hostNetwork: false,

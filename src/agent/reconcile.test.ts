@@ -20,13 +20,15 @@ interface Agent {
   readonly kernel: FakeKernel
   readonly reconciler: Reconciler
   readonly applied: Applied[]
+  /** Told since the first pass, which tells that it does not know. */
   readonly removed: Backend[]
+  unknownCount: number
   failTelling: Error | null
 }
 
 function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
   const applied: Applied[] = []
-  const agent = { world, kernel, applied, removed: [] as Backend[], failTelling: null as Error | null }
+  const agent = { world, kernel, applied, removed: [] as Backend[], unknownCount: 0, failTelling: null as Error | null }
   const reconciler = createReconciler({
     world,
     kernel,
@@ -34,7 +36,8 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
     async onRemovedBackends(backends) {
       if (agent.failTelling !== null) throw agent.failTelling
-      agent.removed.push(...backends)
+      if (backends === 'unknown') agent.unknownCount++
+      else agent.removed.push(...backends)
     },
     onApplied: (each) => applied.push(each),
   })
@@ -101,6 +104,7 @@ function pod(name: string, address: string, app = name): Pod {
     kind: 'Pod',
     namespace: 'shop',
     name,
+    uid: '',
     labels: { app },
     nodeName: 'n1',
     hostNetwork: false,
@@ -308,6 +312,17 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
     expect(agent.removed).toEqual([])
     await agent.reconciler.pass()
     expect(agent.removed.map(({ address }) => address)).toEqual(['10.2.0.1'])
+  })
+
+  test('an agent that starts cannot know what was removed before: everything is looked at, once', async () => {
+    const agent = agentOn(createFakeKernel())
+    agent.failTelling = new Error('EMFILE')
+    await expect(agent.reconciler.pass()).rejects.toThrow('EMFILE')
+    agent.failTelling = null
+    await agent.reconciler.pass()
+    agent.world.put(service('s', '10.96.0.1'))
+    await agent.reconciler.pass()
+    expect([agent.unknownCount, agent.removed]).toEqual([1, []])
   })
 
   test('backends are told again after telling failed', async () => {

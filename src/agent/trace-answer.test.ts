@@ -23,6 +23,7 @@ world.put({
   kind: 'Pod',
   namespace: 'shop',
   name: 'cart',
+  uid: '',
   labels: {},
   nodeName: 'n1',
   hostNetwork: false,

@@ -6,7 +6,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { isRecord } from './cursor.ts'
+import { isRecord } from '../api/cursor.ts'
 import { objectKey } from './parse.ts'
 import type { Dropped, Held } from './state.ts'
 

@@ -2,9 +2,9 @@
 // A cluster has no pod without its Namespace; a folder of manifests may. The missing one is implied, with the label that
 // the API server gives each, or selectors by namespace name would not find the pod.
 
+import { namespaceNamed } from '../api/object.ts'
 import type { KubeObject } from '../world/objects.ts'
 import { keyOf } from '../world/world.ts'
-import { namespaceNamed } from './object.ts'
 
 export interface Difference {
   readonly put: readonly KubeObject[]

@@ -29,7 +29,7 @@ describe('API objects come out trimmed, canonical and with the API’s defaults'
     const pod = only(`
 apiVersion: v1
 kind: Pod
-metadata: {name: cart-1, namespace: shop, labels: {app: cart}, creationTimestamp: 2026-01-02T03:04:05Z}
+metadata: {name: cart-1, namespace: shop, uid: 7f0c, labels: {app: cart}, creationTimestamp: 2026-01-02T03:04:05Z}
 spec:
   nodeName: n1
   containers:
@@ -40,6 +40,7 @@ status: {phase: Running, podIPs: [{ip: 10.1.0.5}, {ip: 'FD00:1:0::5'}]}
       kind: 'Pod',
       namespace: 'shop',
       name: 'cart-1',
+      uid: '7f0c',
       labels: { app: 'cart' },
       nodeName: 'n1',
       hostNetwork: false,

@@ -2,12 +2,24 @@
 // The text of one manifest file -> objects and problems. Nothing here throws on input, whatever it is.
 
 import { LineCounter, parseAllDocuments } from 'yaml'
+import {
+  BadField,
+  type Cursor,
+  clip,
+  field,
+  isRecord,
+  LIST_MAX,
+  list,
+  pathOf,
+  pathText,
+  root,
+  text,
+} from '../api/cursor.ts'
+import { readMetadata } from '../api/fields.ts'
+import { readers } from '../api/object.ts'
 import { sameValue } from '../world/equal.ts'
 import type { KubeObject } from '../world/objects.ts'
 import { keyOf } from '../world/world.ts'
-import { BadField, type Cursor, clip, field, isRecord, LIST_MAX, list, pathOf, pathText, root, text } from './cursor.ts'
-import { readMetadata } from './fields.ts'
-import { readers } from './object.ts'
 
 export interface Problem {
   readonly file: string

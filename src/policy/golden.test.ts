@@ -17,6 +17,7 @@ function pod(name: string, address: string, app: string, ports: Pod['containerPo
     kind: 'Pod',
     namespace: 'shop',
     name,
+    uid: '',
     labels: { app },
     nodeName: 'n1',
     hostNetwork: false,

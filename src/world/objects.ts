@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The objects that Heddle knows: trimmed to the fields that are read, validated and canonical. The two sources
-// (src/manifests, later src/kube) make them from API JSON; nothing behind them sees API JSON.
+// (src/manifests, src/kube) make them from API JSON with src/api; nothing behind them sees API JSON.
 
 import type { Address, Port, Prefix } from '../core/address.ts'
 import type { Protocol } from '../core/protocol.ts'
@@ -30,6 +30,8 @@ export interface Pod {
   readonly kind: 'Pod'
   readonly namespace: string
   readonly name: string
+  /** metadata.uid; '' in manifests that have none. */
+  readonly uid: string
   readonly labels: Labels
   /** spec.nodeName; '' while unscheduled. */
   readonly nodeName: string

@@ -12,6 +12,7 @@ function pod(name: string, change: Partial<Pod>): Pod {
     kind: 'Pod',
     namespace: 'shop',
     name,
+    uid: '',
     labels: {},
     nodeName: 'n1',
     hostNetwork: false,

@@ -117,6 +117,7 @@ const pod: fc.Arbitrary<Pod> = fc.record({
   kind: fc.constant('Pod' as const),
   namespace: namespaceName,
   name: fc.constantFrom('one', 'two', 'three'),
+  uid: fc.constantFrom('', 'u1', 'u2'),
   labels,
   nodeName: fc.constantFrom('n1', 'n2', ''),
   hostNetwork: fc.constantFrom(false, false, false, true),

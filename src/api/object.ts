@@ -70,6 +70,7 @@ function readPod(object: Cursor): Pod {
   return {
     kind: 'Pod',
     ...readMetadata(object),
+    uid: text(field(metadata, 'uid'), ''),
     labels: labels(field(metadata, 'labels')),
     nodeName: text(field(spec, 'nodeName'), ''),
     hostNetwork: bool(field(spec, 'hostNetwork'), false),
