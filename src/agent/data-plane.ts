@@ -92,7 +92,8 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     async onRemovedBackends(backends, store) {
       const paths = ipam.attachments().map(({ netns }) => netns.path)
       const cut = await cutRemovedBackends(addon, datapath, store, paths, backends)
-      log.info({ backends: backends.length, ...cut }, 'backends removed')
+      if (backends !== 'unknown') log.info({ backends: backends.length, ...cut }, 'backends removed')
+      else if (cut.sockets + cut.translations > 0) log.info(cut, 'backends removed while no agent ran')
     },
     onApplied: options.onApplied,
   })

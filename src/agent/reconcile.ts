@@ -43,8 +43,9 @@ export interface ReconcilerOptions {
   readonly node: NodeFacts
   /** For each node address the neighbour on the uplink that leads there; absent: unreachable now. */
   readonly gateways: (addresses: readonly Address[]) => Promise<ReadonlyMap<Address, Address>>
-  /** Backends that no Service leads to any more: sockets connected to them must learn it. */
-  readonly onRemovedBackends: (backends: readonly Backend[], store: TableStore) => Promise<void>
+  /** Backends that no Service leads to any more: sockets connected to them must learn it. 'unknown' in the first pass:
+   *  whichever went while no agent ran, or whose removal a killed one had written and not told. */
+  readonly onRemovedBackends: (backends: readonly Backend[] | 'unknown', store: TableStore) => Promise<void>
   readonly onApplied: (applied: Applied) => void
 }
 
@@ -72,7 +73,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const compiler = createCompiler(store)
   let isKernelKnown = false
   let kernelRoutes: readonly KernelRoute[] | undefined // unknown: somebody else may have changed them
-  const removed: Backend[] = [] // since the last pass that succeeded
+  let removed: readonly Backend[] | 'unknown' = 'unknown' // since the last pass that succeeded
   let refusals: readonly Refusal[] = []
   let lookedUp: readonly Address[] = []
   let gateways: ReadonlyMap<Address, Address> | undefined
@@ -106,7 +107,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     lookedUp = addresses
     const routing = { ...options.node, gateways }
     const started = performance.now()
-    removed.push(...unfailing('compile', () => compiler.compile(world, world.takeDirty(), routing)).removedBackends)
+    const { removedBackends } = unfailing('compile', () => compiler.compile(world, world.takeDirty(), routing))
+    if (removed !== 'unknown') removed = [...removed, ...removedBackends]
     // Whoever wrote last, an agent that was killed or a pass that failed, may not have come to the epoch.
     const isEpochOwed = !isKernelKnown
     if (!isKernelKnown) await readKernel()
@@ -130,10 +132,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       })
     }
     if (failed) throw failed.error
-    if (removed.length > 0) {
-      await options.onRemovedBackends([...removed], store)
-      removed.length = 0
-    }
+    if (removed.length > 0) await options.onRemovedBackends(removed, store)
+    removed = []
   }
 
   return {

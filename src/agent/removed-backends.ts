@@ -19,18 +19,19 @@ export interface RemovedBackends {
   readonly translations: number
 }
 
-/** Resolves to what was cut. netnsPaths: of the pods here; one that has gone meanwhile took its sockets along. */
+/** Resolves to what was cut. netnsPaths: of the pods here; one that has gone meanwhile took its sockets along.
+ *  removed 'unknown': any backend that its Service does not have, as it is desired, counts as removed. */
 export async function cutRemovedBackends(
   addon: Addon,
   { maps: fds }: Datapath,
   store: TableStore,
   netnsPaths: readonly string[],
-  removed: readonly Backend[],
+  removed: readonly Backend[] | 'unknown',
 ): Promise<RemovedBackends> {
-  const gone = new Set(removed.map(backendText))
+  const isGone = membership(removed)
   /** Also false for sockets that speak to the pod itself, without a Service. */
   const mustGo = ({ cookie, peer }: ConnectedSocket): boolean => {
-    if (!gone.has(backendText(peer))) return false
+    if (!isGone(peer)) return false
     const key = encode(sockPeerKey, { socketCookie: cookie, ...peer, protocol: Protocol.UDP })
     const called = addon.mapLookup(fds.sock_frontends, key)
     return called !== null && !hasBackend(store, sockPeer.read(called, 0), peer)
@@ -45,7 +46,7 @@ export async function cutRemovedBackends(
       addon.closeFd(netns)
     }
   }
-  return { sockets, translations: await deleteTranslations(addon, fds.translations, store, gone) }
+  return { sockets, translations: await deleteTranslations(addon, fds.translations, store, isGone) }
 }
 
 /** Whether the frontend's list, as it is desired, has the backend. */
@@ -66,7 +67,7 @@ async function deleteTranslations(
   addon: Addon,
   fd: Datapath['maps']['translations'],
   store: TableStore,
-  gone: ReadonlySet<string>,
+  isGone: (backend: SocketPeer) => boolean,
 ): Promise<number> {
   const { keySize, valueSize } = maps.translations
   const { keys, values, count } = await addon.mapDump(fd)
@@ -77,7 +78,7 @@ async function deleteTranslations(
     if (service === 0n || from.protocol !== Protocol.UDP) continue
     const backend = { address: to.destination, port: to.destinationPort }
     const frontend = { address: from.destination, port: from.destinationPort }
-    if (!gone.has(backendText(backend)) || hasBackend(store, frontend, backend)) continue
+    if (!isGone(backend) || hasBackend(store, frontend, backend)) continue
     const reverse = {
       ...to,
       source: to.destination,
@@ -98,6 +99,12 @@ function openIfThere(addon: Addon, path: string): ReturnType<Addon['openNetns']>
   } catch {
     return undefined
   }
+}
+
+function membership(removed: readonly Backend[] | 'unknown'): (backend: SocketPeer) => boolean {
+  if (removed === 'unknown') return () => true
+  const gone = new Set(removed.map(backendText))
+  return (backend) => gone.has(backendText(backend))
 }
 
 function backendText({ address, port }: { readonly address: Address; readonly port: number }): string {

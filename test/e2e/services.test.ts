@@ -2,6 +2,7 @@
 // Services as their backends come and go.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
 import type { Reply } from '../support/ask.ts'
 import { type Background, scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import { idlePod, namespace, serverPod, service } from '../support/manifests.ts'
@@ -52,6 +53,29 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
       `IPv${family}: connected: ${first.server}, removed: ${failed.error} in ${failed.milliseconds} ms, then ${again.server}`,
     )
     await udp.stop()
+    await lab.delete(...backends)
+  })
+
+  test('a backend removed while the agent is dead: a connected UDP client fails once the agent is back', async () => {
+    const backends = [serverPod('u1', 'n2', { app: 'udp' }), serverPod('u2', 'n2', { app: 'udp' })]
+    await lab.apply(...backends, service('udp', { app: 'udp' }))
+    const clients = Array.from({ length: 4 }, () => udpClient(lab.clusterIP('test/udp', family), 'connected'))
+    const firsts = await Promise.all(clients.map((udp) => udp.next()))
+    const dead = firsts[0]!.server
+    const live = dead === 'u1' ? 'u2' : 'u1'
+    const stopped = await endAgent(lab.cluster.node('n1'), 'SIGKILL')
+    lab.cluster.setNode(stopped)
+    await lab.delete(backends.find(({ metadata }) => metadata.name === dead)!)
+    const started = startAgent(lab.name, stopped)
+    lab.cluster.setNode(started)
+    await agentReady(lab.name, started)
+    for (const [index, udp] of clients.entries()) {
+      if (firsts[index]!.server === dead) {
+        expect((await udp.next()).error).toMatch(/^(ECONNREFUSED|EDESTADDRREQ|ENOTCONN|ECONNABORTED)$/)
+      }
+      expect(await udp.next()).toMatchObject({ server: live, error: null })
+      await udp.stop()
+    }
     await lab.delete(...backends)
   })
 
