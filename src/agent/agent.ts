@@ -13,6 +13,7 @@ import type { BrokenInvariant } from '../core/errors.ts'
 import { event } from '../generated/abi.ts'
 import { bootClock, type Ipam, openIpam } from '../ipam/ipam.ts'
 import { bootId, diskFile } from '../ipam/journal.ts'
+import { nodePools } from '../ipam/pools.ts'
 import type { Addon } from '../kernel/addon.ts'
 import { watchLink } from '../kernel/link-watch.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
@@ -27,7 +28,7 @@ import { createEventStream } from './event-stream.ts'
 import { takeLock } from './lock.ts'
 import { releaseMemory } from './memory.ts'
 import { createNames } from './names.ts'
-import { compiledOf, createProgress, notReady, type Progress } from './progress.ts'
+import { compiledOf, createProgress, notServing, type Progress } from './progress.ts'
 import { createRecorder } from './recorder.ts'
 import { readings } from './status.ts'
 import { installedVersion } from './version.ts'
@@ -57,10 +58,10 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   const network = starting.use(new NodeNetwork(addon))
   const world = createWorld()
   const boot = await bootId()
-  const ipam = await openAddresses(config, world, boot, log)
+  const progress = createProgress(`manifests in ${config.manifests}`)
+  const ipam = await openAddresses(config, progress, boot, log)
   starting.defer(() => ipam.close())
 
-  const progress = createProgress(`manifests in ${config.manifests}`)
   const parts = { addon, config, log, version: installedVersion(), world, ipam, progress }
   const { version, commit } = parts.version
   const metrics = createMetrics(() => readings(parts), { version, commit })
@@ -100,7 +101,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
       network,
       node,
       bootId: boot,
-      unavailable: () => notReady(progress)[0] ?? null,
+      unavailable: () => notServing(progress)[0] ?? null,
       signal: stopping.signal,
     })
     stack.defer(() => dataPlane.stop())
@@ -124,13 +125,10 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   }
 }
 
-async function openAddresses(config: Config, world: World, boot: string, log: Logger): Promise<Ipam> {
+async function openAddresses(config: Config, progress: Progress, boot: string, log: Logger): Promise<Ipam> {
   const ipam = await openIpam({
     file: diskFile(`${config.stateDir}/addresses.journal`),
-    pools() {
-      const node = world.node(config.nodeName)
-      return node?.podCIDRs.map((prefix) => ({ prefix, reserved: node.internalIPs })) ?? []
-    },
+    source: nodePools(() => compiledOf(progress).routing),
     now: bootClock(boot),
   })
   if (ipam.damagedRecords > 0) log.warn({ records: ipam.damagedRecords }, 'the address journal had damaged records')

@@ -5,6 +5,7 @@
 import type { Logger } from 'pino'
 import { type CniHandlers, createHandlers } from '../cni/handlers.ts'
 import type { CniEvent } from '../cni/interfaces.ts'
+import type { Prefix } from '../core/address.ts'
 import type { BrokenInvariant } from '../core/errors.ts'
 import { endpointOf } from '../ipam/attachment.ts'
 import type { Ipam } from '../ipam/ipam.ts'
@@ -14,7 +15,7 @@ import { isCode } from '../kernel/kernel-error.ts'
 import { createLiveKernel } from '../kernel/live.ts'
 import { type Datapath, openDatapath } from '../kernel/loader.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
-import { deleteNodeRoute, putNodeRoute, putPodBlackhole, readNodeRoutes } from '../kernel/routes.ts'
+import { deleteNodeRoute, putNodeRoute, putPodBlackholes, readNodeRoutes } from '../kernel/routes.ts'
 import { sameValue } from '../world/equal.ts'
 import type { Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
@@ -98,7 +99,8 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     onApplied: options.onApplied,
   })
   const { onSuccess, onFailure, onBroken } = options
-  const loop = startLoop({ pass: reconciler.pass, onSuccess, onFailure, onBroken })
+  const holdPodCIDRs = createPodCIDRHolder(network, reconciler, log)
+  const loop = startLoop({ pass: () => reconciler.pass().then(holdPodCIDRs), onSuccess, onFailure, onBroken })
   starting.defer(() => loop.stop())
   const handlers = createHandlers({
     ipam,
@@ -131,9 +133,24 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
           'this node has other InternalIPs: restart the agent',
         )
       }
-      for (const podCIDR of changed.podCIDRs) await putPodBlackhole(network, podCIDR)
     },
     stop: () => stack.disposeAsync(),
+  }
+}
+
+/** What the node's stack does with its own pod CIDRs, brought up to date after a pass that changed them. */
+function createPodCIDRHolder(network: NodeNetwork, { compiled }: Reconciler, log: Logger): () => Promise<void> {
+  let held: readonly Prefix[] | undefined
+  let known: readonly string[] = []
+  return async () => {
+    const { ownPodCIDRs, ownProblems } = compiled().routing
+    if (!sameValue(ownProblems, known)) {
+      known = ownProblems
+      for (const problem of ownProblems) log.error(`${problem}: pods of this node must wait for addresses`)
+    }
+    if (sameValue(ownPodCIDRs, held)) return
+    await putPodBlackholes(network, ownPodCIDRs)
+    held = ownPodCIDRs
   }
 }
 

@@ -7,7 +7,7 @@ import { nodeId } from '../core/names.ts'
 import { type NodeConfig, TunnelMode } from '../generated/abi.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
 import { disableOffload } from '../kernel/offloads.ts'
-import { findLink, nexthopOf, putPodBlackhole, readAddresses } from '../kernel/routes.ts'
+import { findLink, nexthopOf, readAddresses } from '../kernel/routes.ts'
 import type { Link } from '../kernel/rtnetlink.ts'
 import { nodeAddress, vxlanOverhead } from '../routing/compile.ts'
 import type { Node } from '../world/objects.ts'
@@ -55,8 +55,8 @@ function overhead({ mode }: Config, node: Node): number {
   return Math.max(...node.internalIPs.map((address) => vxlanOverhead[family(address)]))
 }
 
-/** Forwarding on, the stack's answers for the own pod CIDRs; idempotent. */
-export async function prepareNode(network: NodeNetwork, { mode }: Config, { node, uplink }: LocalNode): Promise<void> {
+/** Forwarding on; idempotent. */
+export async function prepareNode(network: NodeNetwork, { mode }: Config, { uplink }: LocalNode): Promise<void> {
   setSysctl('ipv4/ip_forward', '1')
   if (existsSync('/proc/sys/net/ipv6')) {
     // A router ignores advertisements, and with them perhaps its own default route, unless told otherwise.
@@ -66,7 +66,6 @@ export async function prepareNode(network: NodeNetwork, { mode }: Config, { node
   // Strict filtering would drop what pods of other nodes send when the way back leads elsewhere; loose is 2.
   const isStrict = ['all', uplink.name].some((each) => getSysctl(`ipv4/conf/${each}/rp_filter`) === '1')
   if (isStrict) setSysctl(`ipv4/conf/${uplink.name}/rp_filter`, '2')
-  for (const podCIDR of node.podCIDRs) await putPodBlackhole(network, podCIDR)
   // A veth hands a datagram of UDP_SEGMENT on uncut; what a program takes out of the tunnel then cannot be cut any more.
   if (mode === 'vxlan' && uplink.peer !== undefined) {
     await disableOffload(network.addon, uplink.ifindex, 'tx-udp-segmentation')

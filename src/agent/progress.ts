@@ -36,7 +36,12 @@ export function createProgress(waitingFor: string): Progress {
 }
 
 /** Why the node is not ready; empty: it is. */
-export function notReady({ waitingFor, failure }: Progress): readonly string[] {
+export function notReady(progress: Progress): readonly string[] {
+  return [...notServing(progress), ...compiledOf(progress).routing.ownProblems]
+}
+
+/** Why no ADD can be served, whatever its pod; empty: it can, as far as there are addresses. */
+export function notServing({ waitingFor, failure }: Progress): readonly string[] {
   return [waitingFor === '' ? '' : `waiting for ${waitingFor}`, failure].filter((reason) => reason !== '')
 }
 

@@ -67,8 +67,8 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     }
     const netns = await attempt(async () => identifyNetns(command.netns, bootId), netnsRefused)
     if (isCniError(netns)) return netns
-    const noPools = ipam.status().length === 0
-    if (noPools) return cniError(CniErrorCode.TRY_AGAIN_LATER, 'the node has no pod CIDR yet')
+    const [problem] = ipam.problems()
+    if (problem !== undefined) return cniError(CniErrorCode.TRY_AGAIN_LATER, 'pods must wait for addresses', problem)
     // What an ADD that nobody answered left behind is made anew, with the same addresses.
     if (found !== undefined) await unwire(found)
 
@@ -179,8 +179,9 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
   }
 
   function status(): Outcome {
-    const problem = ipam.status().length === 0 ? 'the node has no pod CIDR yet' : unavailable()
-    // Exhausted pools are no reason: they would make the node NotReady, and kubelet would evict the pods that hold them.
+    // Exhausted or disputed pools are no reason: they would make the node NotReady, and kubelet would evict the pods that
+    // hold their addresses.
+    const problem = ipam.status().length === 0 ? ipam.problems()[0]! : unavailable()
     return problem === null ? { output: '' } : cniError(CniErrorCode.NOT_AVAILABLE, 'ADD cannot be served', problem)
   }
 

@@ -102,7 +102,7 @@ export function splitPrefix(prefix: Prefix): { readonly address: Address; readon
 }
 
 /** The prefix that holds this address alone. */
-function hostPrefix(address: Address): Prefix {
+export function hostPrefix(address: Address): Prefix {
   return `${address}/${family(address) === 4 ? 32 : 128}` as Prefix
 }
 

@@ -42,7 +42,15 @@ export const NOTHING_COMPILED: Compiled = {
     classNames: new Map(),
     rules: new Map(),
   },
-  routing: { routes: new Map(), nodes: new Map(), nexthops: new Map(), kernelRoutes: [], notices: [] },
+  routing: {
+    routes: new Map(),
+    nodes: new Map(),
+    nexthops: new Map(),
+    ownPodCIDRs: [],
+    ownProblems: [],
+    kernelRoutes: [],
+    notices: [],
+  },
 }
 
 /** The first compilation must be given every object as dirty, as a new World does. */

@@ -16,7 +16,7 @@ const CAPACITY = 6
 
 function open(file: MemoryFile, now: () => Moment = () => ({ bootId: 'boot', ms: 0 })): Promise<Ipam> {
   // Replaces the file every few records, so that the tests meet it.
-  return openIpam({ file, pools: () => POOLS, now, compactBytesMin: 2000 })
+  return openIpam({ file, source: { pools: () => POOLS, problems: () => [] }, now, compactBytesMin: 2000 })
 }
 
 function id(containerId: string) {
@@ -51,7 +51,7 @@ test('a pod gets one address of each family, and keeps both over a restart', asy
 test('exhaustion of one family takes nothing of the other and names the pool', async () => {
   const ipam = await openIpam({
     file: memoryFile(),
-    pools: () => [{ prefix: '10.1.0.0/30' as Prefix, reserved: [] }, POOLS[1]!],
+    source: { pools: () => [{ prefix: '10.1.0.0/30' as Prefix, reserved: [] }, POOLS[1]!], problems: () => [] },
     now: () => ({ bootId: 'boot', ms: 0 }),
   })
   await allocated(ipam, 'a')

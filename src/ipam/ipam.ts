@@ -15,6 +15,7 @@ import {
 } from './allocator.ts'
 import { type Attachment, type AttachmentId, attachmentKey, type Wired } from './attachment.ts'
 import { type JournalFile, openJournal } from './journal.ts'
+import type { PoolSource } from './pools.ts'
 import { decodeFacts } from './records.ts'
 
 /** Bad luck as a value: the pool that has no address left. */
@@ -39,6 +40,8 @@ export interface Ipam {
   readonly sync: () => Promise<void>
   /** One of each pool that is used; empty until the node has podCIDRs. */
   readonly status: () => readonly PoolStatus[]
+  /** Why pods must wait for addresses, one sentence each; exhaustion is not among them. */
+  readonly problems: () => readonly string[]
   /** Lines of the journal that could not be read at start; a torn tail after a crash is one. */
   readonly damagedRecords: number
   readonly close: () => Promise<void>
@@ -46,14 +49,13 @@ export interface Ipam {
 
 export interface IpamOptions {
   readonly file: JournalFile
-  /** Asked at each allocation: the node's podCIDRs may come or change later. The first of each family is used. */
-  readonly pools: () => readonly Pool[]
+  readonly source: PoolSource
   readonly now: () => Moment
   /** Bytes below which the file is not replaced by its present state; the default suits a node. */
   readonly compactBytesMin?: number
 }
 
-export async function openIpam({ file, pools, now, compactBytesMin }: IpamOptions): Promise<Ipam> {
+export async function openIpam({ file, source, now, compactBytesMin }: IpamOptions): Promise<Ipam> {
   const { facts, damaged } = decodeFacts(await file.read())
   const state = emptyState()
   for (const fact of facts) record(state, fact)
@@ -71,7 +73,7 @@ export async function openIpam({ file, pools, now, compactBytesMin }: IpamOption
 
   function choose(): readonly Address[] | Exhausted {
     const addresses: Address[] = []
-    for (const pool of onePerFamily(pools())) {
+    for (const pool of onePerFamily(source.pools())) {
       const address = chooseAddress(state, pool, now())
       if (address === null) return { exhausted: poolStatus(state, pool, now()) }
       addresses.push(address)
@@ -114,7 +116,11 @@ export async function openIpam({ file, pools, now, compactBytesMin }: IpamOption
       if (attachment !== undefined) await release(attachment)
     },
     sync: () => journal.sync(),
-    status: () => onePerFamily(pools()).map((pool) => poolStatus(state, pool, now())),
+    status: () => onePerFamily(source.pools()).map((pool) => poolStatus(state, pool, now())),
+    problems() {
+      const problems = source.problems()
+      return problems.length > 0 || source.pools().length > 0 ? problems : ['the node has no pod CIDR yet']
+    },
     damagedRecords: damaged,
     close: () => journal.close(),
   }

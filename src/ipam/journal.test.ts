@@ -15,7 +15,11 @@ import { diskFile, type JournalFile } from './journal.ts'
 const MOMENT = { bootId: 'boot', ms: 0 }
 
 function open(file: JournalFile): Promise<Ipam> {
-  return openIpam({ file, pools: () => [{ prefix: '10.1.0.0/24' as Prefix, reserved: [] }], now: () => MOMENT })
+  return openIpam({
+    file,
+    source: { pools: () => [{ prefix: '10.1.0.0/24' as Prefix, reserved: [] }], problems: () => [] },
+    now: () => MOMENT,
+  })
 }
 
 function id(containerId: string) {

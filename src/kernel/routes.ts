@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node's own routes: to pods of other nodes, for what its stack sends itself; and what the kernel's tables say.
 
-import type { Address, Prefix } from '../core/address.ts'
+import { type Address, type Family, family, type Prefix, splitPrefix } from '../core/address.ts'
 import type { KernelRoute } from '../datapath/plan.ts'
 import { attempt, isCode } from './kernel-error.ts'
 import type { NodeNetwork } from './node-network.ts'
@@ -42,10 +42,20 @@ export async function deleteNodeRoute(node: NodeNetwork, { destination }: Kernel
   await deleteOwnRoute(node, destination)
 }
 
-/** What the stack would send to unallocated addresses of the own pod CIDR must not leave by the default route. */
-export async function putPodBlackhole(node: NodeNetwork, podCidr: Prefix): Promise<void> {
-  await attempt(`put blackhole ${podCidr}`, () => node.request(putBlackhole(podCidr, ROUTE_PROTOCOL)))
+/** What the stack would send to unallocated addresses of the own pod CIDRs must not leave by the default route; what it
+ *  sends to those that are the node's no more must. */
+export async function putPodBlackholes(node: NodeNetwork, podCIDRs: readonly Prefix[]): Promise<void> {
+  for (const { destination, gateway } of await readOwnRoutes(node)) {
+    const isBlackhole = gateway === undefined && splitPrefix(destination).length < lengthMax[family(destination)]
+    if (isBlackhole && !podCIDRs.includes(destination)) await deleteOwnRoute(node, destination)
+  }
+  for (const podCIDR of podCIDRs) {
+    await attempt(`put blackhole ${podCIDR}`, () => node.request(putBlackhole(podCIDR, ROUTE_PROTOCOL)))
+  }
 }
+
+/** The routes to single pods have this length, blackholes less. */
+const lengthMax: Readonly<Record<Family, number>> = { 4: 32, 6: 128 }
 
 /** Every route that Heddle made on this node, pods' own and blackholes too; for uninstalling. */
 export async function deleteOwnRoutes(node: NodeNetwork): Promise<void> {

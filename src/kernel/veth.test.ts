@@ -14,7 +14,7 @@ import {
   findLink,
   nexthopOf,
   putNodeRoute,
-  putPodBlackhole,
+  putPodBlackholes,
   readNodeRoutes,
 } from './routes.ts'
 import { podGateway, unwirePod, wirePod } from './veth.ts'
@@ -173,11 +173,15 @@ test('routes to other nodes are put, replaced, read back and deleted; blackholes
   ])
   expect(await nexthopOf(node, '10.2.0.77' as Address)).toEqual({ gateway: V4, ifindex })
   expect(await nexthopOf(node, V6)).toEqual({ gateway: V6, ifindex })
-  await putPodBlackhole(node, '10.1.0.0/24' as Prefix)
-  await putPodBlackhole(node, 'fd00:1::/64' as Prefix)
+  await putPodBlackholes(node, ['10.1.0.0/24', 'fd00:1::/64'] as Prefix[])
   expect(await nexthopOf(node, '10.1.0.99' as Address)).toBeUndefined()
   expect(await nexthopOf(node, 'fd00:1::99' as Address)).toBeUndefined()
   expect(await nexthopOf(node, '198.51.100.1' as Address)).toBeUndefined()
+  await putPodBlackholes(node, ['10.1.1.0/24'] as Prefix[])
+  const ours = namespaces.ip('node', 'route', 'show', 'proto', '78').map(({ dst }) => dst)
+  expect(ours).toContain('10.1.1.0/24')
+  expect(ours).not.toContain('10.1.0.0/24')
+  expect(ours).toEqual(expect.arrayContaining([V4, to4.destination]))
   await deleteNodeRoute(node, to4)
   await deleteNodeRoute(node, to4)
   expect(await readNodeRoutes(node)).toHaveLength(1)

@@ -104,13 +104,56 @@ describe('pods of another node are unreachable, or reached at the wrong node', (
     expect(compiled.routes.get('10.2.0.0/24' as Prefix)).toEqual({ kind: RouteKind.PODS, node: nodeId('n0') })
     expect(compiled.nodes.get('192.168.0.1' as Address)).toEqual({ node: nodeId('n1'), flags: NodeFlags.OWN })
     expect(compiled.kernelRoutes.map((each) => each.destination)).toEqual(['fd00:2::/64'])
-    expect(compiled.notices).toContain('10.2.0.0/24 belongs to node n0, so node n2 does not get it')
+    expect(compiled.notices).toContain(
+      'pod CIDR 10.2.0.0/24 of node n2 overlaps 10.2.0.0/24 of node n0: it is left out',
+    )
   })
 
   test('without its own Node object nothing leaves, and it is said', () => {
     const compiled = compile([n2])
     expect(compiled.nexthops.size).toBe(0)
     expect(compiled.notices).toEqual(['node n1 has no Node object: its pods have no routes'])
+  })
+})
+
+describe('one wrong pod CIDR takes addresses or routes from the others', () => {
+  const wide = (podCIDR: string) => node('n4', ['192.168.0.4'], [podCIDR])
+
+  test.each([
+    ['inside another node’s', '10.2.0.128/25', '10.2.0.0/24 of node n2'],
+    ['around another node’s', '10.2.0.0/16', '10.2.0.0/24 of node n2'],
+    ['around everything', '0.0.0.0/0', 'the Service CIDR 10.96.0.0/16'],
+    ['inside the Service CIDR', '10.96.7.0/24', 'the Service CIDR 10.96.0.0/16'],
+    ['around the nodes’ network', '192.168.0.0/24', 'the address 192.168.0.1 of node n1'],
+    ['around a node of another network', '172.16.0.0/16', 'the address 172.16.0.3 of node n3'],
+  ])('of another node, %s: left out and said', (_, podCIDR, what) => {
+    const compiled = compile([n1, n2, n3, wide(podCIDR)])
+    expect(compiled.notices).toContain(`pod CIDR ${podCIDR} of node n4 overlaps ${what}: it is left out`)
+    expect(compiled.ownProblems).toEqual([])
+    const without = compile([n1, n2, n3, node('n4', ['192.168.0.4'], [])])
+    expect(compiled.routes).toEqual(without.routes)
+    expect(compiled.kernelRoutes).toEqual(without.kernelRoutes)
+  })
+
+  test.each([
+    ['in the Service CIDR', '10.96.1.0/24', 'the Service CIDR 10.96.0.0/16'],
+    ['around the node’s own address', '192.168.0.0/16', 'the address 192.168.0.1 of node n1'],
+    ['that an earlier node has', '10.5.0.0/24', '10.5.0.0/25 of node n0'],
+  ])('of this node, %s: no pod gets an address of it', (_, podCIDR, what) => {
+    const own = node('n1', ['192.168.0.1', 'fd01::1'], [podCIDR, 'fd00:1::/64'])
+    const compiled = compile([own, n2, node('n0', ['192.168.0.9'], ['10.5.0.0/25'])])
+    expect(compiled.ownPodCIDRs).toEqual(['fd00:1::/64'])
+    expect(compiled.ownProblems).toEqual([`pod CIDR ${podCIDR} of node n1 overlaps ${what}`])
+  })
+
+  test('a later node that claims this node’s addresses changes nothing here', () => {
+    const compiled = compile([n1, node('n9', ['192.168.0.9'], ['10.1.0.0/25'])])
+    expect(compiled.ownPodCIDRs).toEqual(n1.podCIDRs)
+    expect(compiled.ownProblems).toEqual([])
+  })
+
+  test('a node without pod CIDR is named', () => {
+    expect(compile([node('n1', ['192.168.0.1'], [])]).ownProblems).toEqual(['node n1 has no spec.podCIDRs'])
   })
 })
 

@@ -15,6 +15,7 @@ import {
 } from '../generated/abi.ts'
 import type { Node } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
+import { sharePodCIDRs } from './pod-cidrs.ts'
 
 export interface RoutingInput {
   readonly nodeName: string
@@ -48,6 +49,10 @@ export interface CompiledRouting {
   readonly nexthops: ReadonlyMap<string, { readonly key: NexthopKey; readonly value: Nexthop }>
   /** Sorted by destination. */
   readonly kernelRoutes: readonly KernelRoute[]
+  /** Pod CIDRs of this node that pods get addresses from. */
+  readonly ownPodCIDRs: readonly Prefix[]
+  /** Why they are not what they should be, one sentence each. */
+  readonly ownProblems: readonly string[]
   /** What cannot be reached or is claimed twice, one sentence each, sorted. */
   readonly notices: readonly string[]
 }
@@ -67,34 +72,28 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
   const others = all.filter((node) => node !== own)
   const nodes = new Map<Address, NodeEntry>()
   const routes = new Map<Prefix, Route>()
-  const owners = new Map<Prefix | Address, string>()
-
-  // First come, first served, in an order that depends on names alone; this node never loses what is its own.
-  const claim = (what: Prefix | Address, node: Node): boolean => {
-    const owner = owners.get(what)
-    if (owner !== undefined) {
-      if (owner !== node.name) notices.push(`${what} belongs to node ${owner}, so node ${node.name} does not get it`)
-      return false
-    }
-    owners.set(what, node.name)
-    return true
-  }
+  const addressOwners = new Map<Address, string>()
+  const { owners, own: ownPodCIDRs, ownProblems, notices: leftOut } = sharePodCIDRs(own, others, input.serviceCIDRs)
+  notices.push(...leftOut)
 
   for (const node of own === undefined ? others : [own, ...others]) {
     const id = nodeId(node.name)
     for (const address of node.internalIPs) {
-      if (claim(address, node)) nodes.set(address, { node: id, flags: node === own ? NodeFlags.OWN : 0 })
+      // First come, first served, in an order that depends on names alone; this node never loses what is its own.
+      const other = addressOwners.get(address)
+      if (other !== undefined && other !== node.name) {
+        notices.push(`${address} belongs to node ${other}, so node ${node.name} does not get it`)
+      } else {
+        addressOwners.set(address, node.name)
+        nodes.set(address, { node: id, flags: node === own ? NodeFlags.OWN : 0 })
+      }
     }
     for (const podCIDR of node.podCIDRs) {
-      if (claim(podCIDR, node))
+      if (owners.get(podCIDR) === node.name)
         routes.set(podCIDR, { kind: node === own ? RouteKind.OWN_PODS : RouteKind.PODS, node: id })
     }
   }
-  for (const serviceCIDR of input.serviceCIDRs) {
-    const owner = owners.get(serviceCIDR)
-    if (owner === undefined) routes.set(serviceCIDR, { kind: RouteKind.SERVICES, node: 0n })
-    else notices.push(`${serviceCIDR} is a Service CIDR and a pod CIDR of node ${owner}: it stays a pod CIDR`)
-  }
+  for (const serviceCIDR of input.serviceCIDRs) routes.set(serviceCIDR, { kind: RouteKind.SERVICES, node: 0n })
 
   const nexthops = new Map<string, { key: NexthopKey; value: Nexthop }>()
   const kernelRoutes: KernelRoute[] = []
@@ -120,6 +119,8 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
     routes,
     nodes,
     nexthops,
+    ownPodCIDRs,
+    ownProblems,
     kernelRoutes: kernelRoutes.sort((a, b) => compareText(a.destination, b.destination)),
     notices: notices.sort(),
   }

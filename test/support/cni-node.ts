@@ -28,7 +28,7 @@ const node = new NodeNetwork(loadAddon())
 const bootId = await readBootId()
 const ipam = await openIpam({
   file: diskFile(journal),
-  pools: () => pools.map((prefix) => ({ prefix: prefix as Prefix, reserved: [] })),
+  source: { pools: () => pools.map((prefix) => ({ prefix: prefix as Prefix, reserved: [] })), problems: () => [] },
   now: bootClock(bootId),
 })
 

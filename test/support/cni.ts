@@ -45,7 +45,7 @@ export async function fakeNode(options: FakeNodeOptions = {}): Promise<FakeNode>
   const events: CniEvent[] = []
   const ipam = await openIpam({
     file,
-    pools: () => pools.map((prefix) => ({ prefix: prefix as Prefix, reserved: [] })),
+    source: { pools: () => pools.map((prefix) => ({ prefix: prefix as Prefix, reserved: [] })), problems: () => [] },
     now: () => ({ bootId, ms: 0 }),
   })
 

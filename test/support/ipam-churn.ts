@@ -12,7 +12,7 @@ const ROUNDS = 100_000
 
 const ipam = await openIpam({
   file: diskFile(process.argv[2]!),
-  pools: () => [{ prefix: '10.1.0.0/24' as Prefix, reserved: [] }],
+  source: { pools: () => [{ prefix: '10.1.0.0/24' as Prefix, reserved: [] }], problems: () => [] },
   now: () => ({ bootId: 'boot', ms: 0 }),
 })
 
