@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Descriptors of files: pins in a bpffs, directories of cgroups, the agent's lock.
+// Descriptors of files: pins in a bpffs, directories of cgroups, the agent's locks.
 #include "arguments.h"
 #include "descriptor.h"
 #include "exports.h"
@@ -42,13 +42,23 @@ Napi::Value OpenDirectory(const Napi::CallbackInfo &call)
 	return Napi::Number::New(call.Env(), fd);
 }
 
+Napi::Value Lock(Napi::Env env, const std::string &path, int flags)
+{
+	Descriptor file(open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
+	if (!file.valid()) return Throw(env, { errno, "open", path });
+	if (flock(file.get(), LOCK_EX | LOCK_NB)) return Throw(env, { errno, "flock", path });
+	return Napi::Number::New(env, file.release());
+}
+
 Napi::Value LockFile(const Napi::CallbackInfo &call)
 {
-	std::string path = TextOf(call[0]);
-	Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-	if (!file.valid()) return Throw(call.Env(), { errno, "open", path });
-	if (flock(file.get(), LOCK_EX | LOCK_NB)) return Throw(call.Env(), { errno, "flock", path });
-	return Napi::Number::New(call.Env(), file.release());
+	return Lock(call.Env(), TextOf(call[0]), O_RDWR | O_CREAT);
+}
+
+// What a bpffs holds are objects, not files: of it only a directory can be locked.
+Napi::Value LockDirectory(const Napi::CallbackInfo &call)
+{
+	return Lock(call.Env(), TextOf(call[0]), O_RDONLY | O_DIRECTORY);
 }
 
 } // namespace
@@ -60,4 +70,5 @@ void ExportFile(Napi::Env env, Napi::Object exports)
 	exports.Set("closeFd", Napi::Function::New(env, CloseFd));
 	exports.Set("openDirectory", Napi::Function::New(env, OpenDirectory));
 	exports.Set("lockFile", Napi::Function::New(env, LockFile));
+	exports.Set("lockDirectory", Napi::Function::New(env, LockDirectory));
 }

@@ -52,8 +52,7 @@ export interface Agent {
 /** Takes the lock, serves status and reads the manifests; the rest follows when they hold the Node of this node. */
 export async function startAgent(addon: Addon, config: Config, log: Logger): Promise<Agent> {
   await using starting = new AsyncDisposableStack()
-  const lock = takeLock(addon, config.runDir)
-  starting.defer(() => addon.closeFd(lock))
+  starting.use(takeLock(addon, config))
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 })
   const network = starting.use(new NodeNetwork(addon))
   const world = createWorld()

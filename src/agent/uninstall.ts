@@ -17,21 +17,17 @@ const podDevice = /^hd[0-9a-f]{12}$/
  *  Returns the devices that it removed. */
 export async function uninstall(config: Config): Promise<readonly string[]> {
   const addon = loadAddon()
-  const lock = takeLock(addon, config.runDir)
-  try {
-    using network = new NodeNetwork(addon)
-    const devices = await readLinks(network)
-    const pods = devices.filter(({ name }) => podDevice.test(name))
-    // Pods lose their wire before the programs that judge them, so that nothing passes unjudged.
-    for (const { name } of pods) await unwirePod(network, name)
-    using links = new Links(addon, config.bpffs)
-    for (const { ifindex, name } of devices)
-      if (!podDevice.test(name))
-        for (const direction of ['ingress', 'egress'] as const) await links.detachFilter(ifindex, direction)
-    removePins(config.bpffs)
-    await deleteOwnRoutes(network)
-    return pods.map(({ name }) => name)
-  } finally {
-    addon.closeFd(lock)
-  }
+  using _lock = takeLock(addon, config)
+  using network = new NodeNetwork(addon)
+  const devices = await readLinks(network)
+  const pods = devices.filter(({ name }) => podDevice.test(name))
+  // Pods lose their wire before the programs that judge them, so that nothing passes unjudged.
+  for (const { name } of pods) await unwirePod(network, name)
+  using links = new Links(addon, config.bpffs)
+  for (const { ifindex, name } of devices)
+    if (!podDevice.test(name))
+      for (const direction of ['ingress', 'egress'] as const) await links.detachFilter(ifindex, direction)
+  removePins(config.bpffs)
+  await deleteOwnRoutes(network)
+  return pods.map(({ name }) => name)
 }

@@ -105,6 +105,7 @@ const failures: readonly { readonly name: string; readonly attempt: () => unknow
   { name: 'openNetlink of no protocol', attempt: () => addon.openNetlink(9999, null) },
   { name: 'openDirectory', attempt: () => addon.openDirectory('/etc/passwd') },
   { name: 'lockFile', attempt: () => addon.lockFile('/proc/self/heddle-test-none') },
+  { name: 'lockDirectory', attempt: () => addon.lockDirectory('/etc/passwd') },
   { name: 'openRing of none', attempt: () => addon.openRing(NOT_OPEN, 8, 1, () => {}) },
   { name: 'openObject', attempt: () => addon.openObject(new Uint8Array(64), 'none') },
   { name: 'linkCreate', attempt: () => addon.linkCreate(NOT_OPEN, 1, 46) },

@@ -120,4 +120,6 @@ export interface Addon {
   openDirectory(path: string): Fd
   /** Exclusive flock on a file, created 0600; throws EAGAIN when another process holds it. */
   lockFile(path: string): Fd
+  /** Exclusive flock on a directory that is there; throws EAGAIN when another process holds it. */
+  lockDirectory(path: string): Fd
 }

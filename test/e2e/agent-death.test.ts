@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Agents die and come back under load: no connection breaks, no request fails, policy holds meanwhile.
 
+import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { PlanReply } from '../../src/agent/api.ts'
 import { askAgent } from '../../src/agent/client.ts'
@@ -88,7 +89,20 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
     const config = `${nodeDir(lab.name, 'n1')}/config.yaml`
     const second = await lab.run('node/n1', [`${checkout}/bin/heddle`, 'agent', '--config', config])
     expect(second.exitCode).toBe(1)
-    expect(second.stdout + second.stderr).toMatch(/another agent holds .*\/lock/)
+    expect(second.stdout + second.stderr).toMatch(
+      `another agent (pid ${node.agent!.pid}) holds ${nodeDir(lab.name, 'n1')}/run/lock`,
+    )
+    expect(isAlive(node.agent)).toBe(true)
+  })
+
+  test('a second agent with folders of its own, but the same pinned tables, is refused as well', async () => {
+    const node = lab.cluster.node('n1')
+    const dir = nodeDir(lab.name, 'n1')
+    const own = readFileSync(`${dir}/config.yaml`, 'utf8').replace(/^(runDir|stateDir): .*$/gm, `$1: ${dir}/other-$1`)
+    writeFileSync(`${dir}/other.yaml`, own)
+    const second = await lab.run('node/n1', [`${checkout}/bin/heddle`, 'agent', '--config', `${dir}/other.yaml`])
+    expect(second.exitCode).toBe(1)
+    expect(second.stdout + second.stderr).toContain(`another agent (pid ${node.agent!.pid}) holds ${dir}/bpf/heddle`)
     expect(isAlive(node.agent)).toBe(true)
   })
 })

@@ -3,7 +3,7 @@
 // sees what a result does not show. With the argument "overflow" it only makes the mistake that the build must see.
 
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
+import { mkdirSync, rmdirSync, rmSync } from 'node:fs'
 import type { Fd } from '../../src/kernel/addon.ts'
 import { loadAddon } from '../../src/kernel/load-addon.ts'
 import { message, textAttribute } from '../../src/kernel/netlink.ts'
@@ -94,6 +94,11 @@ function files(): void {
   assert.throws(() => addon.lockFile(path), { code: 'EAGAIN' })
   addon.closeFd(lock)
   rmSync(path)
+  mkdirSync(path)
+  const folder = addon.lockDirectory(path)
+  assert.throws(() => addon.lockDirectory(path), { code: 'EAGAIN' })
+  addon.closeFd(folder)
+  rmdirSync(path)
   addon.closeFd(addon.openDirectory('/tmp'))
   assert.throws(() => addon.openDirectory('/nonexistent'), { code: 'ENOENT' })
   assert.throws(() => addon.openPinned('/nonexistent'), { code: 'ENOENT' })
