@@ -26,10 +26,12 @@ MUSL_CC ?= musl-gcc
 export CLANG LLVM_STRIP CLANG_FORMAT
 
 BPF_CFLAGS := -target bpf -O2 -g -mcpu=v3 -std=gnu11 -Wall -Werror -I bpf
-ADDON_CXXFLAGS := -std=c++17 -fPIC -g1 -Wall -Wextra -Wno-cast-function-type -Wno-missing-field-initializers \
+# The objects do not know in which folder they were made: equal sources give an equal image.
+ADDON_CXXFLAGS := -std=c++17 -fPIC -g1 -ffile-prefix-map=$(CURDIR)=. -Wall -Wextra -Wno-cast-function-type -Wno-missing-field-initializers \
   -isystem node_modules/node-api-headers/include -isystem node_modules/node-addon-api \
   -DNAPI_VERSION=9 -DNODE_ADDON_API_DISABLE_DEPRECATED -DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 ADDON_LIBS := -lbpf -lelf -lz
+ARCHITECTURE := $(patsubst x86_64,amd64,$(patsubst aarch64,arm64,$(shell uname -m)))
 SANITIZE := -O1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 SHIM_CFLAGS := -std=gnu11 -Os -s -static -Wall -Wextra -Werror
 
@@ -42,7 +44,7 @@ ASAN_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/asan/%.o)
 SHIM_SOURCES := $(wildcard native/cni-shim/*.c)
 TS_SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts')
 
-.PHONY: all build setup netperf check test demo bench bench-short soak check-kernels asan clean
+.PHONY: all build setup netperf check test demo bench bench-short soak check-kernels asan clean image image-arm64 cross
 all: build
 
 setup:
@@ -99,6 +101,48 @@ dist/bin/heddle.mjs: $(TS_SOURCES) build/abi.stamp package-lock.json | setup
 	$(say)
 	esbuild src/main.ts --bundle --platform=node --target=node24 --format=esm --log-level=warning --outfile=$@ \
 	  --banner:js="import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);"
+
+# --- image ----------------------------------------------------------------------------------------------------------
+# Always asked: it compares what it was made of, and ends at once when nothing changed.
+image: build
+	tools/image/packages.sh $(ARCHITECTURE)
+	node tools/image/main.ts $(ARCHITECTURE)
+
+ifeq ($(ARCHITECTURE),arm64)
+image-arm64: image
+else
+image-arm64: build build/arm64/heddle.node build/arm64/heddle-cni
+	node tools/image/main.ts arm64
+endif
+
+# The objects of the data plane are the same on every architecture; addon and CNI executable are built across.
+ARM64 := .tools/debian/arm64/root
+ARM64_MUSL := $(ARM64)/usr/lib/aarch64-linux-musl
+ARM64_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/arm64/addon/%.o)
+
+cross: | setup
+	tools/image/cross.sh
+
+build/arm64/addon/%.o: native/addon/%.cc | cross
+	$(say)
+	mkdir -p $(@D)
+	aarch64-linux-gnu-g++ $(ADDON_CXXFLAGS) -isystem $(ARM64)/usr/include -O2 -MMD -MP -c $< -o $@
+
+build/arm64/heddle.node: $(ARM64_OBJECTS)
+	$(say)
+	aarch64-linux-gnu-g++ -shared -o $@ $^ -L $(ARM64)/usr/lib/aarch64-linux-gnu -L $(ARM64)/lib/aarch64-linux-gnu \
+	  -l:libbpf.so.1 -l:libelf.so.1 -l:libz.so.1
+
+# Debian's musl-gcc is for the machine's own architecture only: what it would say to the compiler.
+build/arm64/heddle-cni: $(SHIM_SOURCES) $(wildcard native/cni-shim/*.h) | cross
+	$(say)
+	mkdir -p $(@D)
+	aarch64-linux-gnu-gcc $(SHIM_CFLAGS) -nostdinc -isystem $(ARM64)/usr/include/aarch64-linux-musl \
+	  -isystem $$(aarch64-linux-gnu-gcc -print-file-name=include) -nostdlib -o $@ $(ARM64_MUSL)/crt1.o \
+	  $(ARM64_MUSL)/crti.o $(SHIM_SOURCES) -L $(ARM64_MUSL) -Wl,--start-group -lc -lgcc -lgcc_eh -Wl,--end-group \
+	  $(ARM64_MUSL)/crtn.o
+
+-include $(ARM64_OBJECTS:.o=.d)
 
 # --- what people call -----------------------------------------------------------------------------------------------
 test: build asan

@@ -12,9 +12,18 @@ const root = new URL('../../', import.meta.url).pathname
 
 /** What is installed here and what it runs on. */
 export function installedVersion(): Version {
-  const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as { version: string }
+  const { version, gitHead } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+    version: string
+    /** Written by tools/image/main.ts: an image has no repository. */
+    gitHead?: string
+  }
   const layouts = Object.values(maps).map(({ name, layout }) => `${name} ${layout}`)
-  return { version, commit: commit(), abi: idText(id64(layouts.join('\n'))).slice(0, 8), kernel: release() }
+  return {
+    version,
+    commit: gitHead?.slice(0, 12) ?? commit(),
+    abi: idText(id64(layouts.join('\n'))).slice(0, 8),
+    kernel: release(),
+  }
 }
 
 function commit(): string {
