@@ -76,7 +76,8 @@ function skipReason(output: readonly string[]): string {
 }
 
 function suites(): readonly Suite[] {
-  const modules = globSync('test/**/go.mod').map((path) => dirname(path))
+  // The programs of test/cluster are built for `make cluster-test`, they are no suite.
+  const modules = globSync('test/**/go.mod', { exclude: ['test/cluster'] }).map((path) => dirname(path))
   return [
     ...vitestSuites.map((name) => ({ name, run: () => runVitest(name) })),
     ...modules.map((folder) => ({ name: `go:${folder}`, run: () => runGo(folder) })),

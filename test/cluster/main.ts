@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A cluster by hand:
+//
+//   node test/cluster/main.ts up --name k [--nodes 2] [--families 4|6|46] [--cni ptp|heddle] [--kube-proxy]
+//   node test/cluster/main.ts kubectl --name k -- get pods -A
+//   node test/cluster/main.ts helm --name k -- list -A
+//   node test/cluster/main.ts exec --name k n1 -- ip route        (n1, n2 ..., or control)
+//   node test/cluster/main.ts import --name k ARCHIVE             (an image, into every node)
+//   node test/cluster/main.ts down --name k
+
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { CommandError } from '../../src/core/command-error.ts'
+import { runForeground } from '../../src/lab/process.ts'
+import type { Families } from '../../src/lab/state.ts'
+import { buildPrograms } from './build.ts'
+import { clusterDown, clusterUp, openCluster } from './cluster.ts'
+
+const usage =
+  'usage: node test/cluster/main.ts up|down|kubectl|helm|exec|import --name NAME [...] (see its first lines)'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    name: { type: 'string', default: 'k' },
+    nodes: { type: 'string', default: '2' },
+    families: { type: 'string', default: '46' },
+    cni: { type: 'string', default: 'ptp' },
+    'kube-proxy': { type: 'boolean', default: false },
+  },
+})
+
+function oneOf<T extends string>(option: string, text: string, known: readonly T[]): T {
+  const found = known.find((value) => value === text)
+  if (found) return found
+  throw new CommandError(`--${option} is one of ${known.join(', ')}, not "${text}"`, 2)
+}
+
+async function run(command: string | undefined, rest: readonly string[]): Promise<number> {
+  const name = values.name
+  const started = performance.now()
+  const say = (text: string) =>
+    process.stdout.write(`${((performance.now() - started) / 1000).toFixed(1)} s  ${text}\n`)
+  switch (command) {
+    case 'up': {
+      const plan = {
+        name,
+        nodes: Number(values.nodes),
+        families: oneOf<Families>('families', values.families, ['4', '6', '46']),
+        cni: oneOf('cni', values.cni, ['ptp', 'heddle']),
+        kubeProxy: values['kube-proxy'],
+      }
+      const cluster = await clusterUp(plan, await buildPrograms(say), say)
+      say(`kubeconfig ${cluster.kubeconfig}`)
+      return 0
+    }
+    case 'down':
+      await clusterDown(name)
+      return 0
+    case 'kubectl':
+      return runForeground(openCluster(name).kubectlCommand(rest))
+    case 'helm':
+      return runForeground(openCluster(name).helmCommand(rest))
+    case 'exec':
+      return runForeground(openCluster(name).commandAt(rest[0] ?? '', rest.slice(1)))
+    case 'import': {
+      const cluster = openCluster(name)
+      await cluster.importImage(resolve(rest[0] ?? ''))
+      return 0
+    }
+    default:
+      throw new CommandError(usage, 2)
+  }
+}
+
+try {
+  process.exitCode = await run(positionals[0], positionals.slice(1))
+} catch (error) {
+  if (!(error instanceof CommandError)) throw error
+  process.stderr.write(`${error.message}\n`)
+  process.exitCode = error.exitCode
+}
