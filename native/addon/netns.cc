@@ -60,8 +60,8 @@ Napi::Value NetnsCookie(const Napi::CallbackInfo &call)
 Napi::Value WriteSysctl(const Napi::CallbackInfo &call)
 {
 	Napi::Env env = call.Env();
-	std::string name = TextOf(call[1]), value = TextOf(call[2]), path = "/proc/sys/net/" + name;
-	if (name.find("..") != std::string::npos) return Throw(env, { EINVAL, "open", path });
+	std::string path = TextOf(call[1]), value = TextOf(call[2]);
+	if (path.find("..") != std::string::npos) return Throw(env, { EINVAL, "open", path });
 	Outcome failed = InNetns(IntOf(call[0]), [&]() -> Outcome {
 		Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
 		if (!file.valid()) return Failure{ errno, "open", path };

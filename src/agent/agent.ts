@@ -54,7 +54,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   await using starting = new AsyncDisposableStack()
   starting.use(takeLock(addon, config))
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 })
-  const network = starting.use(new NodeNetwork(addon))
+  const network = starting.use(new NodeNetwork(addon, config))
   const world = createWorld()
   const boot = await bootId()
   const progress = createProgress(`manifests in ${config.manifests}`)

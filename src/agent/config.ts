@@ -32,6 +32,7 @@ export interface Config {
   readonly stateDir: string
   readonly bpffs: string
   readonly cgroup: string
+  readonly sysctlDir: string
   readonly objectsDir: string
   /** '': nothing is written there. */
   readonly cniConfDir: string
@@ -207,6 +208,12 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     meaning: 'cgroup2 folder whose processes reach Services at the socket; auto: the root of the cgroup2 mount.',
     initial: 'auto',
     read: (value) => (value === 'auto' ? 'auto' : path(value)),
+  },
+  sysctlDir: {
+    meaning:
+      "Folder where the kernel's network settings can be written; in a container that is not privileged: a mount.",
+    initial: '/proc/sys/net',
+    read: path,
   },
   objectsDir: {
     meaning: 'Folder of the compiled programs.',

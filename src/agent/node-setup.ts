@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // This node as its own network namespace shows it: the uplink, the MTU of pods, and the settings that forwarding needs.
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { type Address, family } from '../core/address.ts'
 import { nodeId } from '../core/names.ts'
 import { type NodeConfig, TunnelMode } from '../generated/abi.ts'
@@ -57,15 +57,16 @@ function overhead({ mode }: Config, node: Node): number {
 
 /** Forwarding on; idempotent. */
 export async function prepareNode(network: NodeNetwork, { mode }: Config, { uplink }: LocalNode): Promise<void> {
-  setSysctl('ipv4/ip_forward', '1')
+  network.writeSysctl('ipv4/ip_forward', '1')
   if (existsSync('/proc/sys/net/ipv6')) {
     // A router ignores advertisements, and with them perhaps its own default route, unless told otherwise.
-    if (getSysctl(`ipv6/conf/${uplink.name}/accept_ra`) === '1') setSysctl(`ipv6/conf/${uplink.name}/accept_ra`, '2')
-    setSysctl('ipv6/conf/all/forwarding', '1')
+    if (getSysctl(`ipv6/conf/${uplink.name}/accept_ra`) === '1')
+      network.writeSysctl(`ipv6/conf/${uplink.name}/accept_ra`, '2')
+    network.writeSysctl('ipv6/conf/all/forwarding', '1')
   }
   // Strict filtering would drop what pods of other nodes send when the way back leads elsewhere; loose is 2.
   const isStrict = ['all', uplink.name].some((each) => getSysctl(`ipv4/conf/${each}/rp_filter`) === '1')
-  if (isStrict) setSysctl(`ipv4/conf/${uplink.name}/rp_filter`, '2')
+  if (isStrict) network.writeSysctl(`ipv4/conf/${uplink.name}/rp_filter`, '2')
   // A veth hands a datagram of UDP_SEGMENT on uncut; what a program takes out of the tunnel then cannot be cut any more.
   if (mode === 'vxlan' && uplink.peer !== undefined) {
     await disableOffload(network.addon, uplink.ifindex, 'tx-udp-segmentation')
@@ -103,8 +104,4 @@ export async function findGateways(
 
 function getSysctl(path: string): string {
   return readFileSync(`/proc/sys/net/${path}`, 'utf8').trim()
-}
-
-function setSysctl(path: string, value: string): void {
-  if (getSysctl(path) !== value) writeFileSync(`/proc/sys/net/${path}`, value)
 }

@@ -18,7 +18,7 @@ const podDevice = /^hd[0-9a-f]{12}$/
 export async function uninstall(config: Config): Promise<readonly string[]> {
   const addon = loadAddon()
   using _lock = takeLock(addon, config)
-  using network = new NodeNetwork(addon)
+  using network = new NodeNetwork(addon, config)
   const devices = await readLinks(network)
   const pods = devices.filter(({ name }) => podDevice.test(name))
   // Pods lose their wire before the programs that judge them, so that nothing passes unjudged.

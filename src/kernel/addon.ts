@@ -114,7 +114,7 @@ export interface Addon {
   /** Fails unless the path is a network namespace (NS_GET_NSTYPE). */
   openNetns(path: string): Fd
   netnsCookie(netns: Fd): bigint
-  /** Has a file below /proc/sys/net hold that value, as that namespace sees it. */
+  /** Has a file of the settings (its path, below /proc/sys/net) hold that value, as that namespace sees it. */
   writeSysctl(netns: Fd, path: string, value: string): void
   /** Directory fd, for cgroups. */
   openDirectory(path: string): Fd

@@ -9,13 +9,16 @@ const NETLINK_ROUTE = 0
  *  20 ms, and nothing else should wait behind it. */
 export class NodeNetwork implements Disposable {
   readonly addon: Addon
+  readonly #sysctlDir: string
   readonly #netns: Fd
   readonly #asking: NetlinkSocket
   readonly #removing: NetlinkSocket
   #disposed = false
 
-  constructor(addon: Addon, netnsPath = '/proc/thread-self/ns/net') {
+  /** `sysctlDir`: where /proc/sys/net can be written; a container that is not privileged has its own mount of it. */
+  constructor(addon: Addon, { netnsPath = '/proc/thread-self/ns/net', sysctlDir = '/proc/sys/net' } = {}) {
     this.addon = addon
+    this.#sysctlDir = sysctlDir
     this.#netns = addon.openNetns(netnsPath)
     this.#asking = addon.openNetlink(NETLINK_ROUTE, this.#netns)
     this.#removing = addon.openNetlink(NETLINK_ROUTE, this.#netns)
@@ -30,9 +33,9 @@ export class NodeNetwork implements Disposable {
     await this.#removing.request(message)
   }
 
-  /** `path` is below /proc/sys/net. */
-  writeSysctl(path: string, value: string): void {
-    this.addon.writeSysctl(this.#netns, path, value)
+  /** `path` is below /proc/sys/net; `netns`: of a pod, else the node's own. */
+  writeSysctl(path: string, value: string, netns: Fd = this.#netns): void {
+    this.addon.writeSysctl(netns, `${this.#sysctlDir}/${path}`, value)
   }
 
   /** Idempotent. */

@@ -37,7 +37,7 @@ const pod = () => ({
 
 beforeAll(() => {
   namespaces = createNamespaces(['node', 'pod'])
-  node = new NodeNetwork(addon, namespaces.path('node'))
+  node = new NodeNetwork(addon, { netnsPath: namespaces.path('node') })
   namespaces.run('node', 'ip', 'link', 'set', 'lo', 'up')
   for (const address of ['192.0.2.1/32', '192.0.2.9/32', 'fd00:f::9/128', 'fd00:f::1/128'])
     namespaces.run('node', 'ip', 'address', 'add', address, 'dev', 'lo')

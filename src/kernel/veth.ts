@@ -131,7 +131,7 @@ async function configurePod(
 ): Promise<void> {
   if (addresses.some(isIPv6)) {
     // Container runtimes switch IPv6 off in namespaces they make.
-    node.addon.writeSysctl(peerNetns, `ipv6/conf/${ifname}/disable_ipv6`, '0')
+    node.writeSysctl(`ipv6/conf/${ifname}/disable_ipv6`, '0', peerNetns)
   }
   const requests = addresses.flatMap((address) => [
     addAddress(ifindex, address),

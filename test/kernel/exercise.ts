@@ -83,8 +83,8 @@ async function links(program: Fd): Promise<void> {
   assert.throws(() => socket.request(new Uint8Array(7)), { code: 'EINVAL' })
   socket.close()
   assert.ok(addon.netnsCookie(netns) > 0n)
-  addon.writeSysctl(netns, 'ipv4/ip_forward', '1')
-  assert.throws(() => addon.writeSysctl(netns, '../kernel/hostname', 'x'), { code: 'EINVAL' })
+  addon.writeSysctl(netns, '/proc/sys/net/ipv4/ip_forward', '1')
+  assert.throws(() => addon.writeSysctl(netns, '/proc/sys/net/../kernel/hostname', 'x'), { code: 'EINVAL' })
   addon.closeFd(netns)
 }
 
