@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes wrong between here and the API server. Callers ask the predicates; nobody matches messages.
+
+/** As RBAC names them. */
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete'
+
+export interface ApiErrorFields {
+  readonly verb: Verb
+  /** "pods", "endpointslices.discovery.k8s.io". */
+  readonly resource: string
+  /** "namespace/name"; '' for a collection. */
+  readonly name: string
+  /** HTTP status. */
+  readonly status: number
+  /** Status.reason: "NotFound", "Expired" ...; '' when the answer was no Status. */
+  readonly reason: string
+  /** Status.message, clipped. */
+  readonly message: string
+  /** From Retry-After; 0: the server asks for no delay. */
+  readonly retryAfterMs: number
+}
+
+/** The API server answered, and refused. Source: metav1.Status. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError'
+  readonly fields: ApiErrorFields
+
+  constructor(fields: ApiErrorFields) {
+    super(sentence(fields))
+    this.fields = fields
+  }
+}
+
+/** No server answered, or an answer broke off. */
+export class ApiUnreachable extends Error {
+  override readonly name = 'ApiUnreachable'
+}
+
+export function isNotFound(error: unknown): boolean {
+  return hasStatus(error, 404)
+}
+
+/** Somebody else changed or made the object first. */
+export function isConflict(error: unknown): boolean {
+  return hasStatus(error, 409)
+}
+
+export function isForbidden(error: unknown): boolean {
+  return hasStatus(error, 403)
+}
+
+export function isUnauthorized(error: unknown): boolean {
+  return hasStatus(error, 401)
+}
+
+/** The resourceVersion asked for is no longer kept. */
+export function isGone(error: unknown): boolean {
+  return hasStatus(error, 410) || (error instanceof ApiError && error.fields.reason === 'Expired')
+}
+
+/** The server does not know what was asked of it: an older one, or a feature that is off. */
+export function isRefusedRequest(error: unknown): boolean {
+  return hasStatus(error, 400) || hasStatus(error, 422)
+}
+
+function hasStatus(error: unknown, status: number): boolean {
+  return error instanceof ApiError && error.fields.status === status
+}
+
+function sentence({ verb, resource, name, status, message }: ApiErrorFields): string {
+  const subject = name === '' ? resource : `${resource} ${name}`
+  if (status === 401) return `${verb} ${subject}: the API server does not accept the credentials (401)`
+  if (status === 403) {
+    return `${verb} ${subject}: not permitted (403): the account needs verb ${verb} on ${resource}; Heddle's chart grants it with rbac.create=true`
+  }
+  return `${verb} ${subject}: ${message === '' ? 'refused' : message} (${status})`
+}
