@@ -20,10 +20,7 @@ export function checkHost(config: Config): void {
   require(process.getuid?.() === 0, 'the agent must run as root')
   require(isKernelAtLeast(KERNEL_MIN), `Linux ${KERNEL_MIN.join('.')} or newer is needed, this is ${release()}`)
   require(existsSync('/sys/kernel/btf/vmlinux'), 'the kernel offers no BTF: it needs CONFIG_DEBUG_INFO_BTF')
-  require(isFileSystem(
-    config.bpffs,
-    BPF_FS_MAGIC,
-  ), `${config.bpffs} is no bpf file system: mount -t bpf bpf ${config.bpffs}`)
+  require(isBpffs(config.bpffs), `${config.bpffs} is no bpf file system: mount -t bpf bpf ${config.bpffs}`)
   const cgroup = findCgroup(config)
   require(cgroup !== undefined, 'no cgroup2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup')
   require(isFileSystem(cgroup!, CGROUP2_SUPER_MAGIC), `${cgroup} is no folder of a cgroup2 hierarchy`)
@@ -47,6 +44,10 @@ export function kernelFeatures(): readonly KernelFeature[] {
 function isKernelAtLeast([major, minor]: readonly [number, number]): boolean {
   const [runningMajor = 0, runningMinor = 0] = release().split('.').map(Number)
   return runningMajor > major || (runningMajor === major && runningMinor >= minor)
+}
+
+export function isBpffs(path: string): boolean {
+  return isFileSystem(path, BPF_FS_MAGIC)
 }
 
 function isFileSystem(path: string, magic: number): boolean {

@@ -44,6 +44,16 @@ export const nodeCommands: readonly CommandRow[] = [
     },
   },
   {
+    usage: 'mount-bpffs <path>',
+    summary: 'Mounts a bpf file system, unless one is there. What the DaemonSet does on nodes whose host does not.',
+    examples: ['heddle mount-bpffs /sys/fs/bpf'],
+    run: async ({ args: [path = ''], print }) => {
+      const { mountBpffs } = await import('../agent/bpffs.ts')
+      if (mountBpffs(path)) print(`mounted a bpf file system at ${path}\n`)
+      return undefined
+    },
+  },
+  {
     usage: 'uninstall',
     summary: "Removes Heddle's programs, tables, routes and pod devices from this node. Stop the agent first.",
     examples: ['heddle uninstall --config /etc/heddle/config.yaml'],

@@ -103,6 +103,7 @@ const failures: readonly { readonly name: string; readonly attempt: () => unknow
   { name: 'writeSysctl', attempt: () => addon.writeSysctl(NOT_OPEN, '/proc/sys/net/ipv4/ip_forward', '1') },
   { name: 'openNetlink elsewhere', attempt: () => addon.openNetlink(0, NOT_OPEN) },
   { name: 'openNetlink of no protocol', attempt: () => addon.openNetlink(9999, null) },
+  { name: 'mountBpffs', attempt: () => addon.mountBpffs('/nonexistent') },
   { name: 'openDirectory', attempt: () => addon.openDirectory('/etc/passwd') },
   { name: 'lockFile', attempt: () => addon.lockFile('/proc/self/heddle-test-none') },
   { name: 'lockDirectory', attempt: () => addon.lockDirectory('/etc/passwd') },

@@ -116,6 +116,8 @@ export interface Addon {
   netnsCookie(netns: Fd): bigint
   /** Has a file of the settings (its path, below /proc/sys/net) hold that value, as that namespace sees it. */
   writeSysctl(netns: Fd, path: string, value: string): void
+  /** Mounts a bpf file system there, in the caller's mount namespace. */
+  mountBpffs(path: string): void
   /** Directory fd, for cgroups. */
   openDirectory(path: string): Fd
   /** Exclusive flock on a file, created 0600; throws EAGAIN when another process holds it. */

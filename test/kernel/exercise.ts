@@ -100,6 +100,7 @@ function files(): void {
   addon.closeFd(folder)
   rmdirSync(path)
   addon.closeFd(addon.openDirectory('/tmp'))
+  assert.throws(() => addon.mountBpffs('/nonexistent'), { code: 'ENOENT' })
   assert.throws(() => addon.openDirectory('/nonexistent'), { code: 'ENOENT' })
   assert.throws(() => addon.openPinned('/nonexistent'), { code: 'ENOENT' })
   assert.throws(() => addon.pin(NOT_OPEN, '/nonexistent'), { code: /^E/ })
