@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { soak } from '../../test/support/soak.ts'
 import { objects } from '../../test/support/worlds.ts'
 import type { Address, Port } from '../core/address.ts'
@@ -155,6 +155,26 @@ describe('a change that costs more than itself, or a restart that costs anything
     agent.world.put(slice('new', ['10.2.0.1', '10.2.0.2', '10.2.0.3', '10.2.0.4']))
     await agent.reconciler.pass()
     expect(agent.kernel.writes() - before).toBe(5)
+  })
+
+  test('a pod that joins has its own endpoint made anew, a policy those of the pods that it selects', async () => {
+    const agent = agentOn(createFakeKernel())
+    const pods = Array.from({ length: 20 }, (_, i) => pod(`p${i}`, `10.1.0.${i + 1}`, i < 5 ? 'few' : 'many'))
+    for (const [i, each] of pods.entries()) {
+      agent.world.put(each)
+      agent.world.putEndpoint(endpointOf(each, i + 1))
+    }
+    await agent.reconciler.pass()
+    const contribute = vi.spyOn(agent.reconciler.store, 'contribute')
+    const madeAnew = () => contribute.mock.calls.filter(([table]) => table === 'endpoints').length
+    const late = pod('late', '10.1.1.1')
+    agent.world.put(late)
+    agent.world.putEndpoint(endpointOf(late, 99))
+    await agent.reconciler.pass()
+    expect(madeAnew()).toBe(1)
+    agent.world.put(allowOnly('few', 'many'))
+    await agent.reconciler.pass()
+    expect(madeAnew()).toBe(1 + 5)
   })
 
   test('an agent that starts on full tables writes nothing, and only the difference after a change', async () => {

@@ -3,7 +3,7 @@
 // contributed again.
 
 import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
-import { endpointKey, objectName, podId, serviceId, servicePortName } from '../core/names.ts'
+import { objectName, podId, serviceId, servicePortName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
 import { createPolicyCompiler } from '../policy/compile.ts'
 import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
@@ -61,6 +61,7 @@ export function createCompiler(store: TableStore): Compiler {
   return {
     compiled: () => compiled,
     compile(world, dirty, routing) {
+      const endpoints = new Set(dirty.endpoints)
       const removedBackends = [...dirty.services].flatMap((name) => compileService(store, world, name))
       if (dirty.nodes.size > 0 || !sameRoutingInput(routing, routingInput)) {
         const next = compileRouting(world, routing)
@@ -72,10 +73,10 @@ export function createCompiler(store: TableStore): Compiler {
       if (dirty.policy || compiled.policies === NOTHING_COMPILED.policies) {
         const next = compilePolicies(world, routing.nodeName)
         contributePolicies(store, compiled.policies, next)
+        addJudgedAnew(endpoints, compiled.policies.endpoints, next.endpoints)
         compiled = { ...compiled, policies: next }
       }
-      const endpoints = dirty.policy ? [...world.endpoints()].map(endpointKey) : []
-      for (const key of new Set([...endpoints, ...dirty.endpoints])) {
+      for (const key of endpoints) {
         contributeEndpoint(store, key, world.endpoint(key), compiled.policies.endpoints.get(key))
       }
       return { removedBackends }
@@ -166,6 +167,16 @@ function contributeChanged<K extends string, V>(
     if (!sameValue(before.get(key), value)) store.contribute(table, key, [entry(key, value)])
   }
   for (const key of before.keys()) if (!after.has(key)) store.contribute(table, key, [])
+}
+
+/** Adds the endpoints whose policy came, changed or went. */
+function addJudgedAnew(
+  endpoints: Set<string>,
+  before: CompiledPolicies['endpoints'],
+  after: CompiledPolicies['endpoints'],
+): void {
+  for (const [key, policy] of after) if (!sameValue(before.get(key), policy)) endpoints.add(key)
+  for (const key of before.keys()) if (!after.has(key)) endpoints.add(key)
 }
 
 /** An endpoint whose pod is not in World yet has no policy: its entries say isolated. */

@@ -37,14 +37,10 @@ export function createPolicyCompiler(): typeof compilePolicies {
     for (const endpoint of world.endpoints()) {
       const pod = podOf(world, endpoint)
       if (pod === undefined) continue
-      const { egress, ingress } = pod === null ? FREE : setsOfPod(world, pod)
-      for (const set of [egress, ingress]) if (set !== null) sets.set(set.id, set)
-      endpoints.set(endpointKey(endpoint), {
-        egressSet: egress?.id ?? 0n,
-        ingressSet: ingress?.id ?? 0n,
-        egressLevels: egress === null ? 0 : levelsOf(egress),
-        ingressLevels: ingress === null ? 0 : levelsOf(ingress),
-      })
+      const { egress, ingress, policy } = pod === null ? FREE : setsOfPod(world, pod)
+      if (egress !== null) sets.set(egress.id, egress)
+      if (ingress !== null) sets.set(ingress.id, ingress)
+      endpoints.set(endpointKey(endpoint), policy)
     }
     const classes = classify(world, nodeName, questionsOf(sets.values()))
     const peerClasses = mapValues(classes.all, ({ id, realm }): PeerClass => ({ classId: id, realm }))
@@ -63,9 +59,20 @@ export function createPolicyCompiler(): typeof compilePolicies {
 interface PodSets {
   readonly egress: RuleSet | null
   readonly ingress: RuleSet | null
+  readonly policy: EndpointPolicy
 }
 
-const FREE: PodSets = { egress: null, ingress: null }
+const FREE = podSets(null, null)
+
+function podSets(egress: RuleSet | null, ingress: RuleSet | null): PodSets {
+  const policy = {
+    egressSet: egress?.id ?? 0n,
+    ingressSet: ingress?.id ?? 0n,
+    egressLevels: egress === null ? 0 : levelsOf(egress),
+    ingressLevels: ingress === null ? 0 : levelsOf(ingress),
+  }
+  return { egress, ingress, policy }
+}
 
 type RuleReader = (policy: NetworkPolicy, direction: Direction) => readonly Rule[] | null
 
@@ -99,10 +106,10 @@ function createSetFinder(rulesOfPolicy: RuleReader): (world: WorldView, pod: Pod
     const selecting = policiesSelecting(world, pod)
     const before = known.get(pod)
     if (before !== undefined && sameItems(before.selecting, selecting)) return before.sets
-    const sets = {
-      egress: setOf(pod, selecting, PolicyDirection.EGRESS),
-      ingress: setOf(pod, selecting, PolicyDirection.INGRESS),
-    }
+    const sets =
+      selecting.length === 0
+        ? FREE
+        : podSets(setOf(pod, selecting, PolicyDirection.EGRESS), setOf(pod, selecting, PolicyDirection.INGRESS))
     known.set(pod, { selecting, sets })
     return sets
   }
