@@ -17,10 +17,13 @@ import { nodePools } from '../ipam/pools.ts'
 import type { Addon } from '../kernel/addon.ts'
 import { watchLink } from '../kernel/link-watch.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
+import { createApiClient } from '../kube/client.ts'
+import { connectionFrom } from '../kube/connection.ts'
 import { type ManifestSource, watchManifests } from '../manifests/source.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import type { Node } from '../world/objects.ts'
 import { createWorld, keyOf, type World } from '../world/world.ts'
+import { createAnnouncer } from './announce.ts'
 import { serveApi, serveProbes } from './answers.ts'
 import type { Config } from './config.ts'
 import { startDataPlane } from './data-plane.ts'
@@ -68,9 +71,12 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   starting.defer(await serveApi(parts, events))
   starting.defer(await serveProbes(parts, metrics))
 
+  const api = config.kubeconfig === '' ? null : starting.use(createApiClient(connectionFrom(config)))
   const ownNode = Promise.withResolvers<Node>()
   progress.source = starting.use(await followManifests(config, log, world, progress, ownNode.resolve))
   progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${config.manifests}`
+
+  progress.announcer = starting.use(createAnnouncer({ ...parts, api }))
 
   const broken = Promise.withResolvers<BrokenInvariant>()
   const stopping = new AbortController()
@@ -120,6 +126,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     stack.defer(() => cni.close())
     releaseMemory() // reading and compiling everything has left garbage
     progress.waitingFor = ''
+    progress.announcer?.look()
     log.info({ node: config.nodeName, mode: config.mode, uplink: dataPlane.local.uplink.name }, 'ready')
   }
 }
@@ -151,6 +158,7 @@ function followManifests(
       const node = world.node(config.nodeName)
       if (node !== undefined && node.internalIPs.length > 0) onOwnNode(node)
       if (progress.dataPlane === undefined) return
+      if (node !== undefined) progress.announcer?.nodeChanged()
       if (node !== undefined) progress.dataPlane.nodeChanged(node).catch((err) => log.error({ err }, 'own node'))
       progress.dataPlane.loop.wake()
     },

@@ -8,6 +8,7 @@ import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
 import type { Prefix } from '../core/address.ts'
 import { coversMapped, isParseError, parsePrefix } from '../core/address.ts'
 import { maps } from '../generated/abi.ts'
+import { IN_CLUSTER } from '../kube/connection.ts'
 
 export type Mode = 'native' | 'vxlan'
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
@@ -43,9 +44,6 @@ export interface Config {
   /** Entries of each map whose default does not fit. */
   readonly mapSizes: Readonly<Record<string, number>>
 }
-
-/** Value of `kubeconfig` for an agent that runs in a pod. */
-export const IN_CLUSTER = 'in-cluster'
 
 /** What is wrong with a configuration file, ready to print: "file:line: key: what". */
 export interface ConfigProblem {

@@ -3,6 +3,7 @@
 
 import { type Compiled, NOTHING_COMPILED } from '../datapath/compile.ts'
 import type { ManifestSource } from '../manifests/source.ts'
+import type { Announcer } from './announce.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { Applied } from './reconcile.ts'
 
@@ -10,6 +11,7 @@ export interface Progress {
   /** undefined until every object of it is in World. */
   source: ManifestSource | undefined
   dataPlane: DataPlane | undefined
+  announcer: Announcer | undefined
   /** What is missing for the node to be ready; '' when it is. */
   waitingFor: string
   lastApplied: Applied | undefined
@@ -27,6 +29,7 @@ export function createProgress(waitingFor: string): Progress {
   return {
     source: undefined,
     dataPlane: undefined,
+    announcer: undefined,
     waitingFor,
     lastApplied: undefined,
     failure: '',

@@ -44,6 +44,7 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
       ...conditions,
       ...fullTables(progress),
       ...compiledOf(progress).routing.notices,
+      ...(progress.announcer?.problems() ?? []),
       ...(progress.source?.notices() ?? []),
     ],
     families: ([4, 6] as const).filter((each) => addresses.some((address) => family(address) === each)),

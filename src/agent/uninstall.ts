@@ -7,17 +7,19 @@ import { NodeNetwork } from '../kernel/node-network.ts'
 import { deleteOwnRoutes, readLinks } from '../kernel/routes.ts'
 import { removePins } from '../kernel/uninstall.ts'
 import { unwirePod } from '../kernel/veth.ts'
+import { removeNetworkConfiguration } from './cni-files.ts'
 import type { Config } from './config.ts'
 import { takeLock } from './lock.ts'
 
 /** Host side of a pod's wire, as src/cni/handlers.ts names it. */
 const podDevice = /^hd[0-9a-f]{12}$/
 
-/** Detaches the programs, then removes pods' devices, routes and pinned tables. Refused while an agent runs; idempotent.
+/** Takes the network configuration away, detaches the programs, then removes pods' devices, routes and pinned tables. Refused while an agent runs; idempotent.
  *  Returns the devices that it removed. */
 export async function uninstall(config: Config): Promise<readonly string[]> {
   const addon = loadAddon()
   using _lock = takeLock(addon, config)
+  await removeNetworkConfiguration(config) // first: the runtime starts no more pods
   using network = new NodeNetwork(addon, config)
   const devices = await readLinks(network)
   const pods = devices.filter(({ name }) => podDevice.test(name))
