@@ -117,7 +117,8 @@ export const agentCommands: readonly CommandRow[] = [
     options: [
       ['--drops', 'drops only'],
       ['--pod <namespace/name>', 'events of this pod only'],
-      ['-f, --follow', 'go on until interrupted; without it, end after the events of one second'],
+      ['-f, --follow', 'go on until interrupted'],
+      ['--seconds <count>', 'without -f, end after the events of so many seconds', '1'],
     ],
     asksAgent: true,
     printsData: true,
@@ -125,10 +126,13 @@ export const agentCommands: readonly CommandRow[] = [
   },
 ]
 
-/** Without -f the events of one second are a sample; with -f it ends with the agent or the reader. */
+/** Without -f the events of a while are a sample; with -f it ends with the agent or the reader. */
 async function monitor(call: Call): Promise<undefined> {
   const pod = textOption(call, 'pod')
-  const until = call.options.follow === true ? new AbortController().signal : AbortSignal.timeout(1_000)
+  const seconds = textOption(call, 'seconds')!
+  if (!/^\d{1,6}$/.test(seconds)) throw new CommandError(`--seconds takes a number up to 999999, not "${seconds}"`, 2)
+  const until =
+    call.options.follow === true ? new AbortController().signal : AbortSignal.timeout(Number(seconds) * 1_000)
   for await (const event of streamAgent<PacketEvent>(call.socket, '/v1/events', until)) {
     if (call.options.drops === true && event.type !== 'drop') continue
     if (pod !== undefined && ![event.pod, event.sourceName, event.destinationName].includes(pod)) continue

@@ -3,7 +3,13 @@
 
 import { agentCommands } from './agent-commands.ts'
 import type { CommandRow } from './command.ts'
+import { connectivityCommands } from './connectivity-commands.ts'
 import { labCommands } from './lab-commands.ts'
 import { nodeCommands } from './node-commands.ts'
 
-export const commands: readonly CommandRow[] = [...agentCommands, ...nodeCommands, ...labCommands]
+export const commands: readonly CommandRow[] = [
+  ...agentCommands,
+  ...connectivityCommands,
+  ...nodeCommands,
+  ...labCommands,
+]

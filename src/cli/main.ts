@@ -95,6 +95,7 @@ const groupSummaries: Readonly<Record<string, string>> = {
   node: 'The nodes of the cluster, as the kernel has them, or the fabric links of a lab.',
   lab: 'A cluster on this machine, made of network namespaces.',
   agent: 'The agents of a lab.',
+  connectivity: 'Whether every kind of path of a cluster holds.',
 }
 
 function pathOf(command: Command): string[] {

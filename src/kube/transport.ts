@@ -169,7 +169,7 @@ function exchange(
 
 const pooling = { keepAlive: true, timeout: KEEP_ALIVE_MS, maxSockets: SOCKETS_MAX, scheduling: 'lifo' } as const
 
-function tlsOptions({ ca, cert, key, serverName }: Identity): ConstructorParameters<typeof HttpsAgent>[0] {
+export function tlsOptions({ ca, cert, key, serverName }: Identity): ConstructorParameters<typeof HttpsAgent>[0] {
   return {
     ...pooling,
     ca,

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs planned checks: one exec per pod and group does that pod's probes; pods work side by side, groups one after the other.
+
+import { isRecord } from '../api/cursor.ts'
+import type { Address } from '../core/address.ts'
+import type { Batch, Check, Outcome, Probe, ProbeResult } from './check.ts'
+import type { Exec } from './exec.ts'
+import { judge, outcomeOf } from './judge.ts'
+import { SERVER_PORT, SERVICE_PORT } from './objects.ts'
+import { addressOf, type Facts, type PodFacts } from './plan.ts'
+
+/** How long a path may take that has to answer; a healthy one takes milliseconds. */
+const ANSWER_MS = 5_000
+/** How long silence has to last to count as denied: more than one SYN's retransmission. */
+const SILENCE_MS = 1_500
+const PODS_AT_ONCE = 4
+const TEXT_MAX = 300
+
+export interface Runner {
+  readonly exec: Exec
+  readonly namespace: string
+  readonly signal: AbortSignal
+}
+
+/** Outcomes in the order of the checks. */
+export async function runChecks(runner: Runner, checks: readonly Check[]): Promise<readonly Outcome[]> {
+  const outcomes = new Map<Check, Outcome>()
+  for (const check of checks) {
+    if (check.todo.do === 'skip') outcomes.set(check, outcomeOf(check, 'skipped', check.todo.why))
+    if (check.todo.do === 'fail') outcomes.set(check, outcomeOf(check, 'failed', check.todo.why))
+  }
+  const isDenied = (check: Check) => check.todo.do === 'probe' && check.todo.expect.outcome === 'denied'
+  const batches = [
+    ...Map.groupBy(
+      checks.filter((check) => !outcomes.has(check)),
+      podOf,
+    ),
+  ].flatMap(([pod, all]) => {
+    const [denied, others] = [all.filter(isDenied), all.filter((check) => !isDenied(check))]
+    return [
+      { pod, checks: others, timeoutMs: ANSWER_MS },
+      { pod, checks: denied, timeoutMs: SILENCE_MS },
+    ]
+  })
+  await inParallel(
+    batches.filter((batch) => batch.checks.length > 0),
+    async ({ pod, checks, timeoutMs }) => {
+      const tried = checks.map(probeOf)
+      const results = await runBatchIn(runner, pod, { timeoutMs, patienceMs: 0, until: 'answer', probes: tried })
+      for (const [index, check] of checks.entries()) {
+        const { expect } = check.todo as Extract<Check['todo'], { do: 'probe' }>
+        const outcome =
+          typeof results === 'string' ? outcomeOf(check, 'failed', results) : judge(check, expect, results[index]!)
+        outcomes.set(check, outcome)
+      }
+    },
+  )
+  return checks.map((check) => outcomes.get(check)!)
+}
+
+function podOf(check: Check): string {
+  return check.todo.do === 'probe' ? check.todo.pod : ''
+}
+
+function probeOf(check: Check): Probe {
+  if (check.todo.do !== 'probe') throw new Error('broken invariant: a check without a probe is run')
+  return check.todo.probe
+}
+
+/** Waits until the servers listen and the Services are known to every node, which takes a moment after the pods run. Says nothing
+ *  about what does not come: the checks will, by name. */
+export async function settle(runner: Runner, facts: Facts, patienceMs: number): Promise<void> {
+  const own = (pod: PodFacts, port: number): Probe[] =>
+    pod.addresses.map((address) => ({ kind: 'http', address, port, count: 1 }))
+  const services = (names: readonly (keyof Facts['services'])[], from: PodFacts): Probe[] =>
+    facts.families
+      .filter((each) => addressOf(from, each))
+      .flatMap((each) => names.flatMap((name) => addressOf({ addresses: facts.services[name] }, each) ?? []))
+      .map((address: Address) => ({ kind: 'http', address, port: SERVICE_PORT, count: 1 }))
+  const servers = [...facts.nodes.flatMap(({ server, client }) => [server, client]), facts.guarded, facts.confined]
+  const hosts = facts.nodes.map(({ host }) => host)
+  const wait = (until: Batch['until'], pod: PodFacts, probes: readonly Probe[]) => ({ until, pod, probes })
+  const first = facts.nodes[0]!.server
+  const waits = [
+    ...servers.map((pod) => wait('answer', pod, own(pod, SERVER_PORT))),
+    ...hosts.map((pod) => wait('answer', pod, own(pod, facts.nodePort))),
+    ...facts.nodes.map(({ client }) => wait('answer', client, services(['server', 'guarded'], client))),
+    ...hosts.map((host) => wait('answer', host, services(['server'], host))),
+    wait('answer', first, services(['self'], first)),
+    ...facts.nodes.map(({ client }) => wait('refused', client, services(['nobody'], client))),
+  ]
+  const timeoutMs = 1_000
+  await inParallel(waits, async ({ until, pod, probes }) => {
+    if (probes.length > 0) await runBatchIn(runner, pod.name, { timeoutMs, patienceMs, until, probes })
+  })
+}
+
+/** Results in the order of the probes, or why there are none. */
+async function runBatchIn(
+  { exec, namespace, signal }: Runner,
+  pod: string,
+  batch: Batch,
+): Promise<readonly ProbeResult[] | string> {
+  const command = ['heddle', 'connectivity', 'probe', JSON.stringify(batch)]
+  try {
+    const { exitCode, stdout, stderr } = await exec({ namespace, pod, container: 'heddle' }, command, signal)
+    if (exitCode !== 0) return `the probe in ${pod} failed: ${stderr.slice(0, TEXT_MAX).trim()}`
+    return readResults(stdout, batch.probes.length) ?? `the probe in ${pod} said something else than results`
+  } catch (error) {
+    signal.throwIfAborted()
+    return `the probe in ${pod} could not run: ${(error as Error).message.slice(0, TEXT_MAX)}`
+  }
+}
+
+/** Null where the text is not that many results: the pod may run another version, or lie. */
+export function readResults(stdout: string, count: number): readonly ProbeResult[] | null {
+  let value: unknown
+  try {
+    value = JSON.parse(stdout)
+  } catch {
+    return null
+  }
+  if (!Array.isArray(value) || value.length !== count) return null
+  const results = value.map(readResult)
+  return results.every((result) => result !== null) ? results : null
+}
+
+function readResult(value: unknown): ProbeResult | null {
+  if (!isRecord(value)) return null
+  const { error, milliseconds, bytes, source, servers, addresses } = value
+  if (typeof error !== 'string' || typeof milliseconds !== 'number' || typeof bytes !== 'number') return null
+  if (typeof source !== 'string' || !isTextList(servers) || !isTextList(addresses)) return null
+  return { error: error.slice(0, TEXT_MAX), milliseconds, bytes, source: source.slice(0, TEXT_MAX), servers, addresses }
+}
+
+function isTextList(value: unknown): value is readonly string[] {
+  return (
+    Array.isArray(value) &&
+    value.length <= 1_000 &&
+    value.every((item) => typeof item === 'string' && item.length <= TEXT_MAX)
+  )
+}
+
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const waiting = items.values()
+  await Promise.all(
+    Array.from({ length: PODS_AT_ONCE }, async () => {
+      for (const item of waiting) await work(item)
+    }),
+  )
+}

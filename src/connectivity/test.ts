@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// The connectivity test, from the first object to the last. Rule of this room: what decides is pure (plan, judge, drops, report,
+// facts, objects) and can be read as text; what acts (deploy, exec, agents, paths) decides nothing. It changes nothing in the
+// cluster but its own namespace, which it removes also when it fails or is interrupted.
+//
+//   deploy -> facts -> plan -> paths, group by group -> judge -> report
+//               (serve and probe run in the pods)      drops of Heddle's agents, before and after
+
+import { randomInt } from 'node:crypto'
+import type { Family } from '../core/address.ts'
+import { CommandError } from '../core/command-error.ts'
+import { isNotFound } from '../kube/api-error.ts'
+import { type ApiClient, createApiClient } from '../kube/client.ts'
+import type { Connection } from '../kube/connection.ts'
+import { resources } from '../kube/resources.ts'
+import { AGENT_LABEL, agentContainers, type DropWatch, watchDrops } from './agents.ts'
+import { type Check, type Group, groups, type Outcome } from './check.ts'
+import { createObjects, removeNamespace, waitForPods } from './deploy.ts'
+import { dropOf, eventText, judgeDrops, type OwnAddresses } from './drops.ts'
+import { createExec, type Exec } from './exec.ts'
+import { readFacts, readyNodes } from './facts.ts'
+import { outcomeOf } from './judge.ts'
+import type { Deployment } from './objects.ts'
+import { runChecks, settle } from './paths.ts'
+import { type Facts, planChecks } from './plan.ts'
+import { makeReport, type Report } from './report.ts'
+
+export interface TestOptions {
+  readonly namespacePrefix: string
+  readonly image: string
+  /** null: every family that the cluster has. */
+  readonly families: readonly Family[] | null
+  /** How many nodes at most, by name. */
+  readonly nodeCount: number
+  /** For everything but cleaning up. */
+  readonly timeoutMs: number
+  /** Names of checks to run, and not to run. */
+  readonly only: RegExp | null
+  readonly except: RegExp | null
+  /** Leave the namespace. */
+  readonly keep: boolean
+}
+
+export interface Progress {
+  /** What begins; takes a while. */
+  step(text: string): void
+  /** A group is done. */
+  group(name: Group, outcomes: readonly Outcome[], milliseconds: number): void
+}
+
+const SETTLE_MS = 20_000
+/** An event is told within 50 ms of its packet; it also has to come through the API server. */
+const EVENTS_MS = 2_000
+const EVENTS_POLL_MS = 100
+/** Below the node ports (30000), above what is well known. */
+const PORTS = [20_000, 29_998] as const
+
+/** Resolves to the report, also when paths fail. Throws a CommandError when the test could not be made, or was interrupted. */
+export async function runTest(
+  connection: Connection,
+  options: TestOptions,
+  progress: Progress,
+  interrupted: AbortSignal,
+): Promise<Report> {
+  using client = createApiClient(connection, 'heddle-connectivity')
+  const startedAt = new Date()
+  const timeout = AbortSignal.timeout(options.timeoutMs)
+  const signal = AbortSignal.any([timeout, interrupted])
+  const nodes = readyNodes(await client.list(resources.nodes, { signal })).slice(0, options.nodeCount)
+  if (nodes.length === 0)
+    throw new CommandError('no node of the cluster is Ready and takes pods; nothing can be tested')
+  const deployment: Deployment = {
+    namespace: `${options.namespacePrefix}-${randomInt(36 ** 5)
+      .toString(36)
+      .padStart(5, '0')}`,
+    image: options.image,
+    nodes,
+    nodePort: randomInt(...PORTS),
+  }
+  const { namespace, image } = deployment
+  try {
+    progress.step(`starting the test's pods in namespace ${namespace} on ${nodes.join(', ')}`)
+    await createObjects(client, deployment, signal)
+    const pods = await waitForPods(client, deployment, signal)
+    const facts = await gatherFacts(client, deployment, pods, options.families, signal)
+    const checks = await runPlan({ client, connection, facts, options, signal }, progress)
+    const milliseconds = Date.now() - startedAt.getTime()
+    const { families } = facts
+    return makeReport({ startedAt: startedAt.toISOString(), milliseconds, namespace, image, nodes, families, checks })
+  } catch (error) {
+    if (interrupted.aborted) throw new CommandError('interrupted before the end; nothing is known')
+    if (timeout.aborted) {
+      const why = error instanceof CommandError ? `: ${error.message}` : ''
+      throw new CommandError(`not done in ${options.timeoutMs / 1_000} s (--timeout)${why}`, 1, { cause: error })
+    }
+    throw error
+  } finally {
+    if (options.keep) progress.step(`namespace ${namespace} stays; kubectl delete namespace ${namespace} removes it`)
+    else await cleanUp(client, namespace, progress)
+  }
+}
+
+async function cleanUp(client: ApiClient, namespace: string, progress: Progress): Promise<void> {
+  progress.step(`removing namespace ${namespace}`)
+  if (!(await removeNamespace(client, namespace)))
+    progress.step(`namespace ${namespace} is being removed, which takes longer than a minute`)
+}
+
+async function gatherFacts(
+  client: ApiClient,
+  { namespace, nodes, nodePort }: Deployment,
+  pods: Parameters<typeof readFacts>[0]['pods'],
+  families: readonly Family[] | null,
+  signal: AbortSignal,
+): Promise<Facts> {
+  const [services, apiServer, dnsServices] = await Promise.all([
+    client.list(resources.services, { namespace, signal }),
+    client.get(resources.services, { namespace: 'default', name: 'kubernetes' }, signal).catch((error) => {
+      if (isNotFound(error)) return null
+      throw error
+    }),
+    client.list(resources.services, { namespace: 'kube-system', labelSelector: 'k8s-app=kube-dns', signal }),
+  ])
+  return readFacts({ namespace, nodes, nodePort, pods, services, apiServer, dnsServices }, families)
+}
+
+interface Run {
+  readonly client: ApiClient
+  readonly connection: Connection
+  readonly facts: Facts
+  readonly options: TestOptions
+  readonly signal: AbortSignal
+}
+
+async function runPlan({ client, connection, facts, options, signal }: Run, progress: Progress) {
+  const { namespace } = facts
+  const exec = createExec(connection, () => client.server())
+  const plan = planChecks(facts).flatMap((check) => selected(check, options))
+  progress.step('waiting until the servers answer and every node knows the Services')
+  const watch = await watchAgents(client, exec, facts, options, signal)
+  const runner = { exec, namespace, signal }
+  await settle(runner, facts, SETTLE_MS)
+  const outcomes: Outcome[] = []
+  for (const group of groups) {
+    const checks = plan.filter((check) => check.group === group)
+    if (checks.length === 0) continue
+    const started = performance.now()
+    progress.step(`${group}: ${checks.length} paths`)
+    const found = await withDrops(await runChecks(runner, checks), checks, facts, watch)
+    progress.group(group, found, performance.now() - started)
+    outcomes.push(...found)
+  }
+  const found = await finishDrops(watch, facts, plan, options)
+  if (found.length > 0) progress.group('drops', found, 0)
+  return [...outcomes, ...found]
+}
+
+/** What --test leaves out is not there; what --skip names is listed as skipped. */
+function selected(check: Check, { only, except }: TestOptions): readonly Check[] {
+  if (only !== null && !only.test(check.name)) return []
+  if (except?.test(check.name)) return [{ ...check, todo: { do: 'skip', why: '--skip names it' } }]
+  return [check]
+}
+
+async function watchAgents(
+  client: ApiClient,
+  exec: Exec,
+  { nodes }: Facts,
+  { timeoutMs }: TestOptions,
+  signal: AbortSignal,
+): Promise<DropWatch> {
+  const names = nodes.map(({ name }) => name)
+  const agents = agentContainers(await client.list(resources.pods, { labelSelector: AGENT_LABEL, signal }), names)
+  return watchDrops(exec, agents, names, Math.ceil(timeoutMs / 1_000), signal)
+}
+
+/** A path that was denied, as it should be, has to be one that an agent tells of, where agents are asked. */
+async function withDrops(
+  outcomes: readonly Outcome[],
+  checks: readonly Check[],
+  facts: Facts,
+  watch: DropWatch,
+): Promise<readonly Outcome[]> {
+  const denied = checks.filter(
+    ({ todo }, index) =>
+      todo.do === 'probe' && todo.expect.outcome === 'denied' && outcomes[index]!.result === 'passed',
+  )
+  if (denied.length === 0 || !watch.isComplete()) return outcomes
+  const told = (check: Check) => dropOf(check, addressesOf(facts, check), watch.events())
+  const giveUpAt = performance.now() + EVENTS_MS
+  while (denied.some((check) => told(check) === undefined) && performance.now() < giveUpAt)
+    await new Promise((resolve) => setTimeout(resolve, EVENTS_POLL_MS))
+  return checks.map((check, index) => {
+    const outcome = outcomes[index]!
+    if (!denied.includes(check)) return outcome
+    const drop = told(check)
+    return drop
+      ? { ...outcome, detail: eventText(drop) }
+      : {
+          ...outcomeOf(check, 'failed', 'denied, yet no agent tells of a policy that did it'),
+          milliseconds: outcome.milliseconds,
+        }
+  })
+}
+
+async function finishDrops(
+  watch: DropWatch,
+  facts: Facts,
+  plan: readonly Check[],
+  options: TestOptions,
+): Promise<readonly Outcome[]> {
+  // What the last paths caused is still on its way.
+  await new Promise((resolve) => setTimeout(resolve, EVENTS_POLL_MS * 5))
+  const own: OwnAddresses = {
+    pods: new Set([
+      ...facts.nodes.flatMap(({ server, client }) => [...server.addresses, ...client.addresses]),
+      ...facts.guarded.addresses,
+      ...facts.confined.addresses,
+    ]),
+    nodes: new Set(facts.nodes.flatMap(({ host }) => host.addresses)),
+    nodePorts: [facts.nodePort, facts.nodePort + 1],
+  }
+  const drops = await watch.finish()
+  return drops
+    .map((one) =>
+      judgeDrops(one, own, (event) =>
+        plan.some((check) => dropOf(check, addressesOf(facts, check), [event]) !== undefined),
+      ),
+    )
+    .filter(({ name }) => options.only === null || options.only.test(name))
+    .map((outcome) =>
+      options.except?.test(outcome.name)
+        ? { ...outcome, result: 'skipped' as const, detail: '--skip names it' }
+        : outcome,
+    )
+}
+
+/** Of the pod that tries. */
+function addressesOf({ nodes, guarded, confined }: Facts, { todo }: Check) {
+  const pods = [...nodes.flatMap(({ server, client, host }) => [server, client, host]), guarded, confined]
+  return pods.find(({ name }) => todo.do === 'probe' && name === todo.pod)?.addresses ?? []
+}
