@@ -19,6 +19,8 @@ const here = fileURLToPath(new URL('.', import.meta.url))
 const kubernetesVersion = '1.34.4'
 /** What Kubernetes' own suite of this version asks for. */
 export const agnhostImage = 'registry.k8s.io/e2e-test-images/agnhost:2.56'
+/** Its specs run nothing in it that agnhost does not have. */
+const dnsutilsImage = 'registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7'
 export const corednsImage = 'registry.k8s.io/coredns/coredns:v1.12.4'
 
 export interface Built {
@@ -98,10 +100,16 @@ async function buildImages(bin: string, images: string, say: (text: string) => v
   say(`wrote ${Object.keys(plan).length} images in ${Math.round((performance.now() - started) / 1000)} s`)
 }
 
-/** agnhost with what Kubernetes' specs run in it: a shell, curl, OpenBSD's nc, and busybox for the rest. busybox' own sh
+/** agnhost with what Kubernetes' specs run in it: a shell, curl, OpenBSD's nc, dig, and busybox for the rest. busybox' own sh
  *  prefers its applets to what PATH says, and its nc and wget are not enough. */
 async function agnhostPlan(bin: string, pause: string): Promise<ImagePlan> {
-  const programs = { curl: '/usr/bin/curl', bash: '/bin/bash', nc: '/bin/nc.openbsd' }
+  const programs = {
+    curl: '/usr/bin/curl',
+    bash: '/bin/bash',
+    nc: '/bin/nc.openbsd',
+    dig: '/usr/bin/dig',
+    getent: '/usr/bin/getent',
+  }
   const files: Record<string, string> = {
     '/agnhost': join(bin, 'agnhost'),
     '/pause': pause,
@@ -123,10 +131,10 @@ async function agnhostPlan(bin: string, pause: string): Promise<ImagePlan> {
   for (const file of ['localhost.crt', 'localhost.key']) files[`/${file}`] = join(stdout.trim(), file)
   const applets = (await runTool(['/bin/busybox', '--list'])).split('\n').filter(Boolean)
   const links = applets
-    .filter((applet) => !['busybox', 'nc', 'wget', 'sh', 'ash', 'bash'].includes(applet))
+    .filter((applet) => !['busybox', 'wget', 'sh', 'ash', ...Object.keys(programs)].includes(applet))
     .map((applet) => [`/bin/${applet}`, 'busybox'])
   return {
-    names: [agnhostImage],
+    names: [agnhostImage, dnsutilsImage],
     files,
     links: { '/bin/sh': 'bash', '/agnhost-2': 'agnhost', ...Object.fromEntries(links) },
     entrypoint: ['/agnhost'],
