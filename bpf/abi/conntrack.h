@@ -24,6 +24,7 @@ enum flow_flags {
 	FLOW_FIN_LOW = 1 << 2, /* FIN or RST seen from the lower end */
 	FLOW_FIN_HIGH = 1 << 3,
 	FLOW_TRANSLATED = 1 << 4, /* translations (nat.h) holds this flow */
+	FLOW_BY_STACK = 1 << 5,   /* the node's stack sends on what the originator sends */
 };
 
 /* How a packet of one direction leaves; index 0: from low to high. */

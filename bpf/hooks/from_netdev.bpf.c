@@ -48,12 +48,14 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	return v;
 }
 
-/* ARP, VLANs, what the stack itself refuses, and fragments that it puts together. */
-static __always_inline bool is_for_stack(enum verdict v, const struct packet *p)
+/* ARP, VLANs, what the stack itself refuses; for this node, fragments that it puts together,
+ * and headers that we do not read, from a source that may be bare. */
+static __always_inline bool is_for_stack(enum verdict v, struct packet *p)
 {
 	if (v != DROP) return false;
-	return p->reason == DROP_ETHERTYPE || p->reason == DROP_PARSE ||
-	       (p->reason == DROP_FRAGMENT && self_has(&p->tuple.destination));
+	if (p->reason == DROP_ETHERTYPE || p->reason == DROP_PARSE) return true;
+	if (!self_has(&p->tuple.destination)) return false;
+	return p->reason == DROP_FRAGMENT || (p->reason == DROP_IP_OPTIONS && source_bare(p) == NEXT);
 }
 
 SEC("tc")

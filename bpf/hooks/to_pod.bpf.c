@@ -10,10 +10,10 @@
 
 static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *p)
 {
-	enum verdict v = NEXT;
+	enum verdict v;
 
 	if (address_is_multicast(&p->tuple.destination)) return drop(p, DROP_MULTICAST);
-	if (!self_has(&p->tuple.source)) v = source_bare(p);
+	v = source_of_stack(skb, p);
 	if (v == NEXT) fragment_remember(p);
 	if (v == NEXT) v = nat_lookup(skb, p, false);
 	if (v == NEXT) v = conntrack(p, skb->ifindex | FROM_STACK);

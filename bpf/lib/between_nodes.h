@@ -29,7 +29,7 @@ static __always_inline bool between_addresses(struct __sk_buff *skb, struct tupl
 		if (!ip) return false;
 		address_from_ipv6(&t->source, &ip->saddr);
 		address_from_ipv6(&t->destination, &ip->daddr);
-		return true;
+		return !address_is_ipv4(&t->source) && !address_is_ipv4(&t->destination);
 	}
 	return false;
 }

@@ -11,7 +11,9 @@
  *   - an entry that is not idle, and no SYN: allowed; judged again in its original
  *     direction if the epoch has moved. A denial leaves the entry as it is, so that
  *     the next packet is judged in the original direction too. The first reply
- *     promotes it from `flows_opening` to `flows`.
+ *     promotes it from `flows_opening` to `flows`. An answer to what came by the
+ *     node's stack goes back there: iptables may have given it this destination
+ *     (a hostPort), and must take it back.
  *   - otherwise a new flow, judged in the packet's direction. A TCP packet without
  *     SYN may belong to a flow older than the table: it is also judged as a reply.
  *     (Not so UDP and ICMP, whose first packet looks like any other: judged as a
@@ -130,6 +132,10 @@ static __always_inline void flow_note(struct flow *flow, const struct packet *p,
 	struct flow_side *side = &flow->side[back];
 
 	if (p->tcp_flags & (TCP_FIN | TCP_RST)) flow->flags |= back ? FLOW_FIN_HIGH : FLOW_FIN_LOW;
+	if (back == !!(flow->flags & FLOW_ORIGIN_HIGH)) {
+		flow->flags &= ~FLOW_BY_STACK;
+		if (ifindex_in & FROM_STACK) flow->flags |= FLOW_BY_STACK;
+	}
 	if (p->flags & PACKET_TRANSLATED) flow->flags |= FLOW_TRANSLATED;
 	if (p->flags & PACKET_TUNNELLED) flow->side[!back].node = p->tunnel_node;
 	if (p->destination == TO_NOBODY) return;
@@ -210,6 +216,7 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 		if (v != NEXT) return v;
 		flow->side[!back].ifindex_in = 0; /* prove and route it again */
 	}
+	if (reversed && flow->flags & FLOW_BY_STACK) p->destination = TO_STACK;
 	flow_note(flow, p, back, ifindex_in);
 	flow->epoch = p->epoch; /* last: conntrack_known trusts a side whose epoch is current */
 	return opening && reversed ? flow_promote(p) : NEXT;

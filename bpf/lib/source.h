@@ -28,6 +28,19 @@ __noinline int source_bare(struct packet *p)
 	return drop(p, DROP_BARE_SOURCE);
 }
 
+/* From this node's stack into a pod: its own address, and what from_pod or from_netdev
+ * has proven where it came in; iptables may have changed its destination since.
+ * DROP_BARE_SOURCE. */
+static __always_inline enum verdict source_of_stack(struct __sk_buff *skb, struct packet *p)
+{
+	const struct endpoint *endpoint;
+
+	if (self_has(&p->tuple.source) || skb->ingress_ifindex == self()->uplink) return NEXT;
+	endpoint = endpoint_of(&p->tuple.source);
+	if (endpoint && endpoint->ifindex == skb->ingress_ifindex) return NEXT;
+	return source_bare(p);
+}
+
 /* Inside the tunnel: an address of the node that sent the outer packet
  * (packet.tunnel_node) or of its pods. DROP_TUNNEL_INNER. */
 __noinline int source_tunnelled(struct packet *p)

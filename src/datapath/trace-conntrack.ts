@@ -9,6 +9,9 @@ import { judge } from './trace-policy.ts'
 import { flowText } from './trace-tables.ts'
 import { endsFlow, isSyn, isTcp, note, type Stage, type Walk } from './trace-walk.ts'
 
+/** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
+export const FROM_STACK = 0x8000_0000
+
 const SECOND_NS = 1_000_000_000n
 const IDLE_TCP_OPENING_NS = 60n * SECOND_NS
 const IDLE_TCP_NS = 6n * 3600n * SECOND_NS
@@ -62,6 +65,7 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
     }
     flow = withSide({ ...flow, epoch }, other(side), { ifindexIn: 0 })
   }
+  if (isAnswer && flow.flags & FlowFlags.BY_STACK) walk.destination = { kind: 'stack' }
   flow = noted(flow, walk, side, ifindexIn)
   if (isOpening && isAnswer) {
     flows_opening.delete(text)
@@ -113,6 +117,9 @@ function openFlow(walk: Walk, ifindexIn: number): Stage {
 function noted(flow: Flow, { packet, to, tunnelNode, destination, input }: Walk, side: Side, ifindexIn: number): Flow {
   let flags = flow.flags
   if (endsFlow(packet)) flags |= side === 1 ? FlowFlags.FIN_HIGH : FlowFlags.FIN_LOW
+  if ((side === 1) === ((flags & FlowFlags.ORIGIN_HIGH) !== 0)) {
+    flags = ifindexIn >= FROM_STACK ? flags | FlowFlags.BY_STACK : flags & ~FlowFlags.BY_STACK
+  }
   if (to) flags |= FlowFlags.TRANSLATED
   const cameFrom = tunnelNode === 0n ? flow : withSide(flow, other(side), { node: tunnelNode })
   if (destination.kind === 'nobody') return { ...cameFrom, flags }

@@ -37,11 +37,21 @@ export function askTrace(question: TraceQuestion): TraceAnswer {
   const source = endpointOf(tables, from)
   if (source) {
     const start = { stage: 'endpoint', text: `${from} is ${nameOf(source.pod)}, interface ${source.ifindex}` }
-    return walk(question, [start], { hook: 'from_pod', ifindex: source.ifindex, packet: firstPacket(question) })
+    return walk(question, [start], {
+      hook: 'from_pod',
+      ifindex: source.ifindex,
+      ingressIfindex: source.ifindex,
+      packet: firstPacket(question),
+    })
   }
   if (!isOwnAddress(config, from)) {
     const start = { stage: 'uplink', text: `${from} comes from the network` }
-    return walk(question, [start], { hook: 'from_netdev', ifindex: config.uplink, packet: asItArrives(question) })
+    return walk(question, [start], {
+      hook: 'from_netdev',
+      ifindex: config.uplink,
+      ingressIfindex: config.uplink,
+      packet: asItArrives(question),
+    })
   }
   return askFromNode(question, [{ stage: 'host', text: `${from} is this node` }])
 }
@@ -64,14 +74,14 @@ function askFromNode(question: TraceQuestion, start: readonly Step[]): TraceAnsw
   const target = endpointOf(tables, to)
   const packet = firstPacket(question)
   return target
-    ? walk(question, start, { hook: 'to_pod', ifindex: target.ifindex, packet })
-    : walk(question, start, { hook: 'to_netdev', ifindex: config.uplink, packet })
+    ? walk(question, start, { hook: 'to_pod', ifindex: target.ifindex, ingressIfindex: 0, packet })
+    : walk(question, start, { hook: 'to_netdev', ifindex: config.uplink, ingressIfindex: 0, packet })
 }
 
 function walk(
   { tables, config, mtuBytes, nameOf }: TraceQuestion,
   start: readonly Step[],
-  at: Pick<TraceInput, 'hook' | 'ifindex' | 'packet'>,
+  at: Pick<TraceInput, 'hook' | 'ifindex' | 'ingressIfindex' | 'packet'>,
 ): TraceAnswer {
   const { verdict, steps } = trace({
     ...at,

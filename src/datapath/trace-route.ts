@@ -49,6 +49,17 @@ export function sourceOfPod({ input, tuple }: Walk): Stage {
   return own ? null : drop(DropReason.SOURCE)
 }
 
+/** From this node's stack into a pod: its own, or what was proven where it came in. */
+export function sourceOfStack(walk: Walk): Stage {
+  const { tables, config, ingressIfindex } = walk.input
+  const { source } = walk.tuple
+  const isProven =
+    isOwnAddress(config, source) ||
+    ingressIfindex === config.uplink ||
+    endpointOf(tables, source)?.ifindex === ingressIfindex
+  return isProven ? null : sourceOfNetdev(walk)
+}
+
 /** From the network: inside a tunnel only what belongs to the node that sent it; bare nothing that is this node's, a
  *  Service's, or, where pods travel in tunnels, a pod's. */
 export function sourceOfNetdev({ input, tuple, tunnelNode }: Walk): Stage {

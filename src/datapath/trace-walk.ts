@@ -17,6 +17,8 @@ export interface TraceInput {
   readonly hook: HookName
   /** Device of the hook. */
   readonly ifindex: number
+  /** Device that the packet came in by; 0: this node's stack sends it. */
+  readonly ingressIfindex: number
   readonly packet: Packet
   readonly mark: number
   readonly nowNs: bigint

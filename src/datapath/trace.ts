@@ -5,12 +5,12 @@
 import { type Address, family } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, PacketMark, TunnelMode } from '../generated/abi.ts'
-import { conntrack } from './trace-conntrack.ts'
+import { conntrack, FROM_STACK } from './trace-conntrack.ts'
 import { decapsulate, encapsulate, forward, nexthopOf } from './trace-forward.ts'
 import { enterTranslation, lookupTranslation, mayChoosePort, rewrite, translateSource } from './trace-nat.ts'
 import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
 import { parseNetwork, parseTransport, rememberFragment } from './trace-parse.ts'
-import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod } from './trace-route.ts'
+import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod, sourceOfStack } from './trace-route.ts'
 import { lookup } from './trace-tables.ts'
 import {
   drop,
@@ -33,9 +33,6 @@ export interface Traced {
   readonly steps: readonly Step[]
 }
 
-/** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
-const FROM_STACK = 0x8000_0000
-
 const hooks: Record<HookName, (walk: Walk) => Verdict> = {
   from_pod: fromPod,
   to_pod: toPod,
@@ -50,33 +47,31 @@ export function trace(input: TraceInput): Traced {
     return { verdict: toStack, packet, mark: input.mark, steps: [] }
   }
   const network = parseNetwork(packet)
-  if (!isPacket(network)) {
-    const verdict = isLeftToStack(input.hook, network) ? toStack : network
-    return { verdict, packet, mark: input.mark, steps: [] }
-  }
+  if (packet.kind !== 'ip')
+    return { verdict: leftToStack(input.hook, network as Verdict), packet, mark: input.mark, steps: [] }
   const tuple = {
-    source: network.source,
-    destination: network.destination,
+    source: packet.source,
+    destination: packet.destination,
     sourcePort: 0,
     destinationPort: 0,
-    protocol: network.protocol,
+    protocol: packet.protocol,
   }
   const walk: Walk = {
     input,
-    packet: network,
+    packet,
     tuple,
     asked: tuple,
     to: null,
     isNewTranslation: false,
     service: 0n,
     isRelated: false,
-    isHost: input.hook === 'to_netdev' && isOwnAddress(input.config, network.source),
+    isHost: input.hook === 'to_netdev' && isOwnAddress(input.config, packet.source),
     destination: { kind: 'stack' },
     tunnelNode: 0n,
     mark: input.mark,
     steps: [],
   }
-  const verdict = hooks[input.hook](walk)
+  const verdict = isPacket(network) ? hooks[input.hook](walk) : leftToStack(input.hook, network, walk)
   return { verdict, packet: walk.packet, mark: walk.mark, steps: walk.steps }
 }
 
@@ -100,9 +95,8 @@ function toPod(walk: Walk): Verdict {
   const refused = parse(walk)
   if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
-  const isOwn = isOwnAddress(walk.input.config, walk.tuple.source)
   const denied =
-    proven(walk, isOwn ? null : sourceOfNetdev(walk)) ??
+    proven(walk, sourceOfStack(walk)) ??
     lookupTranslation(walk, false) ??
     conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0)
   if (denied) return denied
@@ -114,7 +108,7 @@ function toPod(walk: Walk): Verdict {
 function fromNetdev(walk: Walk): Verdict {
   const { config } = walk.input
   const unparsed = parse(walk)
-  if (unparsed) return isLeftToStack('from_netdev', unparsed, walk) ? toStack : unparsed
+  if (unparsed) return leftToStack('from_netdev', unparsed, walk)
   const refused = unwrap(walk)
   if (refused) return refused
   const isForNode = isOwnAddress(config, walk.packet.destination)
@@ -227,13 +221,16 @@ function isPacket(parsed: IpPacket | Verdict): parsed is IpPacket {
   return parsed.kind === 'ip'
 }
 
-/** The uplink carries more than IP, and the node puts its own fragments together. */
-function isLeftToStack(hook: HookName, verdict: Verdict, walk?: Walk): boolean {
-  if (hook === 'to_netdev') return true
-  if (hook !== 'from_netdev' || verdict.kind !== 'drop') return false
-  const isForNode = walk !== undefined && isOwnAddress(walk.input.config, walk.packet.destination)
-  if (verdict.reason === DropReason.FRAGMENT) return isForNode
-  return verdict.reason === DropReason.ETHERTYPE || verdict.reason === DropReason.PARSE
+/** What could not be parsed: the uplink carries more than IP, and the node itself puts fragments together and reads headers
+ *  that we do not, from a source that may be bare. */
+function leftToStack(hook: HookName, unparsed: Verdict, walk?: Walk): Verdict {
+  if (hook === 'to_netdev') return toStack
+  if (hook !== 'from_netdev' || unparsed.kind !== 'drop') return unparsed
+  const { reason } = unparsed
+  if (reason === DropReason.ETHERTYPE || reason === DropReason.PARSE) return toStack
+  if (walk === undefined || !isOwnAddress(walk.input.config, walk.packet.destination)) return unparsed
+  if (reason === DropReason.FRAGMENT) return toStack
+  return reason === DropReason.IP_OPTIONS ? (sourceOfNetdev(walk) ?? toStack) : unparsed
 }
 
 /** Multicast of either family, and IPv4's limited broadcast. */

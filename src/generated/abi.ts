@@ -33,6 +33,7 @@ export const FlowFlags = {
   FIN_LOW: 4,
   FIN_HIGH: 8,
   TRANSLATED: 16,
+  BY_STACK: 32,
 } as const
 export type FlowFlags = (typeof FlowFlags)[keyof typeof FlowFlags]
 

@@ -157,6 +157,32 @@ packet('an IPv6 routing header', {
   families: [6],
 })
 
+for (const [what, extensions] of [
+  ['more extension headers than we read', [...four, padding]],
+  ['a routing header', [{ header: 43, bytes: 8 }]],
+] as const) {
+  packet(`${what}, for the node itself: its stack decides`, {
+    world: cluster,
+    when: fromNetdev(tcp('outside:4000', 'n1:80', 'S', { extensions })),
+    then: passed(tcp('outside:4000', 'n1:80', 'S', { extensions })),
+    families: [6],
+  })
+
+  packet(`${what}, for the node itself, with the address of a pod`, {
+    world: cluster,
+    when: fromNetdev(tcp('cart:4000', 'n1:80', 'S', { extensions })),
+    then: dropped('BARE_SOURCE'),
+    families: [6],
+  })
+
+  packet(`${what}, for a pod`, {
+    world: cluster,
+    when: fromNetdev(tcp('outside:4000', 'cart:80', 'S', { extensions })),
+    then: dropped('IP_OPTIONS'),
+    families: [6],
+  })
+}
+
 packet('a fragment of a packet with extension headers', {
   world: cluster,
   given: [fromPod('cart', firstFragment(udp('cart:4000', 'away:53', { extensions: [padding] }), 8))],

@@ -24,6 +24,7 @@ import {
   podIfindex,
   service,
   tunnelled,
+  UPLINK,
   udpService,
   world,
 } from './cluster.ts'
@@ -180,8 +181,12 @@ const anyEvent: fc.Arbitrary<Event> = fc.oneof(
   {
     weight: 1,
     arbitrary: fc
-      .tuple(fc.constantFrom(...pods), anyPacket(fc.constantFrom<Host>('n1', 'n1', 'outside', 'away')))
-      .map(([name, packet]) => ({ at: toPod(name, packet) })),
+      .tuple(
+        fc.constantFrom(...pods),
+        anyPacket(fc.constantFrom<Host>('n1', 'n1', 'outside', 'away', 'cart', 'web')),
+        fc.constantFrom(0, 0, UPLINK, podIfindex.cart, podIfindex.web),
+      )
+      .map(([name, packet, from]) => ({ at: toPod(name, packet, from) })),
   },
   {
     weight: 1,

@@ -192,6 +192,7 @@ function traceAt(
     state,
     hook: at.hook,
     ifindex: at.ifindex,
+    ingressIfindex: at.ingressIfindex,
     mark: at.mark,
     nowNs: process.hrtime.bigint(),
     packet:

@@ -2,7 +2,7 @@
 // Who may speak: a pod only with its own addresses (DESIGN 12). Without this, policy could be talked around.
 
 import { native, pod, service, tunnelled, world } from './cluster.ts'
-import { delivered, dropped, fromPod, packet, passed, sent } from './row.ts'
+import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent } from './row.ts'
 import { echoRequest, only, opaque, tcp, udp, vxlan } from './vocabulary.ts'
 
 const cluster = world(pod('cart'), pod('web'), service('shop:80', 'web:8080'))
@@ -63,6 +63,23 @@ packet('a pod cannot send a transport without ports with the address of another'
 packet('an IPv6 packet with an IPv4-mapped source is nobody', {
   world: cluster,
   when: fromPod('cart', only(4, tcp('cart:4000', 'web:80', 'S', { family: 6 }))),
+  then: dropped('MAPPED_ADDRESS'),
+  families: [6],
+})
+
+packet('an IPv6 packet from node to node with IPv4-mapped addresses is nobody', {
+  world: cluster,
+  when: fromNetdev(only(4, tcp('n2:4000', 'n1:80', 'S', { family: 6 }))),
+  then: dropped('MAPPED_ADDRESS'),
+  families: [6],
+})
+
+packet('nor is one from a mapped address to the node’s own', {
+  world: cluster,
+  when: fromNetdev(() => ({
+    ...only(4, tcp('n2:4000', 'n1:80', 'S', { family: 6 }))(6),
+    destination: only(6, tcp('n2:4000', 'n1:80', 'S'))(6).destination,
+  })),
   then: dropped('MAPPED_ADDRESS'),
   families: [6],
 })
