@@ -57,7 +57,7 @@ export const nodeCommands: readonly CommandRow[] = [
     usage: 'uninstall',
     summary: "Removes Heddle's programs, tables, routes and pod devices from this node. Stop the agent first.",
     examples: ['heddle uninstall --config /etc/heddle/config.yaml'],
-    options: [configOption],
+    options: [configOption, ['--stay', 'do not end afterwards: what would start it again has nothing to do']],
     run: async (call) => {
       const config = readConfig(textOption(call, 'config')!)
       if (isConfigProblem(config)) throw new CommandError(config.configProblem, 2)
@@ -65,7 +65,19 @@ export const nodeCommands: readonly CommandRow[] = [
       const devices = await uninstall(config)
       call.print(`programs, tables and routes removed, with ${devices.length} pod devices\n`)
       call.print(`${config.stateDir} and ${config.manifests} stay; remove them when nothing is to come back\n`)
+      if (call.options.stay) await signalled()
       return undefined
     },
   },
 ]
+
+/** Resolves at SIGTERM or SIGINT. */
+async function signalled(): Promise<void> {
+  const asked = Promise.withResolvers<void>()
+  process.once('SIGTERM', () => asked.resolve())
+  process.once('SIGINT', () => asked.resolve())
+  // A handler of a signal does not keep a process alive.
+  const awake = setInterval(() => {}, 2 ** 30)
+  await asked.promise
+  clearInterval(awake)
+}

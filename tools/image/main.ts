@@ -54,6 +54,8 @@ function baseEntries(): readonly TarEntry[] {
     text('etc/group', 'root:x:0:\nnogroup:x:65534:\n'),
     text('etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files dns\n'),
     { path: 'tmp', mode: 0o1777, content: 'folder' },
+    // Container runtimes name the namespaces of pods by it.
+    { path: 'var/run', mode: 0o777, content: { link: '../run' } },
   ]
 }
 
@@ -67,7 +69,7 @@ function heddleEntries(): readonly TarEntry[] {
     copy('dist/bin/heddle.mjs', 'opt/heddle/dist/bin/heddle.mjs', 0o644),
     copy(`${nativeFolder}/heddle.node`, 'opt/heddle/build/heddle.node', 0o755),
     copy(`${nativeFolder}/heddle-cni`, 'opt/heddle/build/heddle-cni', 0o755),
-    ...globSync('build/bpf/*.o').map((path) => copy(path, `opt/heddle/${path}`, 0o644)),
+    ...globSync(['build/bpf/*.o', 'deploy/cni/*']).map((path) => copy(path, `opt/heddle/${path}`, 0o644)),
     ...npmParts('package-lock.json', runtime).flatMap(({ name }) => licenceOf(name)),
     { path: 'usr/bin/heddle', mode: 0o777, content: { link: '../../opt/heddle/bin/heddle' } },
   ]
