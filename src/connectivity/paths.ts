@@ -13,6 +13,8 @@ import { addressOf, type Facts, type PodFacts } from './plan.ts'
 const ANSWER_MS = 5_000
 /** How long silence has to last to count as denied: more than one SYN's retransmission. */
 const SILENCE_MS = 1_500
+const FIRST_ANSWER_MS = 1_000
+const REFUSAL_MS = 3_000
 const PODS_AT_ONCE = 4
 const TEXT_MAX = 300
 
@@ -89,8 +91,9 @@ export async function settle(runner: Runner, facts: Facts, patienceMs: number): 
     wait('answer', first, services(['self'], first)),
     ...facts.nodes.map(({ client }) => wait('refused', client, services(['nobody'], client))),
   ]
-  const timeoutMs = 1_000
   await inParallel(waits, async ({ until, pod, probes }) => {
+    // Linux sends a peer one ICMPv6 error a second (net.ipv6.icmp.ratelimit): a refusal may be that of the second SYN.
+    const timeoutMs = until === 'refused' ? REFUSAL_MS : FIRST_ANSWER_MS
     if (probes.length > 0) await runBatchIn(runner, pod.name, { timeoutMs, patienceMs, until, probes })
   })
 }

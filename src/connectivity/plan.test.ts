@@ -62,14 +62,14 @@ test('one node, IPv4: every path by name, and that paths between nodes are not a
     mtu/ipv4/transfer/n1-to-n1: pod client-1 -> pod server-1, 10.244.1.2: transfer 1048576 8080: answer
     pod/ipv4/tcp/n1-to-n1: pod client-1 -> pod server-1, 10.244.1.2: http 8080: answer of server-1 that saw 10.244.1.3
     pod/ipv4/udp/n1-to-n1: pod client-1 -> pod server-1, 10.244.1.2: udp 256 8080: answer of server-1 that saw 10.244.1.3
-    node/ipv4/tcp/node-to-pod/n1-to-n1: pod node-1 -> pod server-1, 10.244.1.2: http 8080: answer of server-1
-    node/ipv4/udp/node-to-pod/n1-to-n1: pod node-1 -> pod server-1, 10.244.1.2: udp 256 8080: answer of server-1
+    node/ipv4/tcp/node-to-pod/n1-to-n1: node n1 -> pod server-1, 10.244.1.2: http 8080: answer of server-1
+    node/ipv4/udp/node-to-pod/n1-to-n1: node n1 -> pod server-1, 10.244.1.2: udp 256 8080: answer of server-1
     node/ipv4/tcp/pod-to-node/n1-to-n1: pod client-1 -> node n1, 192.168.0.1: http 20000: answer of node-1
     node/ipv4/udp/pod-to-node/n1-to-n1: pod client-1 -> node n1, 192.168.0.1: udp 256 20000: answer of node-1
     service/ipv4/tcp/from-pod/n1: pod client-1 -> Service server, 10.96.0.10: http 80: answer
     service/ipv4/udp/from-pod/n1: pod client-1 -> Service server, 10.96.0.10: udp 256 80: answer
-    service/ipv4/tcp/from-node/n1: pod node-1 -> Service server, 10.96.0.10: http 80: answer
-    service/ipv4/udp/from-node/n1: pod node-1 -> Service server, 10.96.0.10: udp 256 80: answer
+    service/ipv4/tcp/from-node/n1: node n1 -> Service server, 10.96.0.10: http 80: answer
+    service/ipv4/udp/from-node/n1: node n1 -> Service server, 10.96.0.10: udp 256 80: answer
     service/ipv4/balanced/n1: pod client-1 -> Service server, 10.96.0.10: http 80: answer of server-1
     service/ipv4/no-endpoints/n1: pod client-1 -> Service nobody, 10.96.0.13: http 80: refused
     service/ipv4/api-server/n1: pod client-1 -> Service default/kubernetes, 10.96.0.1: connect 443: answer
@@ -87,7 +87,7 @@ test('one node, IPv4: every path by name, and that paths between nodes are not a
     dns/ipv4/kubernetes/n1: pod client-1 -> kubernetes.default.svc: lookup: 10.96.0.1
     dns/ipv4/service/n1: pod client-1 -> server: lookup: 10.96.0.10
     dns/ipv4/service-qualified/n1: pod client-1 -> server.test.svc: lookup: 10.96.0.10
-    dns/ipv4/service-from-node/n1: pod node-1 -> server.test.svc: lookup: 10.96.0.10
+    dns/ipv4/service-from-node/n1: node n1 -> server.test.svc: lookup: 10.96.0.10
     dns/ipv4/headless/n1: pod client-1 -> headless: lookup: 10.244.1.2
     pod/cross-node: skip: one node was tested"
   `)
@@ -101,12 +101,12 @@ test('two nodes: what crosses them, IPv6', () => {
     mtu/ipv6/transfer/n1-to-n2: pod client-1 -> pod server-2, fd00:10:244:2::2: transfer 1048576 8080: answer
     pod/ipv6/tcp/n1-to-n2: pod client-1 -> pod server-2, fd00:10:244:2::2: http 8080: answer of server-2 that saw fd00:10:244:1::3
     pod/ipv6/udp/n1-to-n2: pod client-1 -> pod server-2, fd00:10:244:2::2: udp 256 8080: answer of server-2 that saw fd00:10:244:1::3
-    node/ipv6/tcp/node-to-pod/n1-to-n2: pod node-1 -> pod server-2, fd00:10:244:2::2: http 8080: answer of server-2
-    node/ipv6/udp/node-to-pod/n1-to-n2: pod node-1 -> pod server-2, fd00:10:244:2::2: udp 256 8080: answer of server-2
+    node/ipv6/tcp/node-to-pod/n1-to-n2: node n1 -> pod server-2, fd00:10:244:2::2: http 8080: answer of server-2
+    node/ipv6/udp/node-to-pod/n1-to-n2: node n1 -> pod server-2, fd00:10:244:2::2: udp 256 8080: answer of server-2
     node/ipv6/tcp/pod-to-node/n1-to-n2: pod client-1 -> node n2, fd00:192::2: http 20000: answer of node-2
     node/ipv6/udp/pod-to-node/n1-to-n2: pod client-1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2
-    node/ipv6/tcp/node-to-node/n1-to-n2: pod node-1 -> node n2, fd00:192::2: http 20000: answer of node-2
-    node/ipv6/udp/node-to-node/n1-to-n2: pod node-1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2"
+    node/ipv6/tcp/node-to-node/n1-to-n2: node n1 -> node n2, fd00:192::2: http 20000: answer of node-2
+    node/ipv6/udp/node-to-node/n1-to-n2: node n1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2"
   `)
   expect(lines.filter((text) => text.includes('balanced/n2')).join('\n')).toMatchInlineSnapshot(
     `"service/ipv6/balanced/n2: pod client-2 -> Service server, fd00:96::10: http x48 80: answer of server-1,server-2"`,

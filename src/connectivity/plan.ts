@@ -101,9 +101,10 @@ function nodeChecks({ nodes, nodePort }: Facts, each: Family): readonly Check[] 
       source: null,
     })
     const group = 'node' as const
-    const toPod = { group, each, from: from.host, to: to.server, target: `pod ${to.server.name}` }
+    const sender = `node ${from.name}`
+    const toPod = { group, each, from: from.host, sender, to: to.server, target: `pod ${to.server.name}` }
     const toNode = { group, each, from: from.client, to: to.host, target: `node ${to.name}` }
-    const nodeToNode = { group, each, from: from.host, to: to.host, target: `node ${to.name}` }
+    const nodeToNode = { group, each, from: from.host, sender, to: to.host, target: `node ${to.name}` }
     return [
       ...bothProtocols(toPod, `node-to-pod/${between(from, to)}`, SERVER_PORT, answer(to.server)),
       ...bothProtocols(toNode, `pod-to-node/${between(from, to)}`, nodePort, answer(to.host)),
@@ -121,7 +122,12 @@ function serviceChecks(facts: Facts, each: Family): readonly Check[] {
     const toNobody = { group, each, from: node.client, to: service('nobody'), target: 'Service nobody' }
     return [
       ...bothProtocols({ ...toServer, from: node.client }, `from-pod/${node.name}`, SERVICE_PORT, () => anyAnswer),
-      ...bothProtocols({ ...toServer, from: node.host }, `from-node/${node.name}`, SERVICE_PORT, () => anyAnswer),
+      ...bothProtocols(
+        { ...toServer, from: node.host, sender: `node ${node.name}` },
+        `from-node/${node.name}`,
+        SERVICE_PORT,
+        () => anyAnswer,
+      ),
       check(
         { ...toServer, from: node.client },
         `balanced/${node.name}`,
@@ -221,7 +227,7 @@ function dnsChecks({ namespace, nodes, families, services, apiServer, hasDns }: 
       const lookup = (what: string, from: PodFacts, host: string, addresses: readonly Address[]): Check => ({
         name: `dns/ipv${each}/${what}/${node.name}`,
         group: 'dns',
-        from: `pod ${from.name}`,
+        from: from === node.host ? `node ${node.name}` : `pod ${from.name}`,
         to: host,
         family: each,
         todo: {
@@ -261,6 +267,8 @@ interface Path {
   readonly group: Group
   readonly each: Family
   readonly from: PodFacts
+  /** Who `from` stands for; absent: itself. */
+  readonly sender?: string
   readonly to: { readonly name: string; readonly addresses: readonly Address[] }
   readonly target: string
 }
@@ -276,7 +284,7 @@ function bothProtocols(
 
 /** A node may lack a family, a pod or a Service of a dual-stack cluster may not. */
 function check(
-  { group, each, from, to, target }: Path,
+  { group, each, from, sender, to, target }: Path,
   name: string,
   probe: (address: Address) => Probe,
   expect: (address: Address) => Expectation,
@@ -287,7 +295,7 @@ function check(
   return {
     name: `${group}/ipv${each}/${name}`,
     group,
-    from: `pod ${from.name}`,
+    from: sender ?? `pod ${from.name}`,
     to: `${target}, ${address ?? 'no address'}`,
     family: each,
     todo: lacking

@@ -145,7 +145,6 @@ async function runPlan({ client, connection, facts, options, signal }: Run, prog
     const checks = plan.filter((check) => check.group === group)
     if (checks.length === 0) continue
     const started = performance.now()
-    progress.step(`${group}: ${checks.length} paths`)
     const found = await withDrops(await runChecks(runner, checks), checks, facts, watch)
     progress.group(group, found, performance.now() - started)
     outcomes.push(...found)
