@@ -9,6 +9,7 @@ import { inspectPod } from '../kernel/inspect.ts'
 import type { Datapath } from '../kernel/loader.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
 import { podGateway, unwirePod, wirePod } from '../kernel/veth.ts'
+import type { Endpoint } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
 import type { Loop } from './loop.ts'
 import type { LocalNode } from './node-setup.ts'
@@ -48,9 +49,8 @@ export function createEndpoints(
       try {
         await loop.settled({ isDone: () => isInForce(endpoint.addresses), signal })
       } catch (cause) {
-        const pod = objectName(endpoint.namespace, endpoint.name)
-        if (world.pod(pod) !== undefined) throw cause
-        throw new Error(`no source knows the Pod ${pod}, so its policy is unknown`, { cause })
+        if (world.podOf(endpoint) !== undefined) throw cause
+        throw new Error(unknownPod(world, endpoint), { cause })
       }
     },
     async leave(id: AttachmentId) {
@@ -60,4 +60,13 @@ export function createEndpoints(
       await loop.settled({ failFast: true }).catch(() => {})
     },
   }
+}
+
+function unknownPod(world: World, { namespace, name, uid }: Endpoint): string {
+  const pod = objectName(namespace, name)
+  const other = world.pod(pod)
+  if (other !== undefined) return `the Pod ${pod} is known with the uid ${other.uid}, not yet with ${uid}`
+  return world.isLive()
+    ? `no source knows the Pod ${pod}, so its policy is unknown`
+    : `the Pod ${pod} cannot be asked for now, and a policy of its namespace might select it`
 }

@@ -23,6 +23,8 @@ import { readMetadata, readProtocol } from './fields.ts'
 import { readNetworkPolicy } from './network-policy.ts'
 
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
+/** On what kubelet shows of a static pod; its value is the static pod's own uid, which the runtime tells the plugin. */
+const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
 const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name'
 
 /** By "apiVersion kind". A reader throws BadField, and returns null for an object that Heddle has no use for. */
@@ -70,7 +72,7 @@ function readPod(object: Cursor): Pod {
   return {
     kind: 'Pod',
     ...readMetadata(object),
-    uid: text(field(metadata, 'uid'), ''),
+    uid: text(field(field(metadata, 'annotations'), MIRROR_ANNOTATION), '') || text(field(metadata, 'uid'), ''),
     labels: labels(field(metadata, 'labels')),
     nodeName: text(field(spec, 'nodeName'), ''),
     hostNetwork: bool(field(spec, 'hostNetwork'), false),

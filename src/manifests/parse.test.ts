@@ -25,6 +25,15 @@ function only(text: string): KubeObject {
 }
 
 describe('API objects come out trimmed, canonical and with the API’s defaults', () => {
+  test('what kubelet shows of a static pod has the uid that the runtime knows it by', () => {
+    const pod = only(`
+apiVersion: v1
+kind: Pod
+metadata: {name: etcd-n1, namespace: x, uid: 7f0c, annotations: {kubernetes.io/config.mirror: 5e0d}}
+`)
+    expect(pod).toMatchObject({ uid: '5e0d' })
+  })
+
   test('Pod', () => {
     const pod = only(`
 apiVersion: v1

@@ -118,9 +118,9 @@ function classify(asked: Asked, world: WorldView, nodeName: string): Classes {
 /** null: nothing tells the pod at this address from whatever else is in its prefix. */
 function podClass(asked: Asked, world: WorldView, address: Address): Class | null {
   const { questions, partition } = asked
-  const pod = world.pod(world.ownerOf(address)!)
+  const pod = world.podAt(address)
   if (pod === undefined) {
-    // A local endpoint may be known before its pod's labels: it matches no selector yet.
+    // A local endpoint may be known before its pod's labels, or outlive them: it matches no selector.
     return questions.asksForPods ? classOf(asked, Realm.POD, blocksAt(address, partition), NO_PORTS) : null
   }
   const answer = podAnswer(asked, world, pod)

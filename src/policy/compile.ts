@@ -115,9 +115,14 @@ function createSetFinder(rulesOfPolicy: RuleReader): (world: WorldView, pod: Pod
   }
 }
 
-/** undefined: its pod is not known yet, so neither are its policies. null: nobody's pod, which no policy can select. */
+/** undefined: its pod is not known, so neither are its policies, and it stays isolated. null: no policy can select it,
+ *  since it is nobody's pod, or since its namespace has none as far as the source could be asked last. */
 function podOf(world: WorldView, endpoint: Endpoint): Pod | null | undefined {
-  return endpoint.name === '' ? null : world.pod(objectName(endpoint.namespace, endpoint.name))
+  if (endpoint.name === '') return null
+  const pod = world.podOf(endpoint)
+  if (pod !== undefined || world.isLive()) return pod
+  const [policy] = world.policiesOfNamespace(endpoint.namespace)
+  return policy === undefined ? null : undefined
 }
 
 function policiesSelecting(world: WorldView, pod: Pod): readonly NetworkPolicy[] {

@@ -8,6 +8,8 @@ import type { ObjectName } from './objects.ts'
 /** One pod's claim to its addresses; claims are told apart by identity. */
 export interface Claim {
   readonly pod: ObjectName
+  /** '' where it is not known. */
+  readonly uid: string
   /** Milliseconds; a local endpoint is wired here and now, so it outranks every pod of the API (Infinity). */
   readonly createdMs: number
 }
@@ -15,7 +17,7 @@ export interface Claim {
 export interface Owners {
   add(address: Address, claim: Claim): void
   remove(address: Address, claim: Claim): void
-  of(address: Address): ObjectName | undefined
+  of(address: Address): Claim | undefined
   addresses(): Iterable<Address>
 }
 
@@ -31,7 +33,7 @@ export function createOwners(): Owners {
       if (rest.length > 0) claims.set(address, rest)
       else claims.delete(address)
     },
-    of: (address) => claims.get(address)?.[0]?.pod,
+    of: (address) => claims.get(address)?.[0],
     addresses: () => claims.keys(),
   }
 }

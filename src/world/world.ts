@@ -51,6 +51,13 @@ export interface WorldView {
   /** Pod that an address belongs to: the pod of a local endpoint, else the youngest pod that is not finished and not on
    *  the host's network (equal age: the later name). */
   ownerOf(address: Address): ObjectName | undefined
+  /** The object of that pod; undefined also when the name belongs to a younger pod by now (another uid). */
+  podAt(address: Address): Pod | undefined
+  /** The object of a local endpoint's pod, by name and, where both are known, by uid: what a pod that was recreated
+   *  under the same name may do says nothing about its predecessor. */
+  podOf(endpoint: Endpoint): Pod | undefined
+  /** False while the source cannot be asked: a pod that is not known now will not become known soon. */
+  isLive(): boolean
   /** Every address that has an owner. */
   ownedAddresses(): Iterable<Address>
   countOf(kind: Kind): number
@@ -64,6 +71,8 @@ export interface World extends WorldView {
   putEndpoint(endpoint: Endpoint): boolean
   /** key: endpointKey. */
   deleteEndpoint(key: string): boolean
+  /** Whether the source can be asked. */
+  setLive(live: boolean): void
   /** Hands over the dirty keys and starts anew. */
   takeDirty(): Dirty
 }
@@ -98,6 +107,12 @@ export function createWorld(): World {
   let dirtyNodes = new Set<ObjectName>()
   let dirtyEndpoints = new Set<string>()
   let dirtyPolicy = false
+  let live = true
+
+  function podNamed(name: ObjectName, uid: string): Pod | undefined {
+    const pod = pods.get(name)
+    return pod === undefined || uid === '' || pod.uid === '' || pod.uid === uid ? pod : undefined
+  }
 
   function claim(owner: Pod | Endpoint, addresses: readonly Address[], made: Claim): void {
     claims.set(owner, made)
@@ -114,7 +129,7 @@ export function createWorld(): World {
   function index(object: KubeObject): void {
     if (object.kind === 'Pod') {
       if (!object.finished && !object.hostNetwork) {
-        claim(object, object.podIPs, { pod: keyOf(object), createdMs: object.createdMs })
+        claim(object, object.podIPs, { pod: keyOf(object), uid: object.uid, createdMs: object.createdMs })
       }
     } else if (object.kind === 'NetworkPolicy') {
       policiesByNamespace.add(object.namespace, object)
@@ -197,7 +212,13 @@ export function createWorld(): World {
     endpoints: () => endpoints.values(),
     policiesOfNamespace: policiesByNamespace.of,
     slicesOfService: slicesByService.of,
-    ownerOf: owners.of,
+    ownerOf: (address) => owners.of(address)?.pod,
+    podAt(address) {
+      const owner = owners.of(address)
+      return owner && podNamed(owner.pod, owner.uid)
+    },
+    podOf: ({ namespace, name, uid }) => podNamed(objectName(namespace, name), uid),
+    isLive: () => live,
     ownedAddresses: owners.addresses,
     countOf: (kind) => tables[kind].size,
     put,
@@ -210,13 +231,17 @@ export function createWorld(): World {
       // What no orchestrator named is nobody's pod: it owns no class.
       if (endpoint.name !== '') {
         const pod = objectName(endpoint.namespace, endpoint.name)
-        claim(endpoint, endpoint.addresses, { pod, createdMs: Number.POSITIVE_INFINITY })
+        claim(endpoint, endpoint.addresses, { pod, uid: endpoint.uid, createdMs: Number.POSITIVE_INFINITY })
       }
       dirtyEndpoints.add(key)
       dirtyPolicy = true
       return true
     },
     deleteEndpoint,
+    setLive(now) {
+      if (now !== live) dirtyPolicy = true
+      live = now
+    },
     takeDirty() {
       const dirty = { services: dirtyServices, nodes: dirtyNodes, endpoints: dirtyEndpoints, policy: dirtyPolicy }
       dirtyServices = new Set()

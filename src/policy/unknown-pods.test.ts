@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Endpoints whose Pod object is another pod's, has not arrived, or cannot be asked for.
+
+import { describe, expect, test } from 'vitest'
+import type { Address } from '../core/address.ts'
+import { endpointKey } from '../core/names.ts'
+import type { Endpoint, Labels, NetworkPolicy, Pod } from '../world/objects.ts'
+import { createWorld, type World } from '../world/world.ts'
+import { compilePolicies } from './compile.ts'
+
+const everyone = { matchLabels: {}, matchExpressions: [] }
+
+/** Pods with that label admit those with app=client, and nobody else. */
+const policy: NetworkPolicy = {
+  kind: 'NetworkPolicy',
+  namespace: 'shop',
+  name: 'guarded',
+  podSelector: { ...everyone, matchLabels: { guarded: 'yes' } },
+  ingress: [
+    {
+      peers: [{ podSelector: { ...everyone, matchLabels: { app: 'client' } }, namespaceSelector: null }],
+      ports: null,
+    },
+  ],
+  egress: null,
+}
+
+function pod(uid: string, labels: Labels, podIPs: readonly string[] = []): Pod {
+  return {
+    kind: 'Pod',
+    namespace: 'shop',
+    name: 'db-0',
+    uid,
+    labels,
+    nodeName: 'n1',
+    hostNetwork: false,
+    podIPs: podIPs as Address[],
+    finished: false,
+    createdMs: 0,
+    containerPorts: [],
+  }
+}
+
+function endpoint(uid: string, address = '10.1.0.5', name = 'db-0'): Endpoint {
+  return {
+    containerId: `c${uid}`,
+    ifname: 'eth0',
+    namespace: 'shop',
+    name,
+    uid,
+    addresses: [address as Address],
+    ifindex: 7,
+    hostIfname: 'hd0',
+    netnsCookie: 7n,
+  }
+}
+
+/** 'isolated': nothing passes; 'guarded': the policy selects it; 'free': none does. */
+function stateOf(world: World, of: Endpoint): 'isolated' | 'guarded' | 'free' {
+  const found = compilePolicies(world, 'n1').endpoints.get(endpointKey(of))
+  if (found === undefined) return 'isolated'
+  return found.ingressSet === 0n ? 'free' : 'guarded'
+}
+
+function classAt(world: World, address: string): string | undefined {
+  const { classes, classNames } = compilePolicies(world, 'n1')
+  const found = classes.get(address as Address)
+  return found && classNames.get(found.classId)
+}
+
+describe('a pod recreated under the same name (StatefulSet) has its own labels, and only those', () => {
+  test.each([
+    ['the old one was free, the new one is guarded', {}, { guarded: 'yes' }, 'free', 'guarded'],
+    ['the old one was guarded, the new one is free', { guarded: 'yes' }, {}, 'guarded', 'free'],
+  ] as const)('%s', (_, before, after, stateBefore, stateAfter) => {
+    const world = createWorld()
+    const [old, young] = [endpoint('1'), endpoint('2', '10.1.0.6')]
+    world.put(policy)
+    world.put(pod('1', before))
+    world.putEndpoint(old)
+    world.putEndpoint(young) // the runtime is ahead of the watch
+    expect([stateOf(world, old), stateOf(world, young)]).toEqual([stateBefore, 'isolated'])
+    world.put(pod('2', after)) // and the watch ahead of the old one's DEL
+    expect([stateOf(world, old), stateOf(world, young)]).toEqual(['isolated', stateAfter])
+    world.deleteEndpoint(endpointKey(old))
+    expect(stateOf(world, young)).toBe(stateAfter)
+  })
+
+  test('as a peer: what the new one may is not what the old one may', () => {
+    const world = createWorld()
+    world.put(policy)
+    world.put({ ...pod('9', { guarded: 'yes' }), name: 'server' })
+    world.putEndpoint(endpoint('9', '10.1.0.9', 'server'))
+    world.put(pod('1', { app: 'client' }, ['10.1.0.5']))
+    world.putEndpoint(endpoint('1'))
+    world.putEndpoint(endpoint('2', '10.1.0.6'))
+    const client = classAt(world, '10.1.0.5')
+    expect(client).toContain('client')
+    expect(classAt(world, '10.1.0.6')).not.toBe(client)
+    world.put(pod('2', { app: 'client' }, ['10.1.0.6']))
+    expect(classAt(world, '10.1.0.6')).toBe(client)
+    expect(classAt(world, '10.1.0.5')).not.toBe(client)
+  })
+
+  test('a source or a runtime without uids goes by the name', () => {
+    for (const [known, given] of [
+      ['', '2'],
+      ['1', ''],
+    ] as const) {
+      const world = createWorld()
+      world.put(policy)
+      world.put(pod(known, { guarded: 'yes' }))
+      world.putEndpoint(endpoint(given))
+      expect(stateOf(world, endpoint(given))).toBe('guarded')
+    }
+  })
+})
+
+describe('a pod that nobody knows', () => {
+  test('is isolated as long as the source can say who it is', () => {
+    const world = createWorld()
+    world.putEndpoint(endpoint('1'))
+    expect(stateOf(world, endpoint('1'))).toBe('isolated')
+    world.put(policy)
+    expect(stateOf(world, endpoint('1'))).toBe('isolated')
+  })
+
+  test('while the source cannot be asked: free where no policy of its namespace could select it, else isolated', () => {
+    const world = createWorld()
+    world.takeDirty()
+    world.setLive(false)
+    expect(world.takeDirty().policy).toBe(true)
+    world.putEndpoint(endpoint('1'))
+    world.put({ ...policy, namespace: 'other' })
+    expect(stateOf(world, endpoint('1'))).toBe('free')
+    world.put(policy)
+    expect(stateOf(world, endpoint('1'))).toBe('isolated')
+  })
+
+  test('is isolated again when the source comes back and does not know it', () => {
+    const world = createWorld()
+    world.setLive(false)
+    world.putEndpoint(endpoint('1'))
+    world.setLive(true)
+    expect(stateOf(world, endpoint('1'))).toBe('isolated')
+    world.put(pod('1', {}))
+    expect(stateOf(world, endpoint('1'))).toBe('free')
+  })
+})
