@@ -44,7 +44,7 @@ ASAN_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/asan/%.o)
 SHIM_SOURCES := $(wildcard native/cni-shim/*.c)
 TS_SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts')
 
-.PHONY: all build setup netperf check test demo bench bench-short soak check-kernels asan clean image image-arm64 cross
+.PHONY: all build setup netperf check test cluster-test demo bench bench-short soak check-kernels asan clean image image-arm64 cross
 all: build
 
 setup:
@@ -147,6 +147,11 @@ build/arm64/heddle-cni: $(SHIM_SOURCES) $(wildcard native/cni-shim/*.h) | cross
 # --- what people call -----------------------------------------------------------------------------------------------
 test: build asan
 	node tools/test.ts
+
+# A real Kubernetes: the first time its programs are built from Go modules, which takes some minutes.
+cluster-test: build
+	tools/cluster.sh
+	node tools/test.ts cluster
 
 demo: build
 	bin/heddle lab demo

@@ -10,6 +10,8 @@ const suites = [
   { name: 'packet', include: ['test/packet/**/*.test.ts'], timeoutSeconds: 60 },
   { name: 'netns', include: ['test/netns/**/*.test.ts', 'test/cni/**/*.test.ts'], timeoutSeconds: 180 },
   { name: 'e2e', include: ['test/e2e/**/*.test.ts'], timeoutSeconds: 300 },
+  // `make cluster-test` only: a real Kubernetes (tools/test.ts).
+  { name: 'cluster', include: ['test/cluster/**/*.test.ts'], timeoutSeconds: 600 },
 ]
 
 /** `make soak` runs the same tests with longer figures (test/support/soak.ts). */

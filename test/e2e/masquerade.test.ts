@@ -4,7 +4,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { checkout } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
-import { type Background, startTestLab, type TestLab } from '../support/lab.ts'
+import type { Background } from '../support/background.ts'
+import { startTestLab, type TestLab } from '../support/lab.ts'
 import { idlePod, namespace } from '../support/manifests.ts'
 
 const script = `${checkout}/test/support/hold.py`

@@ -4,7 +4,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
 import type { Reply } from '../support/ask.ts'
-import { type Background, scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import type { Background } from '../support/background.ts'
+import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import { idlePod, namespace, serverPod, service } from '../support/manifests.ts'
 import type { UdpExchange } from '../support/udp-client.ts'
 

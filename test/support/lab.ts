@@ -2,7 +2,6 @@
 // A lab of its own for a test file. Names carry the pid of the test process, so that labs of a run that was killed are
 // recognised and removed by the next one.
 
-import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import type { Cluster } from '../../src/lab/cluster.ts'
 import { bringUp, leftovers, takeDown } from '../../src/lab/lifecycle.ts'
@@ -13,6 +12,7 @@ import { commandAt } from '../../src/lab/places.ts'
 import { type Outcome, runProgram } from '../../src/lab/process.ts'
 import { familyOf } from '../../src/lab/services.ts'
 import { existingLabs, type Families, type LabPod, type Mode } from '../../src/lab/state.ts'
+import { type Background, startBackground } from './background.ts'
 import type { Load, LoadReport } from './load.ts'
 
 const testLab = /^test-(\d+)-/
@@ -78,39 +78,7 @@ export class TestLab implements AsyncDisposable {
 
   /** Starts something that goes on; it ends with the lab, or by `stop`, which resolves to its output. */
   start(place: string, argv: readonly string[]): Background {
-    const [command, ...args] = commandAt(this.cluster.state, place, argv) as [string, ...string[]]
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] })
-    let output = ''
-    const ended = new Promise<string>((resolve, reject) => {
-      child.on('error', reject)
-      child.on('close', () => resolve(output))
-    })
-    const waiting = new Set<() => void>()
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        output += text
-        for (const check of waiting) check()
-      })
-    return {
-      output: () => output,
-      until: (holds) =>
-        new Promise((resolve, reject) => {
-          const check = () => {
-            if (!holds(output)) return
-            waiting.delete(check)
-            resolve()
-          }
-          waiting.add(check)
-          check()
-          void ended.then(() => reject(new Error(`${argv.join(' ')} ended before it said so: ${output}`)))
-        }),
-      ended,
-      write: (text) => child.stdin.write(text),
-      stop: () => {
-        child.kill('SIGTERM')
-        return ended
-      },
-    }
+    return startBackground(commandAt(this.cluster.state, place, argv))
   }
 
   /** Starts `heddle lab serve` at a place and waits until it listens. */
@@ -173,16 +141,6 @@ export class TestLab implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.down()
   }
-}
-
-export interface Background {
-  readonly output: () => string
-  /** Resolves once the output so far is as wanted. */
-  readonly until: (holds: (output: string) => boolean) => Promise<void>
-  readonly ended: Promise<string>
-  /** To its standard input. */
-  readonly write: (text: string) => void
-  readonly stop: () => Promise<string>
 }
 
 /** The command line of a program beside this file, with the Node that runs the tests. */
