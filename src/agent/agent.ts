@@ -19,9 +19,10 @@ import { watchLink } from '../kernel/link-watch.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
 import { createApiClient } from '../kube/client.ts'
 import { connectionFrom } from '../kube/connection.ts'
-import { type ManifestSource, watchManifests } from '../manifests/source.ts'
+import { watchManifests } from '../manifests/source.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import type { Node } from '../world/objects.ts'
+import type { Source } from '../world/source.ts'
 import { createWorld, keyOf, type World } from '../world/world.ts'
 import { createAnnouncer } from './announce.ts'
 import { serveApi, serveProbes } from './answers.ts'
@@ -147,7 +148,7 @@ function followManifests(
   world: World,
   progress: Progress,
   onOwnNode: (node: Node) => void,
-): Promise<ManifestSource> {
+): Promise<Source> {
   return watchManifests(config.manifests, {
     journalPath: `${config.stateDir}/manifests.journal`,
     onError: (error) => log.warn({ err: error }, 'manifests'),

@@ -2,14 +2,14 @@
 // How far the agent has come, and what happened last: what status, probes and requests look at.
 
 import { type Compiled, NOTHING_COMPILED } from '../datapath/compile.ts'
-import type { ManifestSource } from '../manifests/source.ts'
+import type { Source } from '../world/source.ts'
 import type { Announcer } from './announce.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { Applied } from './reconcile.ts'
 
 export interface Progress {
   /** undefined until every object of it is in World. */
-  source: ManifestSource | undefined
+  source: Source | undefined
   dataPlane: DataPlane | undefined
   announcer: Announcer | undefined
   /** What is missing for the node to be ready; '' when it is. */

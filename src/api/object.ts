@@ -24,7 +24,7 @@ import { readNetworkPolicy } from './network-policy.ts'
 
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
 /** On what kubelet shows of a static pod; its value is the static pod's own uid, which the runtime tells the plugin. */
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
+export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
 const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name'
 
 /** By "apiVersion kind". A reader throws BadField, and returns null for an object that Heddle has no use for. */

@@ -19,26 +19,14 @@ import { readMetadata } from '../api/fields.ts'
 import { readers } from '../api/object.ts'
 import { sameValue } from '../world/equal.ts'
 import type { KubeObject } from '../world/objects.ts'
-import { keyOf } from '../world/world.ts'
-
-export interface Problem {
-  readonly file: string
-  /** 1-based; where the field stands, or the document when the field is missing. */
-  readonly line: number
-  /** 1-based. */
-  readonly document: number
-  /** "Service shop/cart", or '' where not even kind and name could be read. */
-  readonly object: string
-  /** "spec.ports[0].port", or '' for the whole document. */
-  readonly field: string
-  readonly message: string
-}
+import type { SourceProblem } from '../world/source.ts'
+import { objectKey } from '../world/world.ts'
 
 export interface ParsedFile {
   readonly path: string
   /** By "Kind namespace/name"; equal definitions of one object count once. */
   readonly objects: ReadonlyMap<string, KubeObject>
-  readonly problems: readonly Problem[]
+  readonly problems: readonly SourceProblem[]
   /** What is ignored, one sentence each. */
   readonly notices: readonly string[]
 }
@@ -46,15 +34,11 @@ export interface ParsedFile {
 /** What one document says; lines count from the chunk's first. */
 interface Finding {
   readonly objects: readonly { readonly object: KubeObject; readonly line: number }[]
-  readonly problems: readonly Omit<Problem, 'file' | 'document'>[]
+  readonly problems: readonly Omit<SourceProblem, 'file' | 'document'>[]
   readonly notices: readonly string[]
 }
 
 const FILE_CHARACTERS_MAX = 256 * 1024 * 1024
-
-export function objectKey(object: KubeObject): string {
-  return `${object.kind} ${keyOf(object)}`
-}
 
 export interface ManifestParser {
   parse(path: string, text: string): ParsedFile
@@ -206,7 +190,7 @@ function readObject(object: Cursor, lineOf: LineOf): Finding {
 
 function merge(path: string, found: readonly (readonly [line: number, findings: readonly Finding[]])[]): ParsedFile {
   const objects = new Map<string, KubeObject>()
-  const problems: Problem[] = []
+  const problems: SourceProblem[] = []
   const notices: string[] = []
   let document = 0
   for (const [firstLineOfChunk, findings] of found) {
@@ -228,7 +212,7 @@ function merge(path: string, found: readonly (readonly [line: number, findings: 
   return { path, objects, problems, notices }
 }
 
-export function definedTwice(file: string, line: number, document: number, object: string): Problem {
+export function definedTwice(file: string, line: number, document: number, object: string): SourceProblem {
   return { file, line, document, object, field: 'metadata.name', message: 'defined before, with other contents' }
 }
 

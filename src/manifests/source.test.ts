@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Address } from '../core/address.ts'
+import type { Source, SourceChange } from '../world/source.ts'
 import { createWorld, keyOf, type World } from '../world/world.ts'
-import { type ManifestChange, type ManifestSource, watchManifests } from './source.ts'
+import { watchManifests } from './source.ts'
 
 let folder: string
 let journalPath: string
-const open = new Set<ManifestSource>()
+const open = new Set<Source>()
 
 beforeEach(() => {
   const base = mkdtempSync(join(tmpdir(), 'heddle-manifests-'))
@@ -26,9 +27,9 @@ afterEach(() => {
 })
 
 interface Followed {
-  readonly source: ManifestSource
+  readonly source: Source
   readonly world: World
-  readonly changes: readonly ManifestChange[]
+  readonly changes: readonly SourceChange[]
   readonly errors: readonly Error[]
   /** Resolves at the next change. */
   nextChange(): Promise<void>
@@ -36,7 +37,7 @@ interface Followed {
 
 async function follow(): Promise<Followed> {
   const world = createWorld()
-  const changes: ManifestChange[] = []
+  const changes: SourceChange[] = []
   const errors: Error[] = []
   const waiting: (() => void)[] = []
   const source = await watchManifests(folder, {
@@ -53,7 +54,7 @@ async function follow(): Promise<Followed> {
   return { source, world, changes, errors, nextChange: () => new Promise((resolve) => waiting.push(resolve)) }
 }
 
-function stop(source: ManifestSource): void {
+function stop(source: Source): void {
   source[Symbol.dispose]()
   open.delete(source)
 }

@@ -8,35 +8,24 @@
 import { type FSWatcher, readdirSync, readFileSync, type Stats, statSync, watch } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { KubeObject } from '../world/objects.ts'
-import { type Journal, loadJournal, openJournal } from './journal.ts'
+import { type Journal, loadJournal, openJournal } from '../journal/journal.ts'
+import type { Kind, KubeObject } from '../world/objects.ts'
+import type { Source, SourceChange } from '../world/source.ts'
+import { objectKey } from '../world/world.ts'
 import { createImpliedNamespaces, type Difference } from './namespaces.ts'
-import { createManifestParser, objectKey } from './parse.ts'
-import { type Change, createManifests, type HeldProblem } from './state.ts'
-
-export interface ManifestChange {
-  readonly put: readonly KubeObject[]
-  readonly deleted: readonly KubeObject[]
-  /** What the reading and parsing of this change took, milliseconds. */
-  readonly parseMs: number
-}
-
-export interface ManifestSource extends Disposable {
-  /** Resolves after onChange has been told of everything written before the call. */
-  sync(): Promise<void>
-  problems(): readonly HeldProblem[]
-  notices(): readonly string[]
-}
+import { createManifestParser } from './parse.ts'
+import { type Change, createManifests } from './state.ts'
 
 export interface ManifestSourceOptions {
   /** Remembers last good objects across restarts. */
   readonly journalPath: string
   /** Told of every change; the first call, made before watchManifests resolves, holds all objects. */
-  readonly onChange: (change: ManifestChange) => void
+  readonly onChange: (change: SourceChange) => void
   /** A journal that cannot be written, a watch that failed: the source goes on. */
   readonly onError: (error: Error) => void
 }
 
+const NO_KINDS: ReadonlySet<Kind> = new Set()
 const DEBOUNCE_MS = 30
 /** A mounted ConfigMap changes by renaming this link; its files are links through it and say nothing. */
 const CONFIG_MAP_SWAP = '..data'
@@ -52,7 +41,7 @@ const TURN_MS = 10
 
 /** Reads the file or folder (with its subfolders: *.yaml, *.yml, *.json; hidden ones are skipped) and follows it. Throws
  *  when it is not there at the start; later a vanished folder is a problem, and its objects are kept. */
-export async function watchManifests(given: string, options: ManifestSourceOptions): Promise<ManifestSource> {
+export async function watchManifests(given: string, options: ManifestSourceOptions): Promise<Source> {
   const path = resolve(given)
   const parser = createManifestParser()
   const manifests = createManifests()
@@ -86,8 +75,10 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
       await nextTurn()
       await request(unwatched)
     },
+    state: () => ({ name: given, synchronised: true, parts: [] }),
     problems: manifests.problems,
     notices: manifests.notices,
+    unseenKinds: () => NO_KINDS,
     [Symbol.dispose]() {
       closed = true
       clearInterval(poll)

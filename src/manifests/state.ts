@@ -4,28 +4,12 @@
 //
 //   ParsedFile --settle--> held objects of that file --first file by name wins--> objects in force
 
+import type { Dropped, Held } from '../journal/journal.ts'
 import { sameValue } from '../world/equal.ts'
 import type { KubeObject } from '../world/objects.ts'
-import { objectKey, type ParsedFile, type Problem } from './parse.ts'
-
-/** An object in force, and the file that it comes from. */
-export interface Held {
-  readonly file: string
-  readonly object: KubeObject
-  /** Since when the file's own version is refused and this older one kept, milliseconds since 1970; null: it is current. */
-  readonly keptSinceMs: number | null
-}
-
-/** A problem and how old the version in force is; null: there never was a good one, or the object is not kept. */
-export interface HeldProblem extends Problem {
-  readonly keptSinceMs: number | null
-}
-
-/** An object that a file no longer holds. */
-export interface Dropped {
-  readonly file: string
-  readonly key: string
-}
+import type { HeldProblem, SourceProblem } from '../world/source.ts'
+import { objectKey } from '../world/world.ts'
+import type { ParsedFile } from './parse.ts'
 
 /** `held` and `dropped` are for the journal: what came or changed in a file, and what went. */
 export interface Change {
@@ -53,7 +37,7 @@ export interface Manifests {
 
 interface FileState {
   readonly held: ReadonlyMap<string, Held>
-  readonly problems: readonly Problem[]
+  readonly problems: readonly SourceProblem[]
   readonly notices: readonly string[]
 }
 

@@ -81,6 +81,11 @@ export function keyOf(object: KubeObject): ObjectName {
   return objectName('namespace' in object ? object.namespace : '', object.name)
 }
 
+/** "Kind namespace/name". */
+export function objectKey(object: KubeObject): string {
+  return `${object.kind} ${keyOf(object)}`
+}
+
 export function createWorld(): World {
   const namespaces = new Map<ObjectName, Namespace>()
   const nodes = new Map<ObjectName, Node>()

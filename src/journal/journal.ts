@@ -1,16 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The journal of last good objects: one JSON line per object that came, changed or went, so that a change costs what
+// The journal of last good objects of a source: one JSON line per object that came, changed or went, so that a change costs what
 // changed; rewritten whole (new file, rename) when most lines are old. A torn or corrupt line is skipped: what it said is
-// read from the manifests again, unless they refuse it just then.
+// read from the source again, unless it is refused just then.
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { isRecord } from '../api/cursor.ts'
-import { objectKey } from './parse.ts'
-import type { Dropped, Held } from './state.ts'
+import type { KubeObject } from '../world/objects.ts'
+import { objectKey } from '../world/world.ts'
 
-const HEADER = { journal: 'heddle last good manifests', version: 1 }
+/** An object that was good, and the file (or the resource of the API) that it comes from. */
+export interface Held {
+  readonly file: string
+  readonly object: KubeObject
+  /** Since when the source's own version is refused and this older one kept, milliseconds since 1970; null: it is current. */
+  readonly keptSinceMs: number | null
+}
+
+/** An object that a file no longer holds. */
+export interface Dropped {
+  readonly file: string
+  readonly key: string
+}
+
+/** 2: a Pod has a uid. */
+const HEADER = { journal: 'heddle last good objects', version: 2 }
 /** Lines beyond twice the live ones that make a rewrite worth it. */
 const SLACK_LINES = 1000
 

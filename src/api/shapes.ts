@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which fields of API JSON the readers of this room look at. Whoever decodes a stream may drop all others unseen: a test
+// reads whole objects and shaped ones and wants the same.
+
+import type { Kind } from '../world/objects.ts'
+import { MIRROR_ANNOTATION } from './object.ts'
+
+/** What is kept of a value: all of it (KEEP), or of an object these fields. A list has the shape of its items; text,
+ *  numbers and null are kept wherever a shape stands. */
+export type Shape = typeof KEEP | { readonly [field: string]: Shape }
+
+export const KEEP = 'keep'
+
+const metadata = {
+  name: KEEP,
+  namespace: KEEP,
+  uid: KEEP,
+  resourceVersion: KEEP,
+  creationTimestamp: KEEP,
+  labels: KEEP,
+} as const
+
+const selector = { matchLabels: KEEP, matchExpressions: KEEP } as const
+const peers = { podSelector: selector, namespaceSelector: selector, ipBlock: KEEP } as const
+const policyPorts = { protocol: KEEP, port: KEEP, endPort: KEEP } as const
+const ports = { name: KEEP, port: KEEP, protocol: KEEP } as const
+
+export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>> = {
+  Namespace: { metadata },
+  Node: {
+    metadata,
+    spec: { podCIDR: KEEP, podCIDRs: KEEP },
+    status: { addresses: { type: KEEP, address: KEEP } },
+  },
+  Pod: {
+    metadata: { ...metadata, annotations: { [MIRROR_ANNOTATION]: KEEP } },
+    spec: {
+      nodeName: KEEP,
+      hostNetwork: KEEP,
+      containers: { ports: { name: KEEP, containerPort: KEEP, protocol: KEEP } },
+    },
+    status: { phase: KEEP, podIP: KEEP, podIPs: { ip: KEEP } },
+  },
+  Service: { metadata, spec: { type: KEEP, clusterIP: KEEP, clusterIPs: KEEP, ports, selector: KEEP } },
+  EndpointSlice: {
+    metadata,
+    addressType: KEEP,
+    ports,
+    endpoints: {
+      addresses: KEEP,
+      nodeName: KEEP,
+      conditions: { ready: KEEP, serving: KEEP, terminating: KEEP },
+    },
+  },
+  NetworkPolicy: {
+    metadata,
+    spec: {
+      podSelector: selector,
+      policyTypes: KEEP,
+      ingress: { from: peers, ports: policyPorts },
+      egress: { to: peers, ports: policyPorts },
+    },
+  },
+}

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: Apache-2.0
+// Takes from a stream of JSON only what a shape names, byte by byte and whatever the chunks are. What is not named is
+// passed over without being stored: a megabyte of annotations costs a look at each byte and no memory.
+//
+// A stream is either lines, one value each (a watch), or one value with a list of frames in it (a page of a list).
+// A newline inside a line's value cannot be JSON, so a garbled line ends where the next one begins.
+
+import { KEEP, type Shape } from '../api/shapes.ts'
+
+export interface SkimmerOptions {
+  /** 'lines': frames are the lines and have this shape. 'list': one object, whose `items` are frames of this shape. */
+  readonly stream: 'lines' | 'list'
+  readonly shape: Shape
+  /** Shape of what is around the frames of a list. */
+  readonly around?: { readonly [field: string]: Shape }
+  /** Largest frame, of what is kept of it. */
+  readonly keptBytesMax: number
+  /** A frame, parsed. */
+  readonly onFrame: (value: unknown) => void
+  /** A frame that is no JSON, or of which more would be kept than keptBytesMax. */
+  readonly onRefused: (reason: string) => void
+}
+
+export interface Skimmer {
+  push(chunk: Uint8Array): void
+  /** The stream has ended: what is around the frames of a list, parsed. Throws when it is incomplete. */
+  end(): unknown
+}
+
+/** A shape, ready to compare keys as bytes. */
+interface Wanted {
+  readonly all: boolean
+  readonly isFrames: boolean
+  readonly fields: readonly Field[]
+}
+
+interface Field {
+  readonly name: Uint8Array
+  /** `"name":` */
+  readonly written: Uint8Array
+  readonly wanted: Wanted
+}
+
+const DEPTH_MAX = 64
+const KEY_BYTES_MAX = 64
+const FIRST_OUTPUT_BYTES = 4096
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const COLON = 0x3a
+const NEWLINE = 0x0a
+const OPEN_LIST = 0x5b
+const CLOSE_LIST = 0x5d
+const OPEN_OBJECT = 0x7b
+const CLOSE_OBJECT = 0x7d
+
+const At = {
+  /** Before a value. */
+  VALUE: 0,
+  /** After "{": a key or the end. */
+  FIRST_KEY: 1,
+  /** After "," in an object. */
+  KEY: 2,
+  IN_KEY: 3,
+  COLON: 4,
+  /** After a value in an object or a list. */
+  AFTER: 5,
+  /** Inside a value that is passed over or copied whole. */
+  WITHIN: 6,
+  /** After the last value. */
+  OVER: 7,
+  /** After something that is no JSON, up to the next line. */
+  GARBLED: 8,
+  /** After "[": a value or the end. */
+  FIRST_ITEM: 9,
+} as const
+type At = (typeof At)[keyof typeof At]
+
+export function createSkimmer(options: SkimmerOptions): Skimmer {
+  const isLines = options.stream === 'lines'
+  const frame = prepare(options.shape)
+  const top = isLines ? frame : prepareList(options.around ?? {}, frame)
+
+  let at: At = At.VALUE
+  let wanted: Wanted | null = top // of the value that comes
+  const containers: (Wanted | null)[] = [] // of what is open
+  const lists: boolean[] = []
+  const counts: number[] = [] // kept members so far
+  let frameAt = 0 // where in output the frame began
+  let frameDepth = 0 // containers open around it
+
+  // Inside a value taken whole: brackets open, in a string, after a backslash, a number or word.
+  let nesting = 0
+  let inString = false
+  let escaped = false
+  let isBare = false
+  let copying = false
+
+  const key = new Uint8Array(KEY_BYTES_MAX)
+  let keyLength = 0
+
+  let output = Buffer.allocUnsafe(FIRST_OUTPUT_BYTES)
+  let length = 0
+  let isOversize = false
+
+  function reserve(bytes: number): boolean {
+    if (isOversize || length - frameAt + bytes > options.keptBytesMax) {
+      isOversize = true
+      return false
+    }
+    if (length + bytes > output.length) {
+      const larger = Buffer.allocUnsafe(Math.max(2 * output.length, length + bytes))
+      output.copy(larger, 0, 0, length)
+      output = larger
+    }
+    return true
+  }
+
+  function write(bytes: Uint8Array, from: number, to: number): void {
+    if (!reserve(to - from)) return
+    if (to - from < 32) for (let i = from; i < to; i++) output[length++] = bytes[i]!
+    else {
+      output.set(bytes.subarray(from, to), length)
+      length += to - from
+    }
+  }
+
+  function writeByte(byte: number): void {
+    if (reserve(1)) output[length++] = byte
+  }
+
+  function reset(): void {
+    at = At.VALUE
+    wanted = top
+    containers.length = 0
+    lists.length = 0
+    counts.length = 0
+    length = 0
+    frameAt = 0
+    isOversize = false
+  }
+
+  function garbled(): void {
+    options.onRefused('not JSON')
+    at = At.GARBLED
+  }
+
+  /** A value was read to its end. */
+  function complete(): void {
+    const depth = containers.length
+    if (depth === 0) {
+      if (isLines) emit()
+      at = At.OVER
+      return
+    }
+    if (depth === frameDepth && containers[depth - 1]?.isFrames) {
+      emit()
+      length = frameAt
+      isOversize = false
+    } else counts[depth - 1]!++
+    at = At.AFTER
+  }
+
+  function emit(): void {
+    if (isOversize) {
+      options.onRefused(`more than ${options.keptBytesMax} bytes that would be kept`)
+      return
+    }
+    let value: unknown
+    try {
+      value = JSON.parse(output.toString('utf8', frameAt, length))
+    } catch {
+      options.onRefused('not JSON')
+      return
+    }
+    options.onFrame(value)
+  }
+
+  /** The frame or member that begins now; a comma where one came before it. */
+  function begin(): void {
+    const depth = containers.length
+    if (depth > 0 && lists[depth - 1]) {
+      if (containers[depth - 1]!.isFrames) {
+        frameAt = length
+        frameDepth = depth
+      } else if (counts[depth - 1]! > 0) writeByte(COMMA)
+    }
+  }
+
+  function open(byte: number): void {
+    if (containers.length === DEPTH_MAX) {
+      garbled()
+      return
+    }
+    writeByte(byte)
+    containers.push(wanted)
+    lists.push(byte === OPEN_LIST)
+    counts.push(0)
+    at = byte === OPEN_LIST ? At.FIRST_ITEM : At.FIRST_KEY
+  }
+
+  function close(byte: number): void {
+    if (lists[lists.length - 1] !== (byte === CLOSE_LIST)) {
+      garbled()
+      return
+    }
+    const closed = containers.pop()
+    lists.pop()
+    counts.pop()
+    if (closed?.isFrames) {
+      frameAt = 0
+      frameDepth = 0
+    }
+    writeByte(byte)
+    complete()
+  }
+
+  function startValue(chunk: Uint8Array, i: number, byte: number): number {
+    if (byte === CLOSE_OBJECT || byte === CLOSE_LIST || byte === COMMA || byte === COLON) {
+      garbled()
+      return i
+    }
+    if (wanted !== null) begin()
+    if (wanted !== null && !wanted.all) {
+      if (byte === OPEN_LIST || (byte === OPEN_OBJECT && !wanted.isFrames)) {
+        open(byte)
+        return i + 1
+      }
+    }
+    copying = wanted !== null
+    at = At.WITHIN
+    nesting = byte === OPEN_OBJECT || byte === OPEN_LIST ? 1 : 0
+    inString = byte === QUOTE
+    escaped = false
+    isBare = nesting === 0 && !inString
+    if (isBare) return within(chunk, i)
+    if (copying) writeByte(byte)
+    return within(chunk, i + 1)
+  }
+
+  /** Passes over or copies up to the value's end; returns where to go on. */
+  function within(chunk: Uint8Array, from: number): number {
+    const end = chunk.length
+    let i = from
+    let open = nesting
+    let text = inString
+    let after = escaped
+    let isDone = false
+    if (isBare) {
+      for (; i < end; i++) {
+        const byte = chunk[i]!
+        if (byte === COMMA || byte === CLOSE_OBJECT || byte === CLOSE_LIST || byte <= 0x20) {
+          isDone = true
+          break
+        }
+      }
+    } else {
+      while (i < end) {
+        const byte = chunk[i]!
+        if (text) {
+          if (byte === NEWLINE) break
+          if (after) after = false
+          else if (byte === BACKSLASH) after = true
+          else if (byte === QUOTE) {
+            text = false
+            if (open === 0) isDone = true
+          }
+        } else if (byte === QUOTE) text = true
+        else if (byte === OPEN_OBJECT || byte === OPEN_LIST) open++
+        else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
+          if (--open === 0) isDone = true
+        } else if (byte === NEWLINE && isLines) break
+        i++
+        if (isDone) break
+      }
+    }
+    if (copying) write(chunk, from, i)
+    nesting = open
+    inString = text
+    escaped = after
+    if (isDone) {
+      if (wanted === null) at = At.AFTER
+      else complete()
+    } else if (i < end) garbled()
+    return i
+  }
+
+  function inKey(chunk: Uint8Array, from: number): number {
+    const end = chunk.length
+    let i = from
+    for (; i < end; i++) {
+      const byte = chunk[i]!
+      if (byte === NEWLINE) {
+        garbled()
+        return i
+      }
+      if (escaped) escaped = false
+      else if (byte === BACKSLASH) escaped = true
+      else if (byte === QUOTE) break
+    }
+    if (keyLength === 0 && i < end) {
+      wanted = choose(chunk, from, i)
+    } else {
+      // Longer than any field of a shape: the copy may be cut, it matches nothing.
+      for (let j = from; j < i; j++, keyLength++) if (keyLength < KEY_BYTES_MAX) key[keyLength] = chunk[j]!
+      if (i < end) wanted = keyLength > KEY_BYTES_MAX ? null : choose(key, 0, keyLength)
+    }
+    if (i === end) return i
+    at = At.COLON
+    return i + 1
+  }
+
+  /** What is wanted of the field with this name; writes the name when anything is. */
+  function choose(bytes: Uint8Array, from: number, to: number): Wanted | null {
+    const depth = containers.length - 1
+    for (const field of containers[depth]!.fields) {
+      if (!sameBytes(field.name, bytes, from, to)) continue
+      if (counts[depth]! > 0) writeByte(COMMA)
+      write(field.written, 0, field.written.length)
+      return field.wanted
+    }
+    return null
+  }
+
+  return {
+    push(chunk) {
+      const end = chunk.length
+      let i = 0
+      while (i < end) {
+        const byte = chunk[i]!
+        if (at === At.WITHIN) {
+          i = within(chunk, i)
+          continue
+        }
+        if (at === At.IN_KEY) {
+          i = inKey(chunk, i)
+          continue
+        }
+        if (byte === NEWLINE && isLines) {
+          if (at !== At.OVER && at !== At.GARBLED && (at !== At.VALUE || containers.length > 0)) garbled()
+          reset()
+          i++
+          continue
+        }
+        if (byte <= 0x20 || at === At.GARBLED) {
+          i++
+          continue
+        }
+        switch (at) {
+          case At.FIRST_ITEM:
+            if (byte === CLOSE_LIST) {
+              close(byte)
+              i++
+              break
+            }
+            wanted = itemOf(containers[containers.length - 1]!, frame)
+            i = startValue(chunk, i, byte)
+            break
+          case At.VALUE:
+            i = startValue(chunk, i, byte)
+            break
+          case At.FIRST_KEY:
+          case At.KEY:
+            i++
+            if (byte === QUOTE) {
+              at = At.IN_KEY
+              keyLength = 0
+              escaped = false
+            } else if (byte === CLOSE_OBJECT && at === At.FIRST_KEY) close(byte)
+            else garbled()
+            break
+          case At.COLON:
+            i++
+            if (byte === COLON) at = At.VALUE
+            else garbled()
+            break
+          case At.AFTER:
+            i++
+            if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) close(byte)
+            else if (byte !== COMMA) garbled()
+            else if (lists[lists.length - 1]) {
+              wanted = itemOf(containers[containers.length - 1]!, frame)
+              at = At.VALUE
+            } else at = At.KEY
+            break
+          default:
+            garbled() // more after the value's end
+        }
+      }
+    },
+    end() {
+      if (isLines) return undefined
+      if (at !== At.OVER || isOversize) throw new Error('the list is not complete')
+      return JSON.parse(output.toString('utf8', 0, length))
+    },
+  }
+}
+
+function itemOf(container: Wanted, frame: Wanted): Wanted {
+  return container.isFrames ? frame : container
+}
+
+function prepare(shape: Shape): Wanted {
+  if (shape === KEEP) return { all: true, isFrames: false, fields: [] }
+  const fields = Object.entries(shape).map(([name, inner]) => fieldOf(name, prepare(inner)))
+  return { all: false, isFrames: false, fields }
+}
+
+function prepareList(around: { readonly [field: string]: Shape }, frame: Wanted): Wanted {
+  const items = fieldOf('items', { ...frame, all: false, isFrames: true })
+  const others = Object.entries(around).map(([name, inner]) => fieldOf(name, prepare(inner)))
+  return { all: false, isFrames: false, fields: [items, ...others] }
+}
+
+function fieldOf(name: string, wanted: Wanted): Field {
+  return { name: Buffer.from(name), written: Buffer.from(`"${name}":`), wanted }
+}
+
+function sameBytes(name: Uint8Array, bytes: Uint8Array, from: number, to: number): boolean {
+  if (name.length !== to - from) return false
+  for (let i = 0; i < name.length; i++) if (name[i] !== bytes[from + i]) return false
+  return true
+}
