@@ -50,7 +50,7 @@ export function createAnnouncer({ config, log, progress, version, api }: Announc
           client: api,
           nodeName: config.nodeName,
           announcement: () => announcement(),
-          onWritten: (what) => log.info({ node: config.nodeName, what }, 'own Node written'),
+          onWritten: (what) => log.info({ what }, 'own Node written'),
           onFailure: (error, retryMs) => log.warn({ err: error, retryMs }, `own Node: ${error.message}`),
         })
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -35,7 +35,7 @@ describe('a runtime that finds the wrong files starts pods that nobody isolates'
   })
 
   test('portmap is chained where the node has it', async () => {
-    await writeFile(join(cniBinDir, 'portmap'), '')
+    await symlink('/usr/lib/cni/that-of-the-host', join(cniBinDir, 'portmap'))
     await install()
     expect(await configuration()).toEqual({
       cniVersion: '1.0.0',

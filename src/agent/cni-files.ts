@@ -2,7 +2,7 @@
 // The two files that a container runtime looks for: the plugin, and last the network configuration that makes it start
 // pods. Both replace what is there in one step, so that a runtime never sees half of one.
 
-import { existsSync, readFileSync } from 'node:fs'
+import { lstatSync, readFileSync } from 'node:fs'
 import { open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { NEWEST_VERSION } from '../cni/protocol.ts'
@@ -31,7 +31,7 @@ export async function installCniFiles({ cniBinDir, cniConfDir, runDir }: CniFold
   }
   if (cniBinDir !== '') await put(join(cniBinDir, PLUGIN), await readFile(`${root}build/${PLUGIN}`), 0o755)
   if (cniConfDir === '') return { written, shadowedBy: '' }
-  const text = networkConfiguration(runDir, (plugin) => cniBinDir !== '' && existsSync(join(cniBinDir, plugin)))
+  const text = networkConfiguration(runDir, (plugin) => cniBinDir !== '' && isThere(join(cniBinDir, plugin)))
   await put(join(cniConfDir, CONFIGURATION), Buffer.from(text), 0o644)
   // github.com/containernetworking/cni libcni/conf.go ConfFiles; runtimes take the first by name.
   const [first = ''] = (await readdir(cniConfDir)).filter((name) => /\.(conf|conflist|json)$/.test(name)).sort()
@@ -59,6 +59,11 @@ export function networkConfiguration(runDir: string, isInstalled: (plugin: strin
     .map((plugin) => (plugin.type === PLUGIN ? { ...plugin, ...agentSocket } : plugin))
   const versions = kept.length === 1 ? { cniVersions: [rest.cniVersion, NEWEST_VERSION] } : {}
   return `${JSON.stringify({ ...rest, ...versions, plugins: kept }, null, 2)}\n`
+}
+
+/** Also a link, although it may lead nowhere from inside the agent's container. */
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }
 
 /** False: the file was like that. What a crash leaves under the other name is overwritten the next time; runtimes do not
