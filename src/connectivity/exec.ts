@@ -117,8 +117,10 @@ export function exitCodeOf(status: string): number | string {
     const told = JSON.parse(status) as Told
     if (told.status === 'Success') return 0
     const cause = told.details?.causes?.find(({ reason }) => reason === 'ExitCode')
-    const code = Number(cause?.message ?? Number.NaN)
-    return Number.isInteger(code) ? code : String(told.message ?? 'no reason given').slice(0, 300)
+    const code = cause?.message
+    return typeof code === 'string' && /^\d{1,3}$/.test(code)
+      ? Number(code)
+      : String(told.message ?? 'no reason given').slice(0, 300)
   } catch {
     return 'what it ended with is no metav1.Status'
   }

@@ -2,12 +2,11 @@
 // Runs planned checks: one exec per pod and group does that pod's probes; pods work side by side, groups one after the other.
 
 import { isRecord } from '../api/cursor.ts'
-import type { Address } from '../core/address.ts'
 import type { Batch, Check, Outcome, Probe, ProbeResult } from './check.ts'
 import type { Exec } from './exec.ts'
 import { judge, outcomeOf } from './judge.ts'
 import { SERVER_PORT, SERVICE_PORT } from './objects.ts'
-import { addressOf, type Facts, type PodFacts } from './plan.ts'
+import type { Facts, PodFacts } from './plan.ts'
 
 /** How long a path may take that has to answer; a healthy one takes milliseconds. */
 const ANSWER_MS = 5_000
@@ -69,33 +68,51 @@ function probeOf(check: Check): Probe {
   return check.todo.probe
 }
 
-/** Waits until the servers listen and the Services are known to every node, which takes a moment after the pods run. Says nothing
- *  about what does not come: the checks will, by name. */
-export async function settle(runner: Runner, facts: Facts, patienceMs: number): Promise<void> {
-  const own = (pod: PodFacts, port: number): Probe[] =>
-    pod.addresses.map((address) => ({ kind: 'http', address, port, count: 1 }))
-  const services = (names: readonly (keyof Facts['services'])[], from: PodFacts): Probe[] =>
-    facts.families
-      .filter((each) => addressOf(from, each))
-      .flatMap((each) => names.flatMap((name) => addressOf({ addresses: facts.services[name] }, each) ?? []))
-      .map((address: Address) => ({ kind: 'http', address, port: SERVICE_PORT, count: 1 }))
+/** Waits until the servers listen and every pod that will ask a Service knows it, which takes a moment after the pods run. Says
+ *  nothing about what does not come: the checks will, by name. */
+export async function settle(
+  runner: Runner,
+  facts: Facts,
+  checks: readonly Check[],
+  patienceMs: number,
+): Promise<void> {
+  const wait = (pod: string, until: Batch['until'], probes: readonly Probe[]) => ({ pod, until, probes })
+  const own = ({ name, addresses }: PodFacts, port: number) =>
+    wait(
+      name,
+      'answer',
+      addresses.map((address) => ({ kind: 'http', address, port, count: 1 })),
+    )
   const servers = [...facts.nodes.flatMap(({ server, client }) => [server, client]), facts.guarded, facts.confined]
-  const hosts = facts.nodes.map(({ host }) => host)
-  const wait = (until: Batch['until'], pod: PodFacts, probes: readonly Probe[]) => ({ until, pod, probes })
-  const first = facts.nodes[0]!.server
+  const asked = (until: Batch['until']) =>
+    [
+      ...Map.groupBy(
+        checks.filter((check) => asksService(check, until)),
+        podOf,
+      ),
+    ].map(([pod, all]) =>
+      wait(
+        pod,
+        until,
+        all.map((check) => ({ ...probeOf(check), count: 1 })),
+      ),
+    )
   const waits = [
-    ...servers.map((pod) => wait('answer', pod, own(pod, SERVER_PORT))),
-    ...hosts.map((pod) => wait('answer', pod, own(pod, facts.nodePort))),
-    ...facts.nodes.map(({ client }) => wait('answer', client, services(['server', 'guarded'], client))),
-    ...hosts.map((host) => wait('answer', host, services(['server'], host))),
-    wait('answer', first, services(['self'], first)),
-    ...facts.nodes.map(({ client }) => wait('refused', client, services(['nobody'], client))),
+    ...servers.map((pod) => own(pod, SERVER_PORT)),
+    ...facts.nodes.map(({ host }) => own(host, facts.nodePort)),
+    ...asked('answer'),
+    ...asked('refused'),
   ]
-  await inParallel(waits, async ({ until, pod, probes }) => {
+  await inParallel(waits, async ({ pod, until, probes }) => {
     // Linux sends a peer one ICMPv6 error a second (net.ipv6.icmp.ratelimit): a refusal may be that of the second SYN.
     const timeoutMs = until === 'refused' ? REFUSAL_MS : FIRST_ANSWER_MS
-    if (probes.length > 0) await runBatchIn(runner, pod.name, { timeoutMs, patienceMs, until, probes })
+    await runBatchIn(runner, pod, { timeoutMs, patienceMs, until, probes })
   })
+}
+
+function asksService({ todo }: Check, outcome: Batch['until']): boolean {
+  if (todo.do !== 'probe' || todo.probe.kind !== 'http') return false
+  return todo.probe.port === SERVICE_PORT && todo.expect.outcome === outcome
 }
 
 /** Results in the order of the probes, or why there are none. */

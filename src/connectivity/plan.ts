@@ -308,6 +308,6 @@ function skipped(group: Group, name: string, to: string, why: string): Check {
   return { name: `${group}/${name}`, group, from: '', to, family: null, todo: { do: 'skip', why } }
 }
 
-export function addressOf(of: { readonly addresses: readonly Address[] }, each: Family): Address | undefined {
+function addressOf(of: { readonly addresses: readonly Address[] }, each: Family): Address | undefined {
   return of.addresses.find((address) => family(address) === each)
 }

@@ -88,7 +88,8 @@ export async function runTest(
     const { families } = facts
     return makeReport({ startedAt: startedAt.toISOString(), milliseconds, namespace, image, nodes, families, checks })
   } catch (error) {
-    if (interrupted.aborted) throw new CommandError('interrupted before the end; nothing is known')
+    if (interrupted.aborted)
+      throw new CommandError(`interrupted${options.keep ? '' : `; namespace ${namespace} was removed`}`)
     if (timeout.aborted) {
       const why = error instanceof CommandError ? `: ${error.message}` : ''
       throw new CommandError(`not done in ${options.timeoutMs / 1_000} s (--timeout)${why}`, 1, { cause: error })
@@ -139,7 +140,7 @@ async function runPlan({ client, connection, facts, options, signal }: Run, prog
   progress.step('waiting until the servers answer and every node knows the Services')
   const watch = await watchAgents(client, exec, facts, options, signal)
   const runner = { exec, namespace, signal }
-  await settle(runner, facts, SETTLE_MS)
+  await settle(runner, facts, plan, SETTLE_MS)
   const outcomes: Outcome[] = []
   for (const group of groups) {
     const checks = plan.filter((check) => check.group === group)
