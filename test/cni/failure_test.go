@@ -72,16 +72,33 @@ func TestPodsSurviveARestart(t *testing.T) {
 }
 
 func TestAbsentAgent(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, "10.1.0.1/32")
 	pod := newNetns(t, "pod")
-	for command, code := range map[string]uint{"ADD": 11, "DEL": 11, "GC": 11, "STATUS": 50} {
+	for command, code := range map[string]uint{"ADD": 11, "GC": 11, "STATUS": 50} {
 		failure := n.executeFailing(n.config("1.1.0", nil), environment(command, "c1", pod)...)
 		if failure.Code != code || failure.CniVersion != "1.1.0" {
 			t.Errorf("%s without an agent: %+v", command, failure)
 		}
 	}
+	list, rt := n.list("0.4.0"), container("c2", newNetns(t, "deleted"))
+	del := func() { // else no node could be drained whose agent does not start
+		t.Helper()
+		if exit, output := n.execute(n.config("0.4.0", nil), environment("DEL", "c2", rt.NetNS)...); exit != 0 || len(output) > 0 {
+			t.Errorf("DEL without an agent: exit code %d, %s", exit, output)
+		}
+	}
+	del()
 	n.start("")
+	n.add(list, rt)
 	n.kill() // leaves a socket that nobody listens on
+	del()
+	deleteNetns(t, rt.NetNS) // as the runtime does then
+	n.start("")
+	n.assertClean()
+	next := container("c3", pod)
+	n.add(list, next) // with the only address that there is
+	n.del(list, next)
+	n.kill()
 	if failure := n.executeFailing(n.config("0.3.1", nil), environment("ADD", "c1", pod)...); failure.Code != 11 || failure.CniVersion != "0.3.1" {
 		t.Errorf("ADD after the agent died: %+v", failure)
 	}

@@ -58,6 +58,7 @@ const handlers = createHandlers({
   unavailable: () => null,
   report: (event) => process.stdout.write(`${JSON.stringify(event)}\n`),
 })
+await handlers.collect()
 const server = await serveCni(socket, handlers)
 process.stdout.write('ready\n')
 
