@@ -14,9 +14,7 @@ export function namespaceObject(name: string): object {
 }
 
 /** A pod's spec with one netexec container, ready as soon as it answers. */
-export function serverSpec(
-  more: { readonly container?: object; readonly pod?: object; readonly ports?: boolean } = {},
-) {
+export function serverSpec(more: { readonly container?: object; readonly pod?: object } = {}) {
   return {
     terminationGracePeriodSeconds: 1,
     containers: [
@@ -29,6 +27,14 @@ export function serverSpec(
       },
     ],
     ...more.pod,
+  }
+}
+
+/** A pod's spec with one agnhost container of these arguments. */
+export function agnhost(args: readonly string[], container: object = {}) {
+  return {
+    terminationGracePeriodSeconds: 1,
+    containers: [{ name: 'agnhost', image: agnhostImage, args, ...container }],
   }
 }
 

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// What people do with a cluster, case by case: it must work with any network.
+
+import { expect } from 'vitest'
+import { runProgram, waitUntil } from '../../src/lab/process.ts'
+import { startBackground } from '../support/background.ts'
+import type { Cluster } from './cluster.ts'
+import { familiesOf } from './network.ts'
+import { addressOf, curlFrom, execIn, hostPort, loadFrom, type PodView, podsOf, readyPods } from './pods.ts'
+import {
+  agnhost,
+  deployment,
+  httpPort,
+  idleSpec,
+  namespaceObject,
+  networkPolicy,
+  pod,
+  serverSpec,
+  service,
+} from './workloads.ts'
+
+export interface ClusterCase {
+  readonly name: string
+  readonly check: (cluster: Cluster) => Promise<void>
+}
+
+const namespace = 'work'
+
+/** Makes the namespace and two servers and a client on n1, one server on n2, that the cases share. */
+export async function prepareWorkloads(cluster: Cluster): Promise<void> {
+  await cluster.apply(
+    namespaceObject(namespace),
+    pod(namespace, 'client', idleSpec({ pod: { nodeName: 'n1' } })),
+    pod(namespace, 'near', serverSpec({ pod: { nodeName: 'n1' } })),
+    pod(namespace, 'far', serverSpec({ pod: { nodeName: 'n2' } })),
+  )
+  for (const name of ['client', 'near', 'far']) await readyPods(cluster, namespace, `app=${name}`, 1)
+}
+
+async function only(cluster: Cluster, name: string): Promise<PodView> {
+  return (await podsOf(cluster, namespace, `app=${name}`))[0]!
+}
+
+/** Pod namespaces and host ends of veths on every node. */
+async function podTraces(cluster: Cluster): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (const node of cluster.nodes) {
+    const netns = await cluster.run(node, ['sh', '-c', 'ls /run/netns | wc -l'])
+    const links = await cluster.run(node, ['sh', '-c', 'ip -o link show type veth | wc -l'])
+    counts[`${node} namespaces`] = Number(netns.stdout)
+    counts[`${node} veths`] = Number(links.stdout)
+  }
+  return counts
+}
+
+export const workloadCases: readonly ClusterCase[] = [
+  {
+    name: 'pods reach pods on their node and across nodes with their own addresses, in every family',
+    async check(cluster) {
+      const client = await only(cluster, 'client')
+      for (const name of ['near', 'far'])
+        for (const family of familiesOf(cluster.state.families)) {
+          const server = addressOf(await only(cluster, name), family)
+          const seen = await curlFrom(cluster, client, `http://${hostPort(server, httpPort)}/clientip`)
+          expect(seen.slice(0, seen.lastIndexOf(':')).replace(/[[\]]/g, '')).toBe(addressOf(client, family))
+        }
+    },
+  },
+  {
+    name: 'nodes reach pods and pods reach nodes, in every family',
+    async check(cluster) {
+      const client = await only(cluster, 'client')
+      const nodes = await cluster.getJson<{ items: { status: { addresses: { type: string; address: string }[] } }[] }>(
+        'nodes',
+      )
+      const nodeIPs = nodes.items.flatMap(({ status }) =>
+        status.addresses.filter(({ type }) => type === 'InternalIP').map(({ address }) => address),
+      )
+      expect(nodeIPs).toHaveLength(2 * cluster.state.families.length)
+      // Port 10250 is kubelet's.
+      for (const ip of nodeIPs)
+        expect((await execIn(cluster, client, ['nc', '-z', '-w', '3', ip, '10250'])).exitCode, ip).toBe(0)
+      for (const node of cluster.nodes)
+        for (const name of ['near', 'far'])
+          for (const ip of (await only(cluster, name)).ips) {
+            const url = `http://${hostPort(ip, httpPort)}/hostname`
+            expect((await cluster.run(node, ['curl', '-sgf', '-m', '3', url])).stdout, `${node} to ${ip}`).toBe(name)
+          }
+    },
+  },
+  {
+    name: 'a Deployment goes from 0 to 50 pods and back to 0, and leaves nothing on the nodes',
+    async check(cluster) {
+      const before = await podTraces(cluster)
+      await cluster.apply(deployment(namespace, 'many', 0, idleSpec()))
+      const started = performance.now()
+      const seconds = () => `${((performance.now() - started) / 1000).toFixed(1)} s`
+      await cluster.kubectl(['-n', namespace, 'scale', 'deploy/many', '--replicas=50'])
+      const pods = await readyPods(cluster, namespace, 'app=many', 50)
+      const up = seconds()
+      const addresses = pods.flatMap(({ ips }) => ips)
+      expect(new Set(addresses).size).toBe(50 * cluster.state.families.length)
+      await cluster.kubectl(['-n', namespace, 'delete', 'deploy/many', '--wait=false'])
+      const gone = await waitUntil(
+        async () =>
+          (await cluster.getJson<{ items: object[] }>('pods', '-n', namespace, '-l', 'app=many')).items.length === 0,
+        120_000,
+      )
+      expect(gone).toBe(true)
+      console.log(`50 pods up after ${up}, gone after ${seconds()}`)
+      const clean = await waitUntil(
+        async () => JSON.stringify(await podTraces(cluster)) === JSON.stringify(before),
+        30_000,
+      )
+      if (!clean) expect(await podTraces(cluster)).toEqual(before)
+    },
+  },
+  {
+    name: 'a rolling update under traffic loses no request',
+    async check(cluster) {
+      // A pod goes on serving until every node has heard that it leaves: what any rolling update needs.
+      const leaves = { lifecycle: { preStop: { sleep: { seconds: 4 } } } }
+      const spec = (version: string) =>
+        serverSpec({
+          container: { ...leaves, env: [{ name: 'VERSION', value: version }] },
+          pod: { terminationGracePeriodSeconds: 8 },
+        })
+      const strategy = { strategy: { rollingUpdate: { maxUnavailable: 0, maxSurge: 2 } } }
+      await cluster.apply(deployment(namespace, 'rolling', 4, spec('1'), strategy), service(namespace, 'rolling'))
+      const before = await readyPods(cluster, namespace, 'app=rolling', 4)
+      const object = await cluster.getJson<{ spec: { clusterIPs: string[] } }>('service', 'rolling', '-n', namespace)
+      const client = await only(cluster, 'client')
+      const reachable = () => curlFrom(cluster, client, `http://${hostPort(object.spec.clusterIPs[0]!, 80)}/hostname`)
+      expect(await waitUntil(async () => (await reachable()) !== '', 20_000)).toBe(true)
+      const loads = await Promise.all(
+        object.spec.clusterIPs.map((host) =>
+          loadFrom(cluster, client, {
+            ...{ host, port: 80, keptConnections: 1, requestsPerSecond: 0, newConnectionsPerSecond: 100, seconds: 30 },
+          }),
+        ),
+      )
+      const started = performance.now()
+      await cluster.apply(deployment(namespace, 'rolling', 4, spec('2'), strategy))
+      await cluster.kubectl(['-n', namespace, 'rollout', 'status', 'deploy/rolling', '--timeout=120s'])
+      const after = await readyPods(cluster, namespace, 'app=rolling', 4)
+      const took = (performance.now() - started) / 1000
+      const reports = await Promise.all(loads.map(({ report }) => report))
+      console.log(`rolled in ${took.toFixed(1)} s under ${JSON.stringify(reports)}`)
+      expect(after.filter(({ uid }) => before.some((old) => old.uid === uid))).toEqual([])
+      for (const report of reports) expect(report.failures).toEqual({})
+      await cluster.kubectl(['-n', namespace, 'delete', 'deploy/rolling', 'service/rolling', '--wait=false'])
+    },
+  },
+  {
+    name: 'probes: a failing liveness restarts, a failing readiness leaves the Service, tcp and exec probes pass',
+    async check(cluster) {
+      const fast = { periodSeconds: 1, failureThreshold: 1 }
+      const tcpAndExec = {
+        readinessProbe: { tcpSocket: { port: httpPort }, ...fast },
+        livenessProbe: { exec: { command: ['true'] }, ...fast },
+      }
+      await cluster.apply(
+        // agnhost's liveness serves /healthz for ten seconds, then fails.
+        pod(
+          namespace,
+          'sick',
+          agnhost(['liveness'], { livenessProbe: { httpGet: { path: '/healthz', port: 8080 }, ...fast } }),
+        ),
+        pod(
+          namespace,
+          'never-ready',
+          serverSpec({ container: { readinessProbe: { tcpSocket: { port: 9 }, ...fast } } }),
+        ),
+        pod(namespace, 'probed', serverSpec({ container: tcpAndExec })),
+        service(namespace, 'never-ready'),
+      )
+      const [probed] = await readyPods(cluster, namespace, 'app=probed', 1)
+      expect(await waitUntil(async () => (await only(cluster, 'sick')).restarts > 0, 60_000)).toBe(true)
+      const slices = await cluster.getJson<{ items: { endpoints?: { conditions: { ready: boolean } }[] }[] }>(
+        ...['endpointslices', '-n', namespace, '-l', 'kubernetes.io/service-name=never-ready'],
+      )
+      const endpoints = slices.items.flatMap((slice) => slice.endpoints ?? [])
+      expect(endpoints.length).toBeGreaterThan(0)
+      expect(endpoints.filter(({ conditions }) => conditions.ready)).toEqual([])
+      expect((await only(cluster, 'probed')).restarts).toBe(probed!.restarts)
+      await cluster.kubectl(['-n', namespace, 'delete', 'pod/sick', 'pod/never-ready', 'pod/probed', '--wait=false'])
+    },
+  },
+  {
+    name: 'kubectl exec, logs, port-forward and run work',
+    async check(cluster) {
+      const far = await only(cluster, 'far')
+      expect((await execIn(cluster, far, ['cat'], 'through the API server')).stdout).toBe('through the API server')
+      expect(await cluster.kubectl(['-n', namespace, 'logs', 'far', '--tail=20'])).toContain('/healthz')
+      const forward = startBackground(
+        cluster.kubectlCommand(['-n', namespace, 'port-forward', 'pod/far', `18080:${httpPort}`]),
+      )
+      try {
+        await forward.until((output) => output.includes('Forwarding from'))
+        const answer = await cluster.run('control', ['curl', '-sgf', '-m', '5', 'http://127.0.0.1:18080/hostname'])
+        expect(answer.stdout).toBe('far')
+      } finally {
+        await forward.stop()
+      }
+      const run = [
+        'run',
+        'once',
+        '-n',
+        namespace,
+        '-i',
+        '--rm',
+        '--restart=Never',
+        '--quiet',
+        `--image=${agnhost([]).containers[0]!.image}`,
+      ]
+      const url = `http://${hostPort(addressOf(far, familiesOf(cluster.state.families)[0]!), httpPort)}/hostname`
+      const outcome = await runProgram(
+        cluster.kubectlCommand([...run, '--command', '--', 'curl', '-sgf', '-m', '5', url]),
+        {
+          timeoutMs: 60_000,
+        },
+      )
+      expect(outcome.stdout).toContain('far')
+    },
+  },
+  {
+    name: "a StatefulSet's pods have names that follow them",
+    async check(cluster) {
+      const labels = { app: 'db' }
+      await cluster.apply(service(namespace, 'db', { clusterIP: 'None' }), {
+        apiVersion: 'apps/v1',
+        kind: 'StatefulSet',
+        metadata: { namespace, name: 'db' },
+        spec: {
+          serviceName: 'db',
+          replicas: 2,
+          podManagementPolicy: 'Parallel',
+          selector: { matchLabels: labels },
+          template: { metadata: { labels }, spec: serverSpec() },
+        },
+      })
+      const [first] = await readyPods(cluster, namespace, 'app=db', 2)
+      const client = await only(cluster, 'client')
+      const family = familiesOf(cluster.state.families)[0]!
+      const resolves = async (name: string) => {
+        const full = `${name}.db.${namespace}.svc.cluster.local`
+        const argv = ['dig', '+short', '+tries=1', '+time=2', full, family === 4 ? 'A' : 'AAAA']
+        return (await execIn(cluster, client, argv)).stdout.trim()
+      }
+      const follows = async (view: PodView) =>
+        waitUntil(async () => (await resolves(view.name)) === addressOf(view, family), 30_000)
+      expect(await follows(first!)).toBe(true)
+      expect(await curlFrom(cluster, client, `http://db-0.db.${namespace}:${httpPort}/hostname`)).toBe('db-0')
+      await cluster.kubectl(['-n', namespace, 'delete', 'pod/db-0', '--wait=true'])
+      const [again] = await readyPods(cluster, namespace, 'app=db', 2)
+      expect(again!.uid).not.toBe(first!.uid)
+      expect(await follows(again!)).toBe(true)
+      await cluster.kubectl(['-n', namespace, 'delete', 'statefulset/db', 'service/db', '--wait=false'])
+    },
+  },
+]
+
+/** Cases that need a network which enforces NetworkPolicy. */
+export const policyCases: readonly ClusterCase[] = [
+  {
+    name: 'NetworkPolicies hold: ingress by label and egress but for names, in every family',
+    async check(cluster) {
+      const space = 'guarded'
+      await cluster.apply(
+        namespaceObject(space),
+        deployment(space, 'shop', 2, serverSpec()),
+        pod(space, 'friend', idleSpec({ pod: { nodeName: 'n1' } }), { app: 'friend', role: 'friend' }),
+        pod(space, 'stranger', idleSpec({ pod: { nodeName: 'n1' } })),
+      )
+      const shops = await readyPods(cluster, space, 'app=shop', 2)
+      const [friend] = await readyPods(cluster, space, 'app=friend', 1)
+      const [stranger] = await readyPods(cluster, space, 'app=stranger', 1)
+      const urls = shops.flatMap(({ ips }) => ips.map((ip) => `http://${hostPort(ip, httpPort)}/hostname`))
+      const reached = async (from: PodView) => {
+        const answers = await Promise.all(urls.map((url) => curlFrom(cluster, from, url, 2)))
+        return answers.filter((answer) => answer !== '').length
+      }
+      expect(await reached(stranger!)).toBe(urls.length)
+      const fromFriends = { from: [{ podSelector: { matchLabels: { role: 'friend' } } }] }
+      const shop = { podSelector: { matchLabels: { app: 'shop' } } }
+      await cluster.apply(
+        networkPolicy(space, 'friends', { ...shop, policyTypes: ['Ingress'], ingress: [fromFriends] }),
+      )
+      expect(await waitUntil(async () => (await reached(stranger!)) === 0, 20_000)).toBe(true)
+      expect(await reached(friend!)).toBe(urls.length)
+      const toNames = { to: [{ namespaceSelector: {}, podSelector: { matchLabels: { 'k8s-app': 'kube-dns' } } }] }
+      const friends = { podSelector: { matchLabels: { role: 'friend' } } }
+      await cluster.apply(
+        networkPolicy(space, 'names-only', { ...friends, policyTypes: ['Egress'], egress: [toNames] }),
+      )
+      expect(await waitUntil(async () => (await reached(friend!)) === 0, 20_000)).toBe(true)
+      const name = await execIn(cluster, friend!, [
+        'dig',
+        '+short',
+        '+tries=1',
+        '+time=3',
+        'kubernetes.default.svc.cluster.local',
+      ])
+      expect(name.stdout.trim()).not.toBe('')
+      await cluster.kubectl(['-n', space, 'delete', 'networkpolicy', '--all'])
+      expect(await waitUntil(async () => (await reached(stranger!)) === urls.length, 20_000)).toBe(true)
+      await cluster.kubectl(['delete', 'namespace', space, '--wait=false'])
+    },
+  },
+]
