@@ -44,7 +44,7 @@ ASAN_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/asan/%.o)
 SHIM_SOURCES := $(wildcard native/cni-shim/*.c)
 TS_SOURCES := $(shell find src -name '*.ts' -not -name '*.test.ts')
 
-.PHONY: all build setup netperf check test cluster-test demo bench bench-short soak check-kernels asan clean image image-arm64 cross
+.PHONY: all build setup netperf check test cluster-test demo bench bench-short soak check-kernels asan clean image image-arm64 cross manifests
 all: build
 
 setup:
@@ -114,6 +114,10 @@ else
 image-arm64: build build/arm64/heddle.node build/arm64/heddle-cni
 	node tools/image/main.ts arm64
 endif
+
+# The chart, rendered; `make check` says when it must be done again.
+manifests: | setup
+	node tools/manifests.ts
 
 # The objects of the data plane are the same on every architecture; addon and CNI executable are built across.
 ARM64 := .tools/debian/arm64/root

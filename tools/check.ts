@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { importViolations, parseRooms } from './import-rules.ts'
 import { brokenLinks } from './links.ts'
+import { staleManifests } from './manifests.ts'
 
 interface Check {
   readonly name: string
@@ -71,6 +72,7 @@ const checks: readonly Check[] = [
   { name: 'import rules (src/README.md)', run: importRules },
   { name: 'dead code (knip)', run: () => command('knip', '--no-progress') },
   { name: 'generated files are fresh', run: () => command('node', 'tools/generate-abi.ts', '--check') },
+  { name: 'deploy/manifests are the chart', run: async () => staleManifests() },
   { name: 'licence lines', run: licences },
   { name: 'links in documents', run: links },
 ]

@@ -17,7 +17,7 @@ interface Suite {
   run(): Promise<SuiteReport | null>
 }
 
-const vitestSuites = ['unit', 'kernel', 'packet', 'netns', 'e2e']
+const vitestSuites = ['unit', 'deploy', 'kernel', 'packet', 'netns', 'e2e']
 /** Suites that run only when they are named: what they need takes minutes to build. */
 const namedSuites = ['cluster']
 const scratch = mkdtempSync(join(tmpdir(), 'heddle-test-'))

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The image, built twice from nothing, and what runs in it.
+
+import { execFileSync } from 'node:child_process'
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { defaultConfigText } from '../../src/agent/config.ts'
+
+const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64'
+const work = mkdtempSync(join(tmpdir(), 'heddle-test-image-'))
+const root = join(work, 'root')
+
+interface Descriptor {
+  readonly digest: string
+  readonly annotations?: Record<string, string>
+}
+
+function build(folder: string): Buffer {
+  execFileSync(process.execPath, ['tools/image/main.ts', architecture, '--output', join(work, folder)])
+  return readFileSync(join(work, folder, `heddle-${architecture}.tar`))
+}
+
+function inArchive(path: string): Buffer {
+  const archive = join(work, 'one', `heddle-${architecture}.tar`)
+  return execFileSync('tar', ['--extract', '--to-stdout', '--file', archive, path], { maxBuffer: 1 << 28 })
+}
+
+function blob<T>({ digest }: Descriptor): T {
+  return JSON.parse(inArchive(`blobs/${digest.replace(':', '/')}`).toString()) as T
+}
+
+/** Output of a command inside, which sees nothing of this machine but its kernel. */
+function inImage(...command: readonly string[]): string {
+  const mounted = ['--mount', '--pid', '--net', '--fork', `--root=${root}`]
+  return execFileSync('unshare', [...mounted, ...command], { encoding: 'utf8', env: { PATH: '/usr/bin' } })
+}
+
+let first: Buffer
+let index: { readonly manifests: readonly [Descriptor] }
+let manifest: { readonly config: Descriptor; readonly layers: readonly Descriptor[] }
+
+const isDebian12 = readFileSync('/etc/os-release', 'utf8').includes('VERSION_CODENAME=bookworm')
+
+beforeAll(() => {
+  if (!isDebian12) return
+  execFileSync('bash', ['tools/image/packages.sh', architecture])
+  first = build('one')
+  index = JSON.parse(inArchive('index.json').toString())
+  manifest = blob(index.manifests[0])
+  mkdirSync(root)
+  for (const { digest } of manifest.layers) {
+    const layer = inArchive(`blobs/${digest.replace(':', '/')}`)
+    execFileSync('tar', ['--extract', '--gzip', '--directory', root], { input: layer })
+  }
+})
+
+beforeEach((context) => context.skip(!isDebian12, 'the image is built on Debian 12 only'))
+
+afterAll(() => rmSync(work, { recursive: true, force: true }))
+
+test('an image built anew has the same bytes', () => {
+  expect(build('two').equals(first)).toBe(true)
+})
+
+test('containerd knows it by the name that the chart asks for', () => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
+  expect(index.manifests[0].annotations).toEqual({
+    'io.containerd.image.name': `ghcr.io/heddle-network/heddle:${version}`,
+    'org.opencontainers.image.ref.name': version,
+  })
+})
+
+test('the configuration names the architecture and the launcher', () => {
+  expect(blob(manifest.config)).toMatchObject({
+    architecture,
+    os: 'linux',
+    config: { Entrypoint: ['/usr/bin/heddle'], Env: ['PATH=/usr/bin'] },
+  })
+})
+
+describe('in the image', () => {
+  test('heddle is on PATH and knows its commit', () => {
+    const commit = execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], { encoding: 'utf8' }).trim()
+    expect(JSON.parse(inImage('heddle', 'version', '-o', 'json'))).toMatchObject({ commit })
+  })
+
+  test('heddle config prints what a checkout prints', () => {
+    const withoutPaths = (text: string) => text.replaceAll(/^(objectsDir|nodeName): .*$/gm, '')
+    const printed = inImage('heddle', 'config')
+    expect(withoutPaths(printed)).toBe(withoutPaths(defaultConfigText()))
+    expect(printed).toContain('objectsDir: /opt/heddle/build/bpf')
+  })
+
+  test('the addon loads and finds its libraries', () => {
+    const script =
+      "const m = { exports: {} }; process.dlopen(m, '/opt/heddle/build/heddle.node'); process.stdout.write(m.exports.libbpfVersion)"
+    expect(inImage('/opt/heddle/bin/node', '-e', script)).toMatch(/^v?1\.\d+/)
+  })
+
+  test('the CNI executable answers', () => {
+    // No CNI_COMMAND: code 4, invalid environment, of the CNI specification.
+    expect(() => inImage('/opt/heddle/build/heddle-cni')).toThrow(
+      expect.objectContaining({ stdout: expect.stringContaining('"code":4') }),
+    )
+    expect(readFileSync(join(root, 'opt/heddle/deploy/cni/05-heddle.conflist'), 'utf8')).toContain('heddle-cni')
+  })
+
+  test('there is neither a shell nor a file that another user may write', () => {
+    expect(globSync(`${root}/{usr/,}{s,}bin/*`)).toEqual([join(root, 'usr/bin/heddle')])
+    const writable = execFileSync('find', [root, '-type', 'f', '-perm', '/022'], { encoding: 'utf8' })
+    expect(writable).toBe('')
+  })
+})
+
+test('the bill of materials names every Debian package and licence', () => {
+  const sbom = JSON.parse(readFileSync(join(work, 'one', `heddle-${architecture}.spdx.json`), 'utf8')) as {
+    readonly spdxVersion: string
+    readonly packages: readonly { readonly name: string; readonly licenseDeclared: string; readonly SPDXID: string }[]
+  }
+  expect(sbom.spdxVersion).toBe('SPDX-2.3')
+  const names = sbom.packages.map(({ name }) => name)
+  const installed = globSync(`${root}/var/lib/dpkg/status.d/*`).map((path) => path.split('/').at(-1)!)
+  expect(installed.length).toBeGreaterThan(0)
+  expect(names).toEqual(expect.arrayContaining([...installed, 'heddle', 'musl', 'yaml', 'commander']))
+  expect(sbom.packages.filter(({ licenseDeclared }) => licenseDeclared === '')).toEqual([])
+  expect(new Set(sbom.packages.map(({ SPDXID }) => SPDXID)).size).toBe(sbom.packages.length)
+})
