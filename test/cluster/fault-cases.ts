@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stops and comes back in a cluster, under load: what runs must not notice.
+
+import { expect } from 'vitest'
+import { waitUntil } from '../../src/lab/process.ts'
+import { startBackground } from '../support/background.ts'
+import type { Load } from '../support/load.ts'
+import { soak } from '../support/soak.ts'
+import type { Cluster } from './cluster.ts'
+import { setNodeLink } from './network.ts'
+import { addressOf, commandInPod, curlFrom, hostPort, loadFrom, type PodView, readyPods } from './pods.ts'
+import { deployment, httpPort, idleSpec, namespaceObject, pod, serverSpec, service } from './workloads.ts'
+
+const namespace = 'faults'
+
+interface FaultFixture {
+  readonly cluster: Cluster
+  /** One on each node. */
+  readonly servers: readonly PodView[]
+  readonly client: PodView
+  /** Of Service `web`, by family. */
+  readonly webIPs: readonly string[]
+}
+
+export async function prepareFaults(cluster: Cluster): Promise<FaultFixture> {
+  await cluster.apply(
+    namespaceObject(namespace),
+    deployment(namespace, 'web', 2, serverSpec()),
+    service(namespace, 'web'),
+    pod(namespace, 'client', idleSpec({ pod: { nodeName: 'n1' } })),
+  )
+  const servers = await readyPods(cluster, namespace, 'app=web', 2)
+  const [client] = await readyPods(cluster, namespace, 'app=client', 1)
+  const { spec } = await cluster.getJson<{ spec: { clusterIPs: string[] } }>('service', 'web', '-n', namespace)
+  const fixture = { cluster, servers, client: client!, webIPs: spec.clusterIPs }
+  for (const ip of fixture.webIPs)
+    if (
+      !(await waitUntil(
+        async () => (await curlFrom(cluster, client!, `http://${hostPort(ip, 80)}/hostname`)) !== '',
+        20_000,
+      ))
+    )
+      throw new Error(`Service web does not answer on ${ip}`)
+  return fixture
+}
+
+/** Half of it over each ClusterIP. */
+const heavy = { keptConnections: 100, requestsPerSecond: 1_000, newConnectionsPerSecond: 250 }
+const steady = { keptConnections: 20, requestsPerSecond: 100, newConnectionsPerSecond: 50 }
+
+/** Puts every ClusterIP of the Service under load while `fault` happens, and asserts that nothing failed. */
+async function unnoticed(
+  { cluster, client, webIPs }: FaultFixture,
+  load: Omit<Load, 'host' | 'port' | 'seconds'>,
+  seconds: number,
+  fault: () => Promise<void>,
+): Promise<void> {
+  const loads = await Promise.all(webIPs.map((host) => loadFrom(cluster, client, { host, port: 80, seconds, ...load })))
+  const started = performance.now()
+  await fault()
+  const tookSeconds = (performance.now() - started) / 1_000
+  const reports = await Promise.all(loads.map(({ report }) => report))
+  console.log(`${tookSeconds.toFixed(1)} s of ${seconds} s under ${JSON.stringify(reports)}`)
+  for (const report of reports) {
+    expect(report.failures).toEqual({})
+    expect(report.keptSockets).toBe(load.keptConnections)
+    expect(report.newConnections).toBeGreaterThan(load.newConnectionsPerSecond * seconds * 0.9)
+  }
+  expect(tookSeconds, 'the load must outlast the fault').toBeLessThan(seconds)
+}
+
+/** What must be the same before and after: who runs where under which address, never restarted. */
+function identityOf(views: readonly PodView[]): object[] {
+  return views.map(({ name, uid, node, ips, restarts, containerId }) => ({
+    name,
+    uid,
+    node,
+    ips,
+    restarts,
+    containerId,
+  }))
+}
+
+async function killProgram(cluster: Cluster, node: string, program: string): Promise<void> {
+  const outcome = await cluster.run(node, ['sh', '-c', `kill -9 $(cat /run/${program}.pid)`])
+  if (outcome.exitCode !== 0) throw new Error(`${node}: cannot kill ${program}: ${outcome.stderr}`)
+}
+
+export interface FaultCase {
+  readonly name: string
+  readonly check: (fixture: FaultFixture, upgrade: () => Promise<void>) => Promise<void>
+}
+
+export const faultCases: readonly FaultCase[] = [
+  {
+    name: 'the DaemonSet is upgraded under 2,000 requests/s and 500 new connections/s',
+    async check(fixture, upgrade) {
+      await unnoticed(fixture, heavy, 60, upgrade)
+    },
+  },
+  {
+    name: 'the API server stops while a container restarts: what runs goes on, and the container serves again',
+    async check(fixture) {
+      const { cluster, servers, client } = fixture
+      const outageSeconds = soak(10, 600)
+      await cluster.apply(pod(namespace, 'restarts', serverSpec({ pod: { nodeName: 'n2' } })))
+      const [restarting] = await readyPods(cluster, namespace, 'app=restarts', 1)
+      const url = `http://${hostPort(addressOf(restarting!, restarting!.ips[0]!.includes(':') ? 6 : 4), httpPort)}/hostname`
+      const ask = await commandInPod(cluster, client, ['curl', '-sgf', '-m', '2', url])
+      const answers = async () => (await startBackground(ask).ended) === 'restarts'
+      await unnoticed(fixture, steady, outageSeconds + 40, async () => {
+        await cluster.stopControl('kube-apiserver')
+        const before = await cluster.run('n2', [
+          'ctr',
+          '-n',
+          'k8s.io',
+          'tasks',
+          'kill',
+          '-s',
+          'SIGKILL',
+          restarting!.containerId,
+        ])
+        expect(before.exitCode, before.stderr).toBe(0)
+        await new Promise((resolve) => setTimeout(resolve, outageSeconds * 1_000))
+        // kubelet restarts a container without an API server; the pod keeps its network.
+        expect(await waitUntil(answers, 20_000)).toBe(true)
+        cluster.startControl('kube-apiserver')
+        await cluster.apiServerReady()
+      })
+      await cluster.nodesReady()
+      const [restarted] = await readyPods(cluster, namespace, 'app=restarts', 1)
+      expect(restarted).toMatchObject({ uid: restarting!.uid, ips: restarting!.ips })
+      expect(restarted!.restarts).toBe(restarting!.restarts + 1)
+      expect(identityOf(await readyPods(cluster, namespace, 'app=web', 2))).toEqual(identityOf(servers))
+      await cluster.kubectl(['-n', namespace, 'delete', 'pod/restarts', '--wait=false'])
+    },
+  },
+  {
+    name: 'kubelet and containerd are killed and start again: nothing moves, and new pods start',
+    async check(fixture) {
+      const { cluster, servers } = fixture
+      await unnoticed(fixture, steady, 25, async () => {
+        for (const node of cluster.nodes) {
+          await killProgram(cluster, node, 'containerd')
+          await killProgram(cluster, node, 'kubelet')
+        }
+        await new Promise((resolve) => setTimeout(resolve, 8_000))
+        await cluster.nodesReady()
+      })
+      expect(identityOf(await readyPods(cluster, namespace, 'app=web', 2))).toEqual(identityOf(servers))
+      for (const node of cluster.nodes)
+        await cluster.apply(pod(namespace, `after-${node}`, serverSpec({ pod: { nodeName: node } }), { app: 'after' }))
+      const after = await readyPods(cluster, namespace, 'app=after', 2)
+      for (const { ips, name } of after)
+        for (const ip of ips)
+          expect(await curlFrom(cluster, fixture.client, `http://${hostPort(ip, httpPort)}/hostname`)).toBe(name)
+      await cluster.kubectl(['-n', namespace, 'delete', 'pod', '-l', 'app=after', '--wait=false'])
+    },
+  },
+  {
+    name: 'a node that was cut off is reached within a second of its link',
+    async check({ cluster, client, servers }) {
+      const far = servers.find(({ node }) => node !== client.node)!
+      for (const ip of far.ips) {
+        const url = `http://${hostPort(ip, httpPort)}/hostname`
+        // Prints milliseconds since 1970 at each answer.
+        const script = `while :; do curl -sgf -o /dev/null -m 0.2 '${url}' && date +%s%3N; sleep 0.02; done`
+        const asking = startBackground(await commandInPod(cluster, client, ['sh', '-c', script]))
+        const answers = () => asking.output().trim().split('\n').filter(Boolean).map(Number)
+        try {
+          await asking.until((output) => output !== '')
+          await setNodeLink(cluster.state.name, far.node, false)
+          await new Promise((resolve) => setTimeout(resolve, 5_000))
+          const during = answers().length
+          const joinedMs = Date.now()
+          await setNodeLink(cluster.state.name, far.node, true)
+          await asking.until(() => answers().length > during)
+          const tookMs = answers()[during]! - joinedMs
+          console.log(`${ip} answers ${tookMs} ms after the link`)
+          expect(tookMs).toBeLessThan(1_000)
+        } finally {
+          await asking.stop()
+        }
+      }
+      await cluster.nodesReady()
+    },
+  },
+]

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Heddle on a real Kubernetes without kube-proxy, installed by Helm, in both of its modes.
+
+import { mkdirSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { checkout } from '../../src/lab/names.ts'
+import { runProgram } from '../../src/lab/process.ts'
+import type { Cluster } from './cluster.ts'
+import { installCoreDns } from './coredns.ts'
+import { faultCases, prepareFaults } from './fault-cases.ts'
+import { installHeddle, upgradeHeddle } from './heddle.ts'
+import { startTestCluster } from './lane.ts'
+import { prepareServices, serviceCases } from './service-cases.ts'
+import { runSpecs, specNames } from './specs.ts'
+import { policyCases, prepareWorkloads, workloadCases } from './workload-cases.ts'
+
+describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
+  let cluster: Cluster
+
+  beforeAll(async () => {
+    cluster = await startTestCluster(mode, { families: '46', cni: 'heddle', kubeProxy: false })
+    const started = performance.now()
+    await installHeddle(cluster, mode)
+    console.log(`${mode}: nodes Ready ${((performance.now() - started) / 1000).toFixed(1)} s after helm install began`)
+    await installCoreDns(cluster)
+  })
+
+  afterAll(async () => {
+    expect(await cluster?.down()).toEqual([])
+  })
+
+  describe('Services', () => {
+    let fixture: Awaited<ReturnType<typeof prepareServices>>
+
+    beforeAll(async () => {
+      fixture = await prepareServices(cluster)
+    })
+
+    test.each(serviceCases)('$name', async ({ check }) => {
+      await check(fixture)
+    })
+  })
+
+  describe('workloads', () => {
+    beforeAll(async () => {
+      await prepareWorkloads(cluster)
+    })
+
+    test.each([...workloadCases, ...policyCases])('$name', async ({ check }) => {
+      await check(cluster)
+    })
+  })
+
+  test('heddle connectivity test', async () => {
+    mkdirSync(`${checkout}/build/cluster`, { recursive: true })
+    const argv = [
+      `${checkout}/bin/heddle`,
+      'connectivity',
+      'test',
+      '--kubeconfig',
+      cluster.kubeconfig,
+      '--timeout',
+      '240',
+    ]
+    const report = ['--junit', `${checkout}/build/cluster/connectivity-${mode}.xml`]
+    const outcome = await runProgram(cluster.commandAt('control', [...argv, ...report]), { timeoutMs: 300_000 })
+    console.log(outcome.stdout.trim().split('\n').at(-1))
+    expect(outcome.exitCode, `${outcome.stdout.slice(-3_000)}\n${outcome.stderr}`).toBe(0)
+  })
+
+  describe('faults', () => {
+    let fixture: Awaited<ReturnType<typeof prepareFaults>>
+
+    beforeAll(async () => {
+      fixture = await prepareFaults(cluster)
+    })
+
+    test.each(faultCases)('$name', async ({ check }) => {
+      await check(fixture, () => upgradeHeddle(cluster, mode, 'next'))
+    })
+  })
+
+  // The specs know nothing of modes: once is enough for `.ci/run`.
+  test.runIf(mode === 'vxlan')(
+    "Kubernetes' own [sig-network] [Conformance] specs for pods, ClusterIP and names",
+    async () => {
+      const results = await runSpecs(cluster, specNames)
+      const failed = results.filter(({ passed }) => !passed)
+      console.log(`${results.length - failed.length} of ${results.length} specs passed`)
+      expect(failed).toEqual([])
+    },
+  )
+})
