@@ -68,6 +68,15 @@ describe('bad usage exits 2 with one sentence', () => {
     [['lab', 'up', '--mode', 'geneve'], /Allowed choices are vxlan, native/],
     [['lab', 'up', '--name', 'Lab/1'], /a lab's name/],
     [['trace', 'a/b', 'c/d', 'http'], /a port is a number/],
+    [['monitor', '--seconds', 'ten'], /--seconds takes a number/],
+    [['connectivity', 'test', '--test', '('], /--test: Invalid regular expression/],
+    [['connectivity', 'test', '--families', '5'], /Allowed choices are 4, 6, 46/],
+    [['connectivity', 'test', '--image', 'a b'], /--image takes the name of an image/],
+    [['connectivity', 'test', '--namespace-prefix', 'Kube/system'], /--namespace-prefix takes a-z/],
+    [['connectivity', 'test', '--nodes', '0'], /--nodes takes a number from 1 to 100/],
+    [['connectivity', 'test', '--kubeconfig', '/nonexistent'], /\/nonexistent.*; name another file/],
+    [['connectivity', 'serve', 'a', '80,x', '10.0.0.1'], /ports are numbers/],
+    [['connectivity', 'probe', '{}'], /a batch is JSON/],
     [['lab', 'apply', '/nonexistent.yaml'], /cannot read \/nonexistent.yaml: ENOENT/],
   ])('heddle %j', async (argv, message) => {
     const { exitCode, stderr, stdout } = await heddle(...argv)

@@ -8,6 +8,7 @@ import type { Report } from '../connectivity/report.ts'
 import type { TestOptions } from '../connectivity/test.ts'
 import type { Family } from '../core/address.ts'
 import { CommandError } from '../core/command-error.ts'
+import type { Connection, connectionFrom } from '../kube/connection.ts'
 import { type Call, type CommandRow, textOption } from './command.ts'
 import { durationText, paint, printData, table } from './print.ts'
 
@@ -89,7 +90,6 @@ function readBatch(text: string): Batch {
 
 async function test(call: Call): Promise<number> {
   const options = readOptions(call)
-  const { connectionFrom } = await import('../kube/connection.ts')
   const { runTest } = await import('../connectivity/test.ts')
   const { junitText } = await import('../connectivity/report.ts')
   const junit = textOption(call, 'junit')
@@ -100,8 +100,8 @@ async function test(call: Call): Promise<number> {
     interrupted.abort()
   }
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt)
+  const connection = connectionOf(call, (await import('../kube/connection.ts')).connectionFrom)
   try {
-    const connection = connectionFrom({ kubeconfig: kubeconfigOf(call) })
     const progress = { step: call.warn, group: groupLine(call) }
     const report = await runTest(connection, options, progress, interrupted.signal)
     if (junit !== undefined) writeFileSync(junit, junitText(report))
@@ -112,6 +112,14 @@ async function test(call: Call): Promise<number> {
     throw new CommandError((error as Error).message, 1, { cause: error })
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  }
+}
+
+function connectionOf(call: Call, connect: typeof connectionFrom): Connection {
+  try {
+    return connect({ kubeconfig: kubeconfigOf(call) })
+  } catch (error) {
+    throw new CommandError(`${(error as Error).message}; name another file with --kubeconfig`, 2, { cause: error })
   }
 }
 

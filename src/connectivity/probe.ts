@@ -11,7 +11,6 @@ import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { buffer, text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Batch, Probe, ProbeResult } from './check.ts'
 import { type Answer, ASK, TELL } from './serve.ts'
@@ -19,6 +18,7 @@ import { type Answer, ASK, TELL } from './serve.ts'
 const REPEAT_MS = 200
 const UDP_HEADER_BYTES = 8
 const ERROR_CHARS_MAX = 200
+const BODY_BYTES_MAX = 4 << 20
 
 type Found = Partial<Omit<ProbeResult, 'error' | 'milliseconds'>>
 
@@ -77,35 +77,45 @@ function attempt(probe: Probe, signal: AbortSignal): Promise<Found> {
 async function askOften(host: string, port: number, count: number, signal: AbortSignal): Promise<Found> {
   const answers: Answer[] = []
   for (let i = 0; i < count; i++) {
-    const body = await exchange({ host, port, method: 'GET' }, null, signal, text)
-    answers.push(readAnswer(body))
+    const body = await exchange({ host, port, method: 'GET' }, null, signal)
+    answers.push(readAnswer(body.toString()))
   }
   return { servers: [...new Set(answers.map(({ server }) => server))].toSorted(), source: answers[0]!.client }
 }
 
 async function transfer(host: string, port: number, bytes: number, signal: AbortSignal): Promise<Found> {
   const sent = Buffer.from(Uint8Array.from({ length: bytes }, (_, i) => (i * 31 + (i >> 8)) & 0xff))
-  const back = await exchange({ host, port, method: 'POST' }, sent, signal, buffer)
+  const back = await exchange({ host, port, method: 'POST' }, sent, signal)
   if (!back.equals(sent)) throw new Error(`${back.length} of ${bytes} bytes came back, or others than were sent`)
   return { bytes }
 }
 
-/** One request on a connection of its own. */
-function exchange<T>(
+/** One request on a connection of its own; the body of its answer. */
+function exchange(
   to: { readonly host: string; readonly port: number; readonly method: 'GET' | 'POST' },
   body: Buffer | null,
   signal: AbortSignal,
-  read: (response: NodeJS.ReadableStream) => Promise<T>,
-): Promise<T> {
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const headers = body ? { 'content-length': body.length } : {}
     const outgoing = request({ ...to, headers, agent: false, signal }, (response) => {
-      if (response.statusCode === 200) read(response).then(resolve, reject)
+      if (response.statusCode === 200) readBody(response).then(resolve, reject)
       else reject(new Error(`HTTP status ${response.statusCode}`))
     })
     outgoing.on('error', reject)
     outgoing.end(body)
   })
+}
+
+async function readBody(response: AsyncIterable<Buffer>): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response) {
+    size += chunk.length
+    if (size > BODY_BYTES_MAX) throw new Error(`the answer is larger than ${BODY_BYTES_MAX} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }
 
 async function connectOnce(host: string, port: number, signal: AbortSignal): Promise<Found> {
