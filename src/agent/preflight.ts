@@ -31,7 +31,7 @@ export function checkHost(config: Config): void {
 
 /** The configured folder, or where cgroup2 is mounted; undefined: nowhere. */
 export function findCgroup({ cgroup }: Config): string | undefined {
-  return cgroup === 'auto' ? mountPointOf('cgroup2') : cgroup
+  return cgroup === 'auto' ? highestCgroupMount(readFileSync('/proc/self/mountinfo', 'utf8')) : cgroup
 }
 
 export function kernelFeatures(): readonly KernelFeature[] {
@@ -58,10 +58,16 @@ function isFileSystem(path: string, magic: number): boolean {
   }
 }
 
-/** man 5 proc_pid_mountinfo: optional fields end with a lone dash, then comes the type. */
-function mountPointOf(type: string): string | undefined {
-  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
-  return lines.find((line) => line.includes(` - ${type} `))?.split(' ')[4]
+/** Where the hierarchy is seen from highest up; undefined: it is not mounted. In a container its own mount shows the
+ *  container alone; the host's, mounted into it, has a root above that: "/../../..". man 5 proc_pid_mountinfo (optional
+ *  fields end with a lone dash, then comes the type), man 7 cgroup_namespaces. */
+export function highestCgroupMount(mountinfo: string): string | undefined {
+  const height = (root: string): number => (/^(\/\.\.)+$/.test(root) ? root.length : root === '/' ? 0 : -root.length)
+  return mountinfo
+    .split('\n')
+    .filter((line) => line.includes(' - cgroup2 '))
+    .map((line) => line.split(' '))
+    .toSorted((a, b) => height(b[3]!) - height(a[3]!))[0]?.[4]
 }
 
 function require(holds: boolean, sentence: string): void {
