@@ -13,10 +13,14 @@ const schema = JSON.parse(readFileSync(`${chart}/values.schema.json`, 'utf8')) a
   readonly properties: Record<string, { readonly properties?: Record<string, unknown> }>
 }
 
-function configOf(manifest: string): Config {
+function configMapText(manifest: string): string {
   const documents = parseAllDocuments(readFileSync(manifest, 'utf8')).map((document) => document.toJS())
   const map = documents.find(({ kind }) => kind === 'ConfigMap') as { readonly data: Record<string, string> }
-  const config = parseConfig(map.data['config.yaml']!, manifest)
+  return map.data['config.yaml']!
+}
+
+function configOf(manifest: string): Config {
+  const config = parseConfig(configMapText(manifest), manifest)
   if (isConfigProblem(config)) throw new Error(config.configProblem)
   return config
 }
@@ -40,6 +44,13 @@ test('the chart says no other default than the agent', () => {
   const chosen = Object.keys(values.config)
   expect(chosen.filter((key) => !Object.hasOwn(defaults, key))).toEqual([])
   expect(values.config).toEqual(Object.fromEntries(chosen.map((key) => [key, defaults[key]])))
+})
+
+test('every key of the agent is a value of the chart, or the chart sets it', () => {
+  const set = Object.keys(parse(configMapText('deploy/manifests/kind.yaml')) as object)
+  // Paths inside the container; the Node's name comes from the environment.
+  const inside = ['nodeName', 'manifests', 'runDir', 'stateDir', 'objectsDir']
+  expect([...set, ...inside].toSorted()).toEqual(Object.keys(parse(defaultConfigText()) as object).toSorted())
 })
 
 test('the schema knows every value that the chart has', () => {

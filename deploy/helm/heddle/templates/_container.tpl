@@ -23,7 +23,7 @@ securityContext:
   # Each one's reason: docs/kubernetes.md.
   capabilities:
     drop: [ALL]
-    add: [BPF, NET_ADMIN, PERFMON, SYS_ADMIN]
+    add: [NET_ADMIN, SYS_ADMIN]
 volumeMounts:
   - name: config
     mountPath: /etc/heddle
