@@ -4,6 +4,7 @@
 #include "../lib/finish.h"
 #include "../lib/forward.h"
 #include "../lib/nat.h"
+#include "../lib/refuse.h"
 #include "../lib/source.h"
 
 /* The gateway of every pod is fe80::1, which nobody owns: what asks for it (RFC 4861)
@@ -41,7 +42,10 @@ int from_pod(struct __sk_buff *skb)
 
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);
-	return finish(skb, &p, HOOK_FROM_POD, v);
+
+	int action = finish(skb, &p, HOOK_FROM_POD, v);
+
+	return action == TC_ACT_SHOT && p.reason == DROP_NO_BACKEND ? refuse(skb, &p) : action;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

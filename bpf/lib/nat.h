@@ -9,7 +9,8 @@
  *                chosen but not entered. The SYN after a connection that has ended
  *                is a frontend's. An ICMP error takes the translation of the
  *                packet that it quotes, and is PACKET_RELATED where conntrack has
- *                that packet's flow. DROP_NO_BACKEND.
+ *                that packet's flow. DROP_NO_BACKEND, which
+ *                lib/refuse.h answers.
  *   nat_source   what a new translation does to the source, once the route is
  *                known: towards the world it becomes the node's, but for answers to
  *                what came in untranslated, and a pod that is its own backend sees

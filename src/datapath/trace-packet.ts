@@ -18,6 +18,7 @@ export const IcmpType = {
   ParameterProblem: 12,
 } as const
 export const Icmpv6Type = {
+  Unreachable: 1,
   EchoRequest: 128,
   EchoReply: 129,
   NeighbourSolicitation: 135,

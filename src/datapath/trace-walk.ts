@@ -43,7 +43,14 @@ export interface Choices {
 
 export type Verdict =
   | { readonly kind: 'stack' }
-  | { readonly kind: 'drop'; readonly reason: DropReason; readonly rule: bigint; readonly set: bigint }
+  | {
+      readonly kind: 'drop'
+      readonly reason: DropReason
+      readonly rule: bigint
+      readonly set: bigint
+      /** What the pod that sent it gets at once; null: silence. */
+      readonly answer: IpPacket | null
+    }
   /** Into the pod behind this host veth. */
   | { readonly kind: 'pod'; readonly ifindex: number }
   /** Out of this device to a gateway on its link; null: the kernel's route decides. */
@@ -92,7 +99,7 @@ export interface Step {
 export const toStack: Verdict = { kind: 'stack' }
 
 export function drop(reason: DropReason, rule = 0n, set = 0n): Verdict {
-  return { kind: 'drop', reason, rule, set }
+  return { kind: 'drop', reason, rule, set, answer: null }
 }
 
 export function note(walk: Walk, stage: string, text: string) {

@@ -10,6 +10,7 @@ import { decapsulate, encapsulate, forward, nexthopOf } from './trace-forward.ts
 import { enterTranslation, lookupTranslation, mayChoosePort, rewrite, translateSource } from './trace-nat.ts'
 import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
 import { parseNetwork, parseTransport, rememberFragment } from './trace-parse.ts'
+import { refusal } from './trace-refuse.ts'
 import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod, sourceOfStack } from './trace-route.ts'
 import { lookup } from './trace-tables.ts'
 import {
@@ -81,7 +82,9 @@ function fromPod(walk: Walk): Verdict {
   if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   if (isNeighbourDiscovery(walk.packet)) return toStack
-  return proven(walk, sourceOfPod(walk)) ?? lookupTranslation(walk, true) ?? admit(walk) ?? forward(walk)
+  const verdict = proven(walk, sourceOfPod(walk)) ?? lookupTranslation(walk, true) ?? admit(walk) ?? forward(walk)
+  const isRefused = verdict.kind === 'drop' && verdict.reason === DropReason.NO_BACKEND
+  return isRefused ? { ...verdict, answer: refusal(walk.packet) } : verdict
 }
 
 function admit(walk: Walk): Stage {

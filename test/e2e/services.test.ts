@@ -3,6 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
+import { netnsPath } from '../../src/lab/names.ts'
+import { runProgram } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
 import type { Background } from '../support/background.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
@@ -31,6 +33,17 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
       ])
       expect(replies, place).toEqual([{ error: 'ECONNREFUSED' }, { error: 'ECONNREFUSED' }])
     }
+  })
+
+  test('it refuses as well what the socket hooks miss: a process in the pod that is not in the node’s cgroup', async () => {
+    const host = lab.clusterIP('test/empty', family)
+    const targets = [
+      { protocol: 'TCP', host, port: 80 },
+      { protocol: 'UDP', host, port: 53, bytes: 1_200 },
+    ]
+    const argv = [`--net=${netnsPath(lab.name, lab.pod(client).place)}`, '--', ...scriptArgv('ask.ts')]
+    const { stdout } = await runProgram(['nsenter', ...argv], { input: JSON.stringify(targets), timeoutMs: 20_000 })
+    expect(JSON.parse(stdout)).toEqual([{ error: 'ECONNREFUSED' }, { error: 'ECONNREFUSED' }])
   })
 
   test('a port that the Service does not have is not answered by anybody', async () => {

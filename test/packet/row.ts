@@ -47,6 +47,8 @@ export interface Expected {
   readonly gateway?: Host
   readonly tunnel?: boolean
   readonly out?: InFamily<Packet>
+  /** To what was dropped; absent: there must be none. */
+  readonly answer?: InFamily<IpPacket>
 }
 
 export interface Row {
@@ -96,6 +98,11 @@ export function dropped(reason: ReasonName, rule?: string | null): Expected {
   return { verdict: 'drop', reason, ...(rule !== undefined && { rule: rule === null ? 0n : ruleIdOf(rule) }) }
 }
 
+/** Dropped and answered. */
+export function refused(reason: ReasonName, answer: InFamily<IpPacket>): Expected {
+  return { verdict: 'drop', reason, answer }
+}
+
 export function delivered(pod: LocalPod, out?: InFamily<Packet>): Expected {
   return { verdict: 'redirect', ifindex: podIfindex[pod], ...(out && { out }) }
 }
@@ -124,6 +131,8 @@ export function packet(name: string, row: Row) {
       expect(describeOutcome(last)).toMatchObject(describeExpected(row.then, family))
       const out = row.then.out?.(family)
       if (out) expect(last.traced.packet).toEqual(out)
+      const { verdict } = last.traced
+      if (verdict.kind === 'drop') expect(verdict.answer).toEqual(row.then.answer?.(family) ?? null)
     })
   }
 }
@@ -245,6 +254,7 @@ function compare(traced: Traced, ran: StepResult, state: FlowState, step: Step, 
       const { rule, set } = event
       expect({ rule, set }, 'rule and set of the event').toEqual({ rule: verdict.rule, set: verdict.set })
     }
+    if (verdict.answer) expect(parsePacket(ran.bytes), 'answer').toEqual({ packet: verdict.answer, problems: [] })
   } else if (traced.packet.kind === 'other') {
     expect(ran.bytes).toEqual(step.bytes)
   } else {
@@ -262,7 +272,8 @@ function actionName(retval: number): string {
 }
 
 function actionOf(verdict: Verdict): string {
-  return verdict.kind === 'stack' ? 'pass' : verdict.kind === 'drop' ? 'drop' : 'redirect'
+  if (verdict.kind === 'drop') return verdict.answer ? 'redirect' : 'drop'
+  return verdict.kind === 'stack' ? 'pass' : 'redirect'
 }
 
 export function reasonName(reason: number): string {
@@ -299,6 +310,6 @@ function describeOutcome({ traced: { verdict } }: Outcome): object {
   return { verdict: 'redirect', ...verdict }
 }
 
-function describeExpected({ out: _, gateway, ...expected }: Expected, family: Family): object {
+function describeExpected({ out: _, answer: __, gateway, ...expected }: Expected, family: Family): object {
   return { ...expected, ...(gateway && { gateway: addressOf(gateway, family) }) }
 }

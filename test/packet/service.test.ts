@@ -2,9 +2,10 @@
 // Services per packet, for what the socket hooks miss: DNAT on the way there, the Service's address on the way back, a
 // pod that reaches itself, refusal, and flows that keep their backend.
 
+import type { IpPacket } from '../../src/datapath/trace-packet.ts'
 import { allow, deny, egress, epoch, ingress, pod, service, udpService, world } from './cluster.ts'
-import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev } from './row.ts'
-import { echoRequest, tcp, udp } from './vocabulary.ts'
+import { delivered, dropped, fromNetdev, fromPod, packet, passed, refused, sent, toNetdev } from './row.ts'
+import { echoRequest, firstFragment, type InFamily, icmpError, tcp, udp } from './vocabulary.ts'
 
 const local = world(pod('cart'), pod('web'), service('shop:80', 'web:8080'))
 const remote = world(pod('cart'), service('shop:80', 'away:8080'))
@@ -110,9 +111,53 @@ packet('a translated flow that a new epoch denies is cut', {
   then: dropped('POLICY_EGRESS', null),
 })
 
-packet('a Service without endpoints refuses', {
-  world: world(pod('cart'), service('empty:80')),
+const empty = world(pod('cart'), service('empty:80'), udpService('empty:53'))
+const extensions = [{ header: 60, bytes: 8 }]
+/** As the data plane makes packets: they are not to be fragmented. */
+const fresh =
+  (made: InFamily<IpPacket>): InFamily<IpPacket> =>
+  (family) => ({ ...made(family), dontFragment: family === 4 })
+
+packet('a Service without endpoints resets a connection', {
+  world: empty,
   when: fromPod('cart', tcp('cart:4000', 'empty:80', 'S')),
+  then: refused('NO_BACKEND', fresh(tcp('empty:80', 'cart:4000', 'RA'))),
+})
+
+packet('also one that brings data', {
+  world: empty,
+  when: fromPod('cart', tcp('cart:4000', 'empty:80', 'S', { payloadBytes: 333 })),
+  then: refused('NO_BACKEND', fresh(tcp('empty:80', 'cart:4000', 'RA'))),
+})
+
+packet('what belongs to no connection is not answered', {
+  world: empty,
+  when: fromPod('cart', tcp('cart:4000', 'empty:80', 'A')),
+  then: dropped('NO_BACKEND'),
+})
+
+for (const payloadBytes of [0, 12, 1400]) {
+  packet(`a Service without endpoints says so to a datagram of ${payloadBytes} bytes`, {
+    world: empty,
+    when: fromPod('cart', udp('cart:4000', 'empty:53', { payloadBytes })),
+    then: refused(
+      'NO_BACKEND',
+      fresh(icmpError('port unreachable', 'empty', udp('cart:4000', 'empty:53', { payloadBytes: 0 }))),
+    ),
+  })
+}
+
+packet('a fragment is not answered', {
+  world: empty,
+  when: fromPod('cart', firstFragment(udp('cart:4000', 'empty:53'), 9)),
+  then: dropped('NO_BACKEND'),
+})
+
+packet('nor is a packet with headers that the answer would have to repeat', {
+  world: empty,
+  when: fromPod('cart', (family) =>
+    udp('cart:4000', 'empty:53', family === 4 ? { optionBytes: 8 } : { extensions })(family),
+  ),
   then: dropped('NO_BACKEND'),
 })
 

@@ -232,7 +232,10 @@ function parseTransport(header: Omit<IpPacket, 'transport'>, bytes: Uint8Array, 
       return { kind: 'icmp', type, code, identifier: read16(bytes, 4), payloadBytes: bytes.length - 8 }
     }
     const body = bytes.subarray(8)
-    const quoted = header.family === 4 ? parseIpv4(body, problems) : parseIpv6(body, problems)
+    // What is quoted may be cut (RFC 792, RFC 4443 3.1); what lies beyond cannot be checked then.
+    const total = header.family === 4 ? read16(body, 2) : read16(body, 4) + 40
+    const quotedProblems = total > body.length ? [] : problems
+    const quoted = header.family === 4 ? parseIpv4(body, quotedProblems) : parseIpv6(body, quotedProblems)
     return { kind: 'icmpError', type, code, word: read32(bytes, 4), quoted }
   }
   return { kind: 'opaque', payloadBytes: bytes.length }
