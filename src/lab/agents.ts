@@ -23,7 +23,8 @@ export function manifestsDir(lab: string, node: string): string {
 /** Folders, bpffs, cgroups and the configuration file of a node's agent. */
 export async function prepareNode(lab: LabState, node: LabNode): Promise<void> {
   const dir = nodeDir(lab.name, node.name)
-  for (const name of ['bpf', 'run', 'state', 'manifests', 'logs']) mkdirSync(`${dir}/${name}`, { recursive: true })
+  for (const name of ['bpf', 'run', 'state', 'manifests', 'logs', 'net.d', 'bin'])
+    mkdirSync(`${dir}/${name}`, { recursive: true })
   await runTool(['mount', '-t', 'bpf', 'bpf', `${dir}/bpf`])
   makeCgroup(cgroupPath(lab.name, node.name, 'agent'))
   makeCgroup(cgroupPath(lab.name, node.name, 'host'))
@@ -35,6 +36,8 @@ export async function prepareNode(lab: LabState, node: LabNode): Promise<void> {
     stateDir: `${dir}/state`,
     bpffs: `${dir}/bpf`,
     cgroup: cgroupPath(lab.name, node.name),
+    cniConfDir: `${dir}/net.d`,
+    cniBinDir: `${dir}/bin`,
     serviceCIDRs: [...lab.families].map((family) => serviceCIDRs[Number(family) as 4 | 6]),
   }
   writeFileSync(`${dir}/config.yaml`, stringify(config))
@@ -103,7 +106,10 @@ export async function syncAgent(lab: string, node: LabNode): Promise<NodeSync> {
 /** The last message of an agent's log: pino's JSON, or what a process says before it logs. */
 function lastMessage(log: string): string {
   try {
-    const line = readFileSync(log, 'utf8').trimEnd().split('\n').at(-1)!
+    const lines = readFileSync(log, 'utf8').trimEnd().split('\n')
+    const line = lines.at(-1)!
+    // Node ends what it says of an exception that nobody caught with its own version.
+    if (line.startsWith('Node.js v')) return lines.findLast((each) => /^(Uncaught )?\w*Error\b/.test(each)) ?? line
     if (!line.startsWith('{')) return line || 'it said nothing'
     return (JSON.parse(line) as { msg: string }).msg
   } catch {
