@@ -4,7 +4,7 @@
 import { defineConfig } from 'vitest/config'
 
 /** Suites in the order in which a defect is cheapest to read. All but unit need root. */
-const suites = [
+export const suites = [
   { name: 'unit', include: ['{src,tools,bench}/**/*.test.ts'], exclude: ['src/kernel/**'], timeoutSeconds: 20 },
   { name: 'deploy', include: ['test/deploy/**/*.test.ts'], timeoutSeconds: 120 },
   { name: 'kernel', include: ['src/kernel/**/*.test.ts', 'test/kernel/**/*.test.ts'], timeoutSeconds: 60 },

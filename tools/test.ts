@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // `make test`: every suite, one summary line each, and the closing line of CONTRACT.md. Arguments name suites to run.
 // A suite that finds no test, or ends without a report, counts as one failure: silence is not success.
-// --soak is `make soak`: the long figures (test/support/soak.ts), and a record of the run in test/soak.
+// --soak is `make soak`: only the test files that have long figures (test/support/soak.ts), with those, and a record of
+// the run, figures included, in test/soak.
 
 import { spawn } from 'node:child_process'
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, matchesGlob } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
+import { suites } from '../vitest.config.ts'
 import { machine, stampedName } from './machine.ts'
 import type { SuiteReport } from './test-reporter.ts'
 
@@ -17,15 +19,15 @@ interface Suite {
   run(): Promise<SuiteReport | null>
 }
 
-const vitestSuites = ['unit', 'deploy', 'kernel', 'packet', 'netns', 'e2e']
 /** Suites that run only when they are named: what they need takes minutes to build. */
 const namedSuites = ['cluster']
 const scratch = mkdtempSync(join(tmpdir(), 'heddle-test-'))
 
-async function runVitest(project: string): Promise<SuiteReport | null> {
+/** files: of the project; none: all. */
+async function runVitest(project: string, files: readonly string[]): Promise<SuiteReport | null> {
   const report = join(scratch, `${project}.json`)
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', project, '--reporter=./tools/test-reporter.ts']
-  const child = spawn(process.execPath, args, {
+  const args = ['run', '--project', project, '--reporter=./tools/test-reporter.ts', ...files]
+  const child = spawn(process.execPath, ['node_modules/vitest/vitest.mjs', ...args], {
     stdio: 'inherit',
     env: { ...process.env, HEDDLE_TEST_REPORT: report },
   })
@@ -69,7 +71,7 @@ async function runGo(folder: string): Promise<SuiteReport> {
     }
   }
   const code = await spawned
-  return { passed, failed: code === 0 ? failed : Math.max(failed, 1), skipped }
+  return { passed, failed: code === 0 ? failed : Math.max(failed, 1), skipped, figures: [] }
 }
 
 /** Text of t.Skip, which go prints as "    file_test.go:12: text". */
@@ -77,13 +79,28 @@ function skipReason(output: readonly string[]): string {
   return output.map((line) => /_test\.go:\d+: (.*)/.exec(line)?.[1]).find((text) => text !== undefined) ?? ''
 }
 
-function suites(): readonly Suite[] {
+function allSuites(): readonly Suite[] {
   // The programs of test/cluster are built for `make cluster-test`, they are no suite.
   const modules = globSync('test/**/go.mod', { exclude: ['test/cluster'] }).map((path) => dirname(path))
   return [
-    ...[...vitestSuites, ...namedSuites].map((name) => ({ name, run: () => runVitest(name) })),
+    ...suites.map(({ name }) => ({ name, run: () => runVitest(name, []) })),
     ...modules.map((folder) => ({ name: `go:${folder}`, run: () => runGo(folder) })),
   ]
+}
+
+/** The suites that have files with long figures, and of each only those. */
+function soakSuites(): readonly Suite[] {
+  const files = globSync('{src,test,tools,bench}/**/*.test.ts').filter((path) =>
+    readFileSync(path, 'utf8').includes("/support/soak.ts'"),
+  )
+  return suites.flatMap(({ name, include, exclude = [] }) => {
+    const own = files.filter((file) => isOneOf(file, include) && !isOneOf(file, exclude))
+    return own.length === 0 ? [] : [{ name, run: () => runVitest(name, own) }]
+  })
+}
+
+function isOneOf(file: string, patterns: readonly string[]): boolean {
+  return patterns.some((pattern) => matchesGlob(file, pattern))
 }
 
 function summary(name: string, report: SuiteReport, seconds: number): string {
@@ -97,7 +114,7 @@ async function main(names: readonly string[], isSoak: boolean): Promise<number> 
     process.stderr.write('make test needs root: most suites make network namespaces and load programs\n')
     return 2
   }
-  const known = suites()
+  const known = isSoak ? soakSuites() : allSuites()
   const unknown = names.find((name) => !known.some((suite) => suite.name === name))
   if (unknown !== undefined) {
     process.stderr.write(`there is no suite ${unknown}; there are: ${known.map((suite) => suite.name).join(', ')}\n`)
@@ -110,7 +127,7 @@ async function main(names: readonly string[], isSoak: boolean): Promise<number> 
   for (const suite of known.filter(({ name }) => wanted.includes(name))) {
     process.stdout.write(`== ${suite.name}\n`)
     const started = performance.now()
-    const report = (await suite.run()) ?? { passed: 0, failed: 1, skipped: [] }
+    const report = (await suite.run()) ?? { passed: 0, failed: 1, skipped: [], figures: [] }
     const empty = report.passed + report.failed + report.skipped.length === 0
     if (empty) process.stdout.write('  FAILED: the suite has no test\n')
     const counted = empty ? { ...report, failed: 1 } : report

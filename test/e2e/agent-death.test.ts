@@ -20,6 +20,7 @@ const load: Omit<Load, 'host' | 'port'> = {
   newConnectionsPerSecond: 500,
   seconds: soak(10, 60),
 }
+const deaths = soak(1, 4)
 
 describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
   let lab: TestLab
@@ -60,14 +61,15 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
   test.each([4, 6] as const)('IPv%s: both agents killed and started again under load', async (family) => {
     const input: Load = { ...load, host: lab.clusterIP('test/web', family), port: 80 }
     const running = await lab.load(`${namespace}/client`, input)
-    const pids = lab.cluster.state.nodes.map(({ agent }) => agent!.pid)
-    for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
-    await strangerIsDenied()
-    for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node))
-    await Promise.all(lab.cluster.state.nodes.map((node) => agentReady(lab.name, node)))
-    await strangerIsDenied()
+    for (let death = 1; death <= deaths; death++) {
+      for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
+      await strangerIsDenied()
+      for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node))
+      await Promise.all(lab.cluster.state.nodes.map((node) => agentReady(lab.name, node)))
+      await strangerIsDenied()
+    }
     const report = await running.report
-    console.log(`${mode} IPv${family}: agents ${pids.join(', ')} killed: ${JSON.stringify(report)}`)
+    console.log(`${mode} IPv${family}: both agents killed, ${deaths} times: ${JSON.stringify(report)}`)
     expect(report.failures).toEqual({})
     expect(report.keptSockets).toBe(load.keptConnections)
     expect(report.keptRequests).toBeGreaterThan(load.requestsPerSecond * load.seconds * 0.9)

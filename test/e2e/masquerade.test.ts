@@ -7,6 +7,7 @@ import { outsideIPs } from '../../src/lab/network.ts'
 import type { Background } from '../support/background.ts'
 import { startTestLab, type TestLab } from '../support/lab.ts'
 import { idlePod, namespace } from '../support/manifests.ts'
+import { soak } from '../support/soak.ts'
 
 const script = `${checkout}/test/support/hold.py`
 let lab: TestLab
@@ -36,7 +37,7 @@ test.each([4, 6] as const)(
       [hold(`${namespace}/two`, 1_000), 1_000],
     ]
     await Promise.all(holders.map(([background]) => background.until((output) => output.includes('held\n'))))
-    for (const round of [1, 2]) {
+    for (let round = 1; round <= soak(2, 30); round++) {
       for (const [background] of holders) background.write('go\n')
       await Promise.all(
         holders.map(([background]) =>
