@@ -7,6 +7,7 @@ import { checkout } from '../../src/lab/names.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Cluster } from './cluster.ts'
 import { installCoreDns } from './coredns.ts'
+import { deployCases, takeOff } from './deploy-cases.ts'
 import { faultCases, prepareFaults } from './fault-cases.ts'
 import { installHeddle, upgradeHeddle } from './heddle.ts'
 import { startTestCluster } from './lane.ts'
@@ -27,6 +28,10 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
 
   afterAll(async () => {
     expect(await cluster?.down()).toEqual([])
+  })
+
+  test.each(deployCases)('$name', async ({ check }) => {
+    await check(cluster, mode)
   })
 
   describe('Services', () => {
@@ -90,4 +95,9 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
       expect(failed).toEqual([])
     },
   )
+
+  // The last case: nothing has a network afterwards.
+  test('Heddle is taken off every node, then the chart is uninstalled', async () => {
+    await takeOff(cluster, mode)
+  })
 })

@@ -40,7 +40,8 @@ export async function upgradeHeddle(cluster: Cluster, mode: Mode, tag: string): 
   await agentsReady(cluster)
 }
 
-async function helm(cluster: Cluster, action: 'install' | 'upgrade', mode: Mode, tag: string): Promise<void> {
+/** Release, chart and values for this cluster, as every `helm` command takes them. */
+export async function chartArguments(cluster: Cluster, mode: Mode, tag = version()): Promise<readonly string[]> {
   const cgroup = (await cluster.run('n1', ['test', '-d', '/sys/fs/cgroup/unified'])).exitCode === 0
   const settings = [
     `image.tag=${tag}`,
@@ -48,14 +49,11 @@ async function helm(cluster: Cluster, action: 'install' | 'upgrade', mode: Mode,
     `k8sServiceHost=${addressesOf('control', cluster.state.families)[0]}`,
     `host.cgroup=${cgroup ? '/sys/fs/cgroup/unified' : '/sys/fs/cgroup'}`,
   ]
-  const argv = [
-    action,
-    'heddle',
-    `${checkout}/deploy/helm/heddle`,
-    '-n',
-    namespace,
-    ...settings.flatMap((s) => ['--set', s]),
-  ]
+  return ['heddle', `${checkout}/deploy/helm/heddle`, '-n', namespace, ...settings.flatMap((s) => ['--set', s])]
+}
+
+async function helm(cluster: Cluster, action: 'install' | 'upgrade', mode: Mode, tag: string): Promise<void> {
+  const argv = [action, ...(await chartArguments(cluster, mode, tag))]
   const outcome = await runProgram(cluster.helmCommand(argv), { timeoutMs: 120_000 })
   if (outcome.exitCode !== 0) throw new Error(`helm ${action}: ${outcome.stderr.trim()}`)
 }

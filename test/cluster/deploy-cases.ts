@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chart on a real API server: what an operator, a GitOps controller and an auditor see of it.
+
+import { expect } from 'vitest'
+import { runProgram } from '../../src/lab/process.ts'
+import type { Mode } from '../../src/lab/state.ts'
+import type { Cluster } from './cluster.ts'
+import { chartArguments } from './heddle.ts'
+
+const agents = ['-n', 'kube-system', 'daemonset/heddle']
+/** include/uapi/linux/capability.h: NET_ADMIN 12, SYS_ADMIN 21. */
+const NET_ADMIN_AND_SYS_ADMIN = (1n << 12n) | (1n << 21n)
+
+async function helm(cluster: Cluster, ...argv: readonly string[]) {
+  return runProgram(cluster.helmCommand(argv), { timeoutMs: 120_000 })
+}
+
+async function revision(cluster: Cluster): Promise<number> {
+  const { stdout } = await helm(cluster, 'status', 'heddle', '-n', 'kube-system', '-o', 'json')
+  return (JSON.parse(stdout) as { version: number }).version
+}
+
+/** Standard output of a script that runs in an agent's container. */
+async function inAgent(cluster: Cluster, script: string): Promise<string> {
+  return cluster.kubectl(['exec', ...agents, '-c', 'agent', '--', '/opt/heddle/bin/node', '-p', script])
+}
+
+export const deployCases: readonly {
+  readonly name: string
+  readonly check: (cluster: Cluster, mode: Mode) => Promise<void>
+}[] = [
+  {
+    name: 'a controller that compares the chart with the cluster sees no drift',
+    async check(cluster, mode) {
+      const rendered = await helm(
+        cluster,
+        'template',
+        ...(await chartArguments(cluster, mode)),
+        '--kube-version=1.34.0',
+      )
+      expect(rendered.exitCode, rendered.stderr).toBe(0)
+      // Exit code 1 of `kubectl diff` is a difference, which kubectl() would report.
+      expect(await cluster.kubectl(['diff', '-f', '-'], rendered.stdout)).toBe('')
+      expect(await cluster.kubectl(['diff', '--server-side', '--force-conflicts', '-f', '-'], rendered.stdout)).toBe('')
+    },
+  },
+  {
+    name: 'a value out of schema is refused before anything is applied',
+    async check(cluster, mode) {
+      const before = await revision(cluster)
+      const refused = await helm(cluster, 'upgrade', ...(await chartArguments(cluster, mode)), '--set=config.mtu=9')
+      expect(refused.exitCode).not.toBe(0)
+      expect(refused.stderr).toContain("at '/config/mtu'")
+      expect(await revision(cluster)).toBe(before)
+    },
+  },
+  {
+    name: 'the agent has two capabilities and cannot write its root file system',
+    async check(cluster) {
+      const status = await inAgent(cluster, "fs.readFileSync('/proc/1/status', 'utf8')")
+      const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1]}`)
+      expect(capabilities).toBe(NET_ADMIN_AND_SYS_ADMIN)
+      expect(status).toMatch(/^NoNewPrivs:\s*1$/m)
+      expect(status).toMatch(/^Seccomp:\s*2$/m)
+      const attempt = "try { fs.writeFileSync('/opt/heddle/x', ''); 'written' } catch (error) { error.code }"
+      expect((await inAgent(cluster, attempt)).trim()).toBe('EROFS')
+    },
+  },
+]
+
+/** Follows docs/kubernetes.md to its end, and asserts that no node holds anything that would change a packet. */
+export async function takeOff(cluster: Cluster, mode: Mode): Promise<void> {
+  const off = await helm(cluster, 'upgrade', ...(await chartArguments(cluster, mode)), '--set=uninstall=true')
+  expect(off.exitCode, off.stderr).toBe(0)
+  await cluster.kubectl(['-n', 'kube-system', 'rollout', 'status', 'daemonset/heddle', '--timeout=120s'])
+  for (const node of cluster.nodes) {
+    const left = await cluster.run(node, ['sh', '-c', 'ls -d /sys/fs/bpf/heddle /etc/cni/net.d/*heddle* 2>/dev/null'])
+    expect(left.stdout, node).toBe('')
+    const devices = await cluster.run(node, ['ip', '-brief', 'link'])
+    expect(devices.stdout, node).not.toMatch(/^hd[0-9a-f]{12}/m)
+  }
+  const gone = await helm(cluster, 'uninstall', 'heddle', '-n', 'kube-system', '--wait')
+  expect(gone.exitCode, gone.stderr).toBe(0)
+}
