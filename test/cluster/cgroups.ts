@@ -3,7 +3,7 @@
 // that hierarchy (a cgroup namespace, node.sh), so kubelet and runc behave as on a machine of their own, and programs
 // attached to a node's cgroup2 see that node only.
 
-import { existsSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { makeCgroup, removeCgroup } from '../../src/lab/cgroup.ts'
 import { cgroup2Mount } from '../../src/lab/names.ts'
 import { runTool } from '../../src/lab/process.ts'
@@ -42,6 +42,23 @@ function fillCpuset(folder: string): void {
     if (readFileSync(`${folder}/${file}`, 'utf8').trim() === '')
       writeFileSync(`${folder}/${file}`, readFileSync(`${folder}/../${file}`, 'utf8'))
   }
+}
+
+/** The cgroup2 folder of a node that takes processes: cgroup2 refuses them where controllers are handed on. */
+export function joinableCgroup(cluster: string, node: string): string {
+  const init = cgroup2Path(cluster, node, 'init')
+  return existsSync(init) ? init : cgroup2Path(cluster, node)
+}
+
+/** A process of a container, as this machine numbers it. */
+export function containerPid(cluster: string, node: string, containerId: string): number | undefined {
+  if (containerId === '') return undefined
+  for (const mount of [cgroup2Mount(), ...v1Mounts()]) {
+    const files = globSync(`${mount}/heddle-cluster/${cluster}/${node}/**/*${containerId}*/cgroup.procs`)
+    const pids = files.flatMap((file) => readFileSync(file, 'utf8').split('\n').filter(Boolean).map(Number))
+    if (pids.length > 0) return pids[0]
+  }
+  return undefined
 }
 
 /** Ends every process of the cluster and removes its folders. */

@@ -106,7 +106,7 @@ export const faultCases: readonly FaultCase[] = [
       await cluster.apply(pod(namespace, 'restarts', serverSpec({ pod: { nodeName: 'n2' } })))
       const [restarting] = await readyPods(cluster, namespace, 'app=restarts', 1)
       const url = `http://${hostPort(addressOf(restarting!, restarting!.ips[0]!.includes(':') ? 6 : 4), httpPort)}/hostname`
-      const ask = await commandInPod(cluster, client, ['curl', '-sgf', '-m', '2', url])
+      const ask = commandInPod(cluster, client, ['curl', '-sgf', '-m', '2', url])
       const answers = async () => (await startBackground(ask).ended) === 'restarts'
       await unnoticed(fixture, steady, outageSeconds + 40, async () => {
         await cluster.stopControl('kube-apiserver')
@@ -165,7 +165,7 @@ export const faultCases: readonly FaultCase[] = [
         const url = `http://${hostPort(ip, httpPort)}/hostname`
         // Prints milliseconds since 1970 at each answer.
         const script = `while :; do curl -sgf -o /dev/null -m 0.2 '${url}' && date +%s%3N; sleep 0.02; done`
-        const asking = startBackground(await commandInPod(cluster, client, ['sh', '-c', script]))
+        const asking = startBackground(commandInPod(cluster, client, ['sh', '-c', script]))
         const answers = () => asking.output().trim().split('\n').filter(Boolean).map(Number)
         try {
           await asking.until((output) => output !== '')

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A node: containerd, kubelet and (on request) kube-proxy in namespaces of their own; node.sh is its first process.
 
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { CommandError } from '../../src/core/command-error.ts'
 import { isAlive, type ProcessId, startDetached } from '../../src/lab/process.ts'
 import type { Families } from '../../src/lab/state.ts'
-import { makeCgroups } from './cgroups.ts'
-import { cgroup2Path, clusterDir, netnsPath } from './names.ts'
+import { joinableCgroup, makeCgroups } from './cgroups.ts'
+import { clusterDir, netnsPath } from './names.ts'
 import { addressesOf, dnsIPs, familiesOf, podCIDRs } from './network.ts'
 
 export const pauseImage = 'registry.k8s.io/pause:3.10.1'
@@ -48,7 +48,8 @@ export function startNode(plan: NodePlan): ProcessId {
   })
 }
 
-/** The command line that runs `argv` in every namespace and in the cgroup2 of a node. */
+/** The command line that runs `argv` in every namespace and in the cgroup2 of a node. A signal to it does not reach
+ *  `argv`: a process cannot enter a process id namespace, only its child can. */
 export function commandInNode(
   cluster: string,
   node: string,
@@ -58,10 +59,22 @@ export function commandInNode(
   if (!isAlive(unshare)) throw new CommandError(`node ${node} does not run`)
   const init = readFileSync(`/proc/${unshare.pid}/task/${unshare.pid}/children`, 'utf8').trim().split(' ')[0]
   if (!init) throw new CommandError(`node ${node} has no first process`)
-  const folders = [cgroup2Path(cluster, node, 'init'), cgroup2Path(cluster, node)]
-  const cgroup = folders.find((folder) => existsSync(folder))!
   const script = 'echo $$ >"$0/cgroup.procs" && exec nsenter -t "$@"'
-  return ['/bin/sh', '-c', script, cgroup, init, '-m', '-n', '-p', '-u', '-i', '-C', '--', ...argv]
+  return [
+    '/bin/sh',
+    '-c',
+    script,
+    joinableCgroup(cluster, node),
+    init,
+    '-m',
+    '-n',
+    '-p',
+    '-u',
+    '-i',
+    '-C',
+    '--',
+    ...argv,
+  ]
 }
 
 function writeConfiguration({ cluster, name, families }: NodePlan, dir: string): void {

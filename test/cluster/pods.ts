@@ -2,11 +2,11 @@
 // Pods of a real cluster as tests see them: what the API says of them, commands in their containers through kubectl exec,
 // and processes of this machine in their network namespace.
 
-import type { Outcome } from '../../src/lab/process.ts'
-import { runProgram } from '../../src/lab/process.ts'
+import { inside, type Outcome, runProgram } from '../../src/lab/process.ts'
 import { type Background, startBackground } from '../support/background.ts'
 import { scriptArgv } from '../support/lab.ts'
 import type { Load, LoadReport } from '../support/load.ts'
+import { containerPid, joinableCgroup } from './cgroups.ts'
 import type { Cluster } from './cluster.ts'
 
 export interface PodView {
@@ -93,21 +93,17 @@ export async function curlFrom(cluster: Cluster, view: PodView, url: string, sec
   return outcome.exitCode === 0 ? outcome.stdout : ''
 }
 
-/** A program of this machine in the pod's network namespace and its node's cgroup2. */
-export async function commandInPod(cluster: Cluster, view: PodView, argv: readonly string[]): Promise<string[]> {
-  const tasks = await cluster.run(view.node, ['ctr', '-n', 'k8s.io', 'tasks', 'list'])
-  const pid = tasks.stdout
-    .split('\n')
-    .find((line) => line.startsWith(view.containerId))
-    ?.split(/\s+/)[1]
-  if (view.containerId === '' || pid === undefined) throw new Error(`pod ${view.name} has no running container`)
-  return cluster.commandAt(view.node, ['nsenter', '-t', pid, '-n', '--', ...argv])
+/** A program of this machine in the pod's network namespace and its node's cgroup2; a signal to it reaches the program. */
+export function commandInPod(cluster: Cluster, view: PodView, argv: readonly string[]): string[] {
+  const pid = containerPid(cluster.state.name, view.node, view.containerId)
+  if (pid === undefined) throw new Error(`pod ${view.name} has no running container`)
+  return inside(joinableCgroup(cluster.state.name, view.node), `/proc/${pid}/ns/net`, argv)
 }
 
 /** Puts a Service or pod under load from a pod (test/support/load.ts); resolves when every kept connection has answered
  *  once. */
 export async function loadFrom(cluster: Cluster, view: PodView, load: Load): Promise<{ report: Promise<LoadReport> }> {
-  const argv = await commandInPod(cluster, view, scriptArgv('load.ts', JSON.stringify(load)))
+  const argv = commandInPod(cluster, view, scriptArgv('load.ts', JSON.stringify(load)))
   const running: Background = startBackground(argv)
   await running.until((output) => output.includes('running\n'))
   const report = running.ended.then((output) => JSON.parse(output.slice(output.indexOf('{'))) as LoadReport)
