@@ -112,58 +112,45 @@ static __always_inline void icmp_new_outer(const struct packet *p, __u32 *new, c
 	address_to_words(new + words, &p->to.destination, words);
 }
 
-__noinline int icmp_rewrite_ipv4(struct __sk_buff *skb, struct packet *p)
+/* words: of an address of this family, known when it is compiled. */
+static __always_inline enum verdict icmp_rewrite(struct __sk_buff *skb, struct packet *p, const int words)
 {
-	__u32 old_outer[2], new_outer[2], old_quoted[2], new_quoted[2];
-	__u32 quoted, transport, diff;
+	const __u32 bytes = 2 * words * sizeof(__u32), addresses = words == 1 ? 12 : 8;
+	__u32 old_outer[8], new_outer[8], old_quoted[8], new_quoted[8];
+	__u32 quoted = p->transport + ICMP_HEADER, transport = icmp_quoted_transport(skb, p);
+	__u32 diff, beyond;
 
-	if (!p) return DROP;
-	quoted = p->transport + ICMP_HEADER;
-	transport = icmp_quoted_transport(skb, p);
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + 12, old_outer, sizeof(old_outer)) ||
-	    bpf_skb_load_bytes(skb, quoted + 12, old_quoted, sizeof(old_quoted)))
+	if (bpf_skb_load_bytes(skb, ETH_HLEN + addresses, old_outer, bytes) ||
+	    bpf_skb_load_bytes(skb, quoted + addresses, old_quoted, bytes))
 		return drop(p, DROP_HEADER_WRITE);
-	address_to_words(&new_quoted[0], &p->to.destination, 1);
-	address_to_words(&new_quoted[1], &p->to.source, 1);
-	__builtin_memcpy(new_outer, old_outer, sizeof(new_outer));
-	icmp_new_outer(p, new_outer, old_quoted, 1);
+	address_to_words(&new_quoted[0], &p->to.destination, words);
+	address_to_words(&new_quoted[words], &p->to.source, words);
+	__builtin_memcpy(new_outer, old_outer, bytes);
+	icmp_new_outer(p, new_outer, old_quoted, words);
 
-	diff = bpf_csum_diff(old_quoted, sizeof(old_quoted), new_quoted, sizeof(new_quoted), 0);
-	bpf_skb_store_bytes(skb, quoted + 12, new_quoted, sizeof(new_quoted), 0);
-	bpf_l3_csum_replace(skb, quoted + 10, 0, diff, 0); /* so the message's sum stays */
-	diff = icmp_rewrite_transport(skb, p, transport, diff);
-	bpf_l4_csum_replace(skb, p->transport + 2, 0, diff, 0);
+	diff = bpf_csum_diff(old_quoted, bytes, new_quoted, bytes, 0);
+	bpf_skb_store_bytes(skb, quoted + addresses, new_quoted, bytes, 0);
+	beyond = icmp_rewrite_transport(skb, p, transport, diff);
+	if (words == 1)
+		bpf_l3_csum_replace(skb, quoted + 10, 0, diff, 0); /* so the message's sum stays */
+	else
+		beyond = checksum_add(diff, beyond);
+	bpf_l4_csum_replace(skb, p->transport + 2, 0, beyond, 0);
 
-	diff = bpf_csum_diff(old_outer, sizeof(old_outer), new_outer, sizeof(new_outer), 0);
-	if (bpf_l3_csum_replace(skb, ETH_HLEN + 10, 0, diff, 0) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + 12, new_outer, sizeof(new_outer), 0))
+	diff = bpf_csum_diff(old_outer, bytes, new_outer, bytes, 0);
+	if ((words == 1 ? bpf_l3_csum_replace(skb, ETH_HLEN + 10, 0, diff, 0)
+			: bpf_l4_csum_replace(skb, p->transport + 2, 0, diff, BPF_F_PSEUDO_HDR)) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + addresses, new_outer, bytes, 0))
 		return drop(p, DROP_HEADER_WRITE);
 	return NEXT;
 }
 
+__noinline int icmp_rewrite_ipv4(struct __sk_buff *skb, struct packet *p)
+{
+	return p ? icmp_rewrite(skb, p, 1) : DROP;
+}
+
 __noinline int icmp_rewrite_ipv6(struct __sk_buff *skb, struct packet *p)
 {
-	__u32 old_outer[8], new_outer[8], old_quoted[8], new_quoted[8];
-	__u32 quoted, diff;
-
-	if (!p) return DROP;
-	quoted = p->transport + ICMP_HEADER;
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + 8, old_outer, sizeof(old_outer)) ||
-	    bpf_skb_load_bytes(skb, quoted + 8, old_quoted, sizeof(old_quoted)))
-		return drop(p, DROP_HEADER_WRITE);
-	address_to_words(&new_quoted[0], &p->to.destination, 4);
-	address_to_words(&new_quoted[4], &p->to.source, 4);
-	__builtin_memcpy(new_outer, old_outer, sizeof(new_outer));
-	icmp_new_outer(p, new_outer, old_quoted, 4);
-
-	diff = bpf_csum_diff(old_quoted, sizeof(old_quoted), new_quoted, sizeof(new_quoted), 0);
-	bpf_skb_store_bytes(skb, quoted + 8, new_quoted, sizeof(new_quoted), 0);
-	diff = checksum_add(diff, icmp_rewrite_transport(skb, p, quoted + sizeof(struct ipv6hdr), diff));
-	bpf_l4_csum_replace(skb, p->transport + 2, 0, diff, 0);
-
-	diff = bpf_csum_diff(old_outer, sizeof(old_outer), new_outer, sizeof(new_outer), 0);
-	if (bpf_l4_csum_replace(skb, p->transport + 2, 0, diff, BPF_F_PSEUDO_HDR) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + 8, new_outer, sizeof(new_outer), 0))
-		return drop(p, DROP_HEADER_WRITE);
-	return NEXT;
+	return p ? icmp_rewrite(skb, p, 4) : DROP;
 }

@@ -11,7 +11,7 @@ import { isAlive } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
 import { startTestLab, type TestLab } from '../support/lab.ts'
 import type { Load } from '../support/load.ts'
-import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
+import { httpPort, idlePod, namespace, webForClient } from '../support/manifests.ts'
 import { soak } from '../support/soak.ts'
 
 const load: Omit<Load, 'host' | 'port'> = {
@@ -27,18 +27,7 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
 
   beforeAll(async () => {
     lab = await startTestLab(`death-${mode}`, { mode, families: '46' })
-    await lab.apply(
-      serverPod('web-1', 'n1', { app: 'web' }),
-      serverPod('web-2', 'n2', { app: 'web' }),
-      idlePod('client', 'n1', { app: 'client' }),
-      idlePod('stranger', 'n1', { app: 'stranger' }),
-      service('web', { app: 'web' }),
-      networkPolicy('only-client', {
-        podSelector: { matchLabels: { app: 'web' } },
-        policyTypes: ['Ingress'],
-        ingress: [{ from: [{ podSelector: { matchLabels: { app: 'client' } } }] }],
-      }),
-    )
+    await lab.apply(...webForClient, idlePod('stranger', 'n1', { app: 'stranger' }))
   })
 
   afterAll(async () => {

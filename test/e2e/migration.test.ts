@@ -11,7 +11,7 @@ import { checkout, nodeDir } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
 import { startTestLab, type TestLab } from '../support/lab.ts'
 import type { Load } from '../support/load.ts'
-import { httpPort, idlePod, namespace, networkPolicy, serverPod, service } from '../support/manifests.ts'
+import { httpPort, namespace, webForClient } from '../support/manifests.ts'
 import { soak } from '../support/soak.ts'
 import { buildVariant, type Variant } from '../support/variant.ts'
 
@@ -38,17 +38,7 @@ beforeAll(async () => {
   })
   lab = await startTestLab('migration', { mode: 'native', families: '46' })
   await lab.serve('outside', { http: OUTSIDE_PORT, udp: 7001 })
-  await lab.apply(
-    serverPod('web-1', 'n1', { app: 'web' }),
-    serverPod('web-2', 'n2', { app: 'web' }),
-    idlePod('client', 'n1', { app: 'client' }),
-    service('web', { app: 'web' }),
-    networkPolicy('only-client', {
-      podSelector: { matchLabels: { app: 'web' } },
-      policyTypes: ['Ingress'],
-      ingress: [{ from: [{ podSelector: { matchLabels: { app: 'client' } } }] }],
-    }),
-  )
+  await lab.apply(...webForClient)
 })
 
 afterAll(async () => {

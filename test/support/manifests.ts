@@ -55,3 +55,17 @@ export function service(name: string, selector: Readonly<Record<string, string>>
 export function networkPolicy(name: string, spec: Readonly<Record<string, unknown>>): KubeManifest {
   return { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { namespace, name }, spec }
 }
+
+/** The Service `web` of two server pods, one on each of two nodes, and the pod `client` on n1, which alone may speak to
+ *  them. */
+export const webForClient: readonly KubeManifest[] = [
+  serverPod('web-1', 'n1', { app: 'web' }),
+  serverPod('web-2', 'n2', { app: 'web' }),
+  idlePod('client', 'n1', { app: 'client' }),
+  service('web', { app: 'web' }),
+  networkPolicy('only-client', {
+    podSelector: { matchLabels: { app: 'web' } },
+    policyTypes: ['Ingress'],
+    ingress: [{ from: [{ podSelector: { matchLabels: { app: 'client' } } }] }],
+  }),
+]
