@@ -66,6 +66,36 @@ export const deployCases: readonly {
       expect((await inAgent(cluster, attempt)).trim()).toBe('EROFS')
     },
   },
+  {
+    name: 'with the token of an agent no Node can be changed but its own',
+    async check(cluster) {
+      const token = await inAgent(
+        cluster,
+        "fs.readFileSync('/var/run/secrets/kubernetes.io/serviceaccount/token', 'utf8')",
+      )
+      const own = (await inAgent(cluster, 'process.env.HEDDLE_NODE_NAME')).trim()
+      const server = await cluster.kubectl([
+        'config',
+        'view',
+        '--minify',
+        '-o',
+        'jsonpath={.clusters[0].cluster.server}',
+      ])
+      // Without the administrator's certificate, which would count first.
+      const asAgent = [
+        '--kubeconfig=/dev/null',
+        `--server=${server}`,
+        '--insecure-skip-tls-verify',
+        `--token=${token.trim()}`,
+      ]
+      const annotate = (node: string) =>
+        cluster.kubectl([...asAgent, 'annotate', 'node', node, 'heddle.test/x=1', '--overwrite'])
+      for (const node of cluster.nodes) {
+        if (node === own) expect(await annotate(node)).toContain('annotated')
+        else await expect(annotate(node)).rejects.toThrow('an agent of Heddle may change the Node only that it runs on')
+      }
+    },
+  },
 ]
 
 /** Follows docs/kubernetes.md to its end, and asserts that no node holds anything that would change a packet. */

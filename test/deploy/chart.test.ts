@@ -39,6 +39,7 @@ const rendered: Readonly<Record<string, readonly string[]>> = {
   ],
   'without-rights': [
     'rbac.create=false',
+    'rbac.ownNodeOnly=false',
     'serviceAccount.create=false',
     'serviceAccount.name=network',
     'tolerations=null',
