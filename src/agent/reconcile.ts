@@ -19,7 +19,7 @@ import {
 import { readValue, tableNames } from '../datapath/tables.ts'
 import { endpointKey } from '../generated/abi.ts'
 import { apply, type Kernel } from '../kernel/apply.ts'
-import type { RoutingInput } from '../routing/compile.ts'
+import { NOWHERE, type RoutingInput } from '../routing/compile.ts'
 import type { Backend } from '../services/frontends.ts'
 import { sameValue } from '../world/equal.ts'
 import type { World } from '../world/world.ts'
@@ -102,7 +102,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 
   async function pass(): Promise<void> {
-    const addresses = nodeAddresses(world)
+    const addresses = [...nodeAddresses(world), ...Object.values(NOWHERE)]
     if (gateways === undefined || !sameValue(addresses, lookedUp)) gateways = await options.gateways(addresses)
     lookedUp = addresses
     const routing = { ...options.node, gateways }

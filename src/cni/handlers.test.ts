@@ -139,6 +139,14 @@ describe('ADD', () => {
     expect(isClean(node)).toBe(true)
   })
 
+  test('a namespace of another kind, seen only when it is entered, is a wrong CNI_NETNS', async () => {
+    const node = await fakeNode()
+    const refused = Object.assign(new Error('no network namespace'), { syscall: 'ioctl(NS_GET_NSTYPE)' })
+    node.failing.set('wire', () => Promise.reject(refused))
+    expect(body(await ask(node, add()))).toMatchObject({ code: 4, msg: 'invalid CNI_NETNS' })
+    expect(isClean(node)).toBe(true)
+  })
+
   test('a journal that cannot be written is an I/O failure and nothing is left', async () => {
     const file = memoryFile()
     const node = await fakeNode({ file })

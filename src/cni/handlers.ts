@@ -276,6 +276,9 @@ function journalFailed(cause: unknown): CniError {
 }
 
 function wireFailed(cause: unknown): CniError {
+  // A namespace of another kind: seen only when it is entered.
+  if (cause instanceof Error && 'syscall' in cause && cause.syscall === 'ioctl(NS_GET_NSTYPE)')
+    return netnsRefused(cause)
   const isTaken = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST'
   return isTaken
     ? cniError(CniErrorCode.INTERFACE_EXISTS, 'the pod has an interface of that name already', messageOf(cause), cause)

@@ -9,8 +9,15 @@ import type { Node } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
 import { type CompiledRouting, compileRouting, type RoutingInput } from './compile.ts'
 
-function node(name: string, internalIPs: readonly string[], podCIDRs: readonly string[]): Node {
-  return { kind: 'Node', name, labels: {}, internalIPs: internalIPs as Address[], podCIDRs: podCIDRs as Prefix[] }
+function node(name: string, internalIPs: readonly string[], podCIDRs: readonly string[], createdMs = 0): Node {
+  return {
+    kind: 'Node',
+    name,
+    labels: {},
+    internalIPs: internalIPs as Address[],
+    podCIDRs: podCIDRs as Prefix[],
+    createdMs,
+  }
 }
 
 const n1 = node('n1', ['192.168.0.1', 'fd01::1'], ['10.1.0.0/24', 'fd00:1::/64'])
@@ -55,6 +62,24 @@ function print({ routes, nodes, nexthops, kernelRoutes, notices }: CompiledRouti
   ]
 }
 
+describe('a node process whose socket hook is missed sends to a Service by the default route, and then in the tunnel', () => {
+  const away = new Map([...gateways, ['192.0.2.1', '192.168.0.254']] as [Address, Address][])
+
+  test('vxlan: what it sends must leave room for the tunnel', () => {
+    const { kernelRoutes } = compile([n1, n2], { gateways: away })
+    expect(kernelRoutes.filter(({ destination }) => destination.startsWith('10.96'))).toEqual([
+      { destination: '10.96.0.0/16', gateway: '192.168.0.254', ifindex: 2, source: '192.168.0.1', mtu: 1450 },
+    ])
+  })
+
+  test('native, or without a default route: there is nothing to say', () => {
+    const destinations = (change: Partial<RoutingInput>) =>
+      compile([n1, n2], change).kernelRoutes.map(({ destination }) => destination)
+    expect(destinations({ mode: 'native', gateways: away })).not.toContain('10.96.0.0/16')
+    expect(destinations({})).not.toContain('10.96.0.0/16')
+  })
+})
+
 describe('pods of another node are unreachable, or reached at the wrong node', () => {
   test('vxlan: tunnel to the node, gateway before it, the tunnel’s share off the MTU', () => {
     expect(print(compile([n1, n2, n3]))).toEqual([
@@ -97,7 +122,7 @@ describe('pods of another node are unreachable, or reached at the wrong node', (
     ])
   })
 
-  test('what two nodes claim is this node’s, else the first by name', () => {
+  test('what two nodes claim is this node’s, else the older’s, else the first’s by name', () => {
     const thief = node('n0', ['192.168.0.1'], ['10.1.0.0/24', '10.2.0.0/24'])
     const compiled = compile([n2, thief, n1])
     expect(compiled.routes.get('10.1.0.0/24' as Prefix)).toEqual({ kind: RouteKind.OWN_PODS, node: nodeId('n1') })
@@ -107,6 +132,8 @@ describe('pods of another node are unreachable, or reached at the wrong node', (
     expect(compiled.notices).toContain(
       'pod CIDR 10.2.0.0/24 of node n2 overlaps 10.2.0.0/24 of node n0: it is left out',
     )
+    const young = compile([n2, { ...thief, createdMs: 1 }, n1])
+    expect(young.routes.get('10.2.0.0/24' as Prefix)).toEqual({ kind: RouteKind.PODS, node: nodeId('n2') })
   })
 
   test('without its own Node object nothing leaves, and it is said', () => {
@@ -146,11 +173,14 @@ describe('one wrong pod CIDR takes addresses or routes from the others', () => {
     expect(compiled.ownProblems).toEqual([`pod CIDR ${podCIDR} of node n1 overlaps ${what}`])
   })
 
-  test('a later node that claims this node’s addresses changes nothing here', () => {
-    const compiled = compile([n1, node('n9', ['192.168.0.9'], ['10.1.0.0/25'])])
-    expect(compiled.ownPodCIDRs).toEqual(n1.podCIDRs)
-    expect(compiled.ownProblems).toEqual([])
-  })
+  test.each([node('n9', ['192.168.0.9'], ['10.1.0.0/25']), node('n0', ['192.168.0.9'], ['10.1.0.0/25'], 1)])(
+    'a later node that claims this node’s addresses changes nothing here',
+    (late) => {
+      const compiled = compile([n1, late])
+      expect(compiled.ownPodCIDRs).toEqual(n1.podCIDRs)
+      expect(compiled.ownProblems).toEqual([])
+    },
+  )
 
   test('a node without pod CIDR is named', () => {
     expect(compile([node('n1', ['192.168.0.1'], [])]).ownProblems).toEqual(['node n1 has no spec.podCIDRs'])

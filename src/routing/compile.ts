@@ -15,7 +15,7 @@ import {
 } from '../generated/abi.ts'
 import type { Node } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
-import { sharePodCIDRs } from './pod-cidrs.ts'
+import { byAge, sharePodCIDRs } from './pod-cidrs.ts'
 
 export interface RoutingInput {
   readonly nodeName: string
@@ -25,8 +25,8 @@ export interface RoutingInput {
   readonly uplink: number
   /** MTU of the uplink, bytes. */
   readonly uplinkMtu: number
-  /** Node address -> the neighbour that leads there on the uplink: the address itself when it is on the link. From the
-   *  kernel's route lookup; an address that is absent cannot be reached now. */
+  /** Node address, or NOWHERE -> the neighbour that leads there on the uplink: the address itself when it is on the link.
+   *  From the kernel's route lookup; an address that is absent cannot be reached now. */
   readonly gateways: ReadonlyMap<Address, Address>
 }
 
@@ -60,13 +60,16 @@ export interface CompiledRouting {
 /** Outer Ethernet-less headers and the inner Ethernet header that VXLAN adds, bytes (RFC 7348): IP + UDP 8 + VXLAN 8 + 14. */
 export const vxlanOverhead: Readonly<Record<Family, number>> = { 4: 50, 6: 70 }
 
+/** Addresses that nobody has (RFC 5737, RFC 3849): what leads to them is the default route. */
+export const NOWHERE: Readonly<Record<Family, Address>> = { 4: '192.0.2.1' as Address, 6: '2001:db8::1' as Address }
+
 /** First address of each family; a node is reached over the family that the packet has. */
 export function nodeAddress(node: Node, wanted: Family): Address | undefined {
   return node.internalIPs.find((address) => family(address) === wanted)
 }
 
 export function compileRouting(world: WorldView, input: RoutingInput): CompiledRouting {
-  const all = [...world.nodes()].sort((a, b) => compareText(a.name, b.name))
+  const all = [...world.nodes()].sort(byAge)
   const own = all.find((node) => node.name === input.nodeName)
   const notices = own === undefined ? [`node ${input.nodeName} has no Node object: its pods have no routes`] : []
   const others = all.filter((node) => node !== own)
@@ -79,7 +82,7 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
   for (const node of own === undefined ? others : [own, ...others]) {
     const id = nodeId(node.name)
     for (const address of node.internalIPs) {
-      // First come, first served, in an order that depends on names alone; this node never loses what is its own.
+      // The older node's, whatever came first; this node never loses what is its own.
       const other = addressOwners.get(address)
       if (other !== undefined && other !== node.name) {
         notices.push(`${address} belongs to node ${other}, so node ${node.name} does not get it`)
@@ -115,6 +118,7 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
         kernelRoutes.push({ destination, gateway, ifindex: input.uplink, source, mtu })
     }
   }
+  if (input.mode === 'vxlan' && own !== undefined) kernelRoutes.push(...serviceRoutes(own, input))
   return {
     routes,
     nodes,
@@ -124,6 +128,17 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
     kernelRoutes: kernelRoutes.sort((a, b) => compareText(a.destination, b.destination)),
     notices: notices.sort(),
   }
+}
+
+/** What this node's sockets send to a Service takes the default route, and to_netdev may put it into the tunnel: the stack
+ *  must leave room. Without a default route on the uplink nothing comes there. */
+function serviceRoutes(own: Node, { serviceCIDRs, gateways, uplink, uplinkMtu }: RoutingInput): KernelRoute[] {
+  return serviceCIDRs.flatMap((destination) => {
+    const gateway = gateways.get(NOWHERE[family(destination)])
+    const source = nodeAddress(own, family(destination))
+    if (gateway === undefined || source === undefined) return []
+    return [{ destination, gateway, ifindex: uplink, source, mtu: uplinkMtu - vxlanOverhead[family(destination)] }]
+  })
 }
 
 /** Key of CompiledRouting.nexthops. */

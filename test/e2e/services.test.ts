@@ -46,6 +46,20 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
     expect(JSON.parse(stdout)).toEqual([{ error: 'ECONNREFUSED' }, { error: 'ECONNREFUSED' }])
   })
 
+  test('a datagram near the uplink’s MTU from a node process that the socket hooks miss arrives through the tunnel', async () => {
+    await lab.apply(serverPod('u1', 'n2', { app: 'udp' }), service('udp', { app: 'udp' }))
+    const targets = [1_300, 1_440, 4_000].map((bytes) => ({
+      protocol: 'UDP',
+      host: lab.clusterIP('test/udp', family),
+      port: 53,
+      bytes,
+    }))
+    const argv = [`--net=${netnsPath(lab.name, 'n1')}`, '--', ...scriptArgv('ask.ts')]
+    const { stdout } = await runProgram(['nsenter', ...argv], { input: JSON.stringify(targets), timeoutMs: 20_000 })
+    expect(JSON.parse(stdout)).toMatchObject(targets.map(({ bytes }) => ({ answer: { server: 'u1', bytes } })))
+    await lab.delete(serverPod('u1', 'n2', { app: 'udp' }))
+  })
+
   test('a port that the Service does not have is not answered by anybody', async () => {
     const host = lab.clusterIP('test/empty', family)
     const [reply] = await lab.script<Reply[]>(client, 'ask.ts', [{ protocol: 'TCP', host, port: 81, timeoutMs: 700 }])
