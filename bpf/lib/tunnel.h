@@ -50,10 +50,12 @@ static __always_inline __sum16 ipv4_checksum(const struct iphdr *ip)
 	return ~(sum + (sum >> 16));
 }
 
-/* A length beyond 16 bits is a GSO packet's: its segments get their own. */
+/* A length beyond 16 bits is a GSO packet's, whose segments get their own. Until then it is 0,
+ * which the kernel reads as "all of it" (iph_totlen, v6.3); a bridge cuts off what is beyond
+ * any other length. */
 static __always_inline __be16 length16(__u32 length)
 {
-	return bpf_htons(length > 0xffff ? 0xffff : length);
+	return bpf_htons(length > 0xffff ? 0 : length);
 }
 
 /* `length` is the UDP datagram's. */

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { type Address, family } from '../core/address.ts'
 import { nodeId } from '../core/names.ts'
 import { type NodeConfig, TunnelMode } from '../generated/abi.ts'
+import { bigTCPBytes, disableBigTCP, enableBigTCP } from '../kernel/big-tcp.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
 import { disableOffload } from '../kernel/offloads.ts'
 import { findLink, nexthopOf, readAddresses } from '../kernel/routes.ts'
@@ -18,6 +19,8 @@ export interface LocalNode {
   readonly uplink: Link
   /** Bytes; what a pod may send so that the packet still fits the uplink. */
   readonly podMtu: number
+  /** Largest IPv4 packet (bytes) that a pod's TCP hands on uncut; undefined: the kernel's default. */
+  readonly podGsoIPv4MaxBytes: number | undefined
   /** The first InternalIP of each family, where a device here has it. */
   readonly nodeAddresses: readonly Address[]
 }
@@ -30,7 +33,8 @@ export async function examineNode(network: NodeNetwork, config: Config, node: No
   const nodeAddresses = ([4, 6] as const)
     .flatMap((each) => nodeAddress(node, each) ?? [])
     .filter((at) => held.includes(at))
-  return { node, uplink, podMtu, nodeAddresses }
+  const podGsoIPv4MaxBytes = config.bigTCP ? bigTCPBytes(uplink) : undefined
+  return { node, uplink, podMtu, podGsoIPv4MaxBytes, nodeAddresses }
 }
 
 async function findUplink(network: NodeNetwork, config: Config, node: Node): Promise<Link> {
@@ -55,8 +59,9 @@ function overhead({ mode }: Config, node: Node): number {
   return Math.max(...node.internalIPs.map((address) => vxlanOverhead[family(address)]))
 }
 
-/** Forwarding on; idempotent. */
-export async function prepareNode(network: NodeNetwork, { mode }: Config, { uplink }: LocalNode): Promise<void> {
+/** Forwarding on, offloads of the uplink as the data plane needs them; idempotent. */
+export async function prepareNode(network: NodeNetwork, { mode }: Config, local: LocalNode): Promise<void> {
+  const { uplink, podGsoIPv4MaxBytes } = local
   network.writeSysctl('ipv4/ip_forward', '1')
   if (existsSync('/proc/sys/net/ipv6')) {
     // A router ignores advertisements, and with them perhaps its own default route, unless told otherwise.
@@ -71,6 +76,8 @@ export async function prepareNode(network: NodeNetwork, { mode }: Config, { upli
   if (mode === 'vxlan' && uplink.peer !== undefined) {
     await disableOffload(network.addon, uplink.ifindex, 'tx-udp-segmentation')
   }
+  if (podGsoIPv4MaxBytes === undefined) await disableBigTCP(network, uplink)
+  else await enableBigTCP(network, uplink, podGsoIPv4MaxBytes)
 }
 
 /** What the programs are told of this node. */

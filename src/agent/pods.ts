@@ -18,12 +18,12 @@ import type { LocalNode } from './node-setup.ts'
 export function createWiring(
   network: NodeNetwork,
   datapath: Datapath,
-  { podMtu: mtu, nodeAddresses }: LocalNode,
+  { podMtu: mtu, podGsoIPv4MaxBytes: gsoIPv4MaxBytes, nodeAddresses }: LocalNode,
 ): Wiring {
   return {
     async wire(site: Site, addresses: readonly Address[]): Promise<Wired> {
       // With the programs attached and no entry in `endpoints` nothing passes: the pod is isolated until it joins.
-      const pod = { ...site, addresses, nodeAddresses, mtu }
+      const pod = { ...site, addresses, nodeAddresses, mtu, gsoIPv4MaxBytes }
       const wired = await wirePod(network, pod, (ifindex) => datapath.podFilters(ifindex))
       datapath.linkPod(wired.ifindex, site.hostIfname)
       return wired

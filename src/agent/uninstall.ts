@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Takes Heddle off a node: what an agent leaves in force when it stops goes here.
 
+import { disableBigTCP } from '../kernel/big-tcp.ts'
 import { Links } from '../kernel/links.ts'
 import { loadAddon } from '../kernel/load-addon.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
@@ -26,9 +27,10 @@ export async function uninstall(config: Config): Promise<readonly string[]> {
   // Pods lose their wire before the programs that judge them, so that nothing passes unjudged.
   for (const { name } of pods) await unwirePod(network, name)
   using links = new Links(addon, config.bpffs)
-  for (const { ifindex, name } of devices)
-    if (!podDevice.test(name))
-      for (const direction of ['ingress', 'egress'] as const) await links.detachFilter(ifindex, direction)
+  for (const device of devices.filter(({ name }) => !podDevice.test(name))) {
+    for (const direction of ['ingress', 'egress'] as const) await links.detachFilter(device.ifindex, direction)
+    await disableBigTCP(network, device)
+  }
   removePins(config.bpffs)
   await deleteOwnRoutes(network)
   return pods.map(({ name }) => name)

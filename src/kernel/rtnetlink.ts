@@ -52,6 +52,8 @@ const IFLA_OPERSTATE = 16
 const IFLA_LINKINFO = 18
 const IFLA_AF_SPEC = 26
 const IFLA_NET_NS_FD = 28
+const IFLA_TSO_MAX_SIZE = 59
+const IFLA_GSO_IPV4_MAX_SIZE = 63
 const IFLA_INFO_KIND = 1
 const IFLA_INFO_DATA = 2
 const VETH_INFO_PEER = 1
@@ -98,6 +100,10 @@ export interface Link {
   readonly mtu: number
   /** ifindex of the other end of a veth pair, in its own namespace. */
   readonly peer: number | undefined
+  /** Largest packet (bytes) that the driver cuts into segments; undefined before Linux 5.19. */
+  readonly tsoMaxBytes: number | undefined
+  /** Largest IPv4 packet (bytes) that TCP hands to the device uncut; undefined before Linux 6.3. */
+  readonly gsoIPv4MaxBytes: number | undefined
 }
 
 export interface InterfaceAddress {
@@ -130,6 +136,8 @@ export interface VethRequest {
   readonly peerName: string
   readonly peerMac: string
   readonly peerNetns: Fd
+  /** Link.gsoIPv4MaxBytes of both ends; undefined: the kernel's default. */
+  readonly gsoIPv4MaxBytes?: number | undefined
 }
 
 /** Both ends down. EEXIST: a device of one of the names is there. */
@@ -142,18 +150,22 @@ export function createVeth({
   peerName,
   peerMac,
   peerNetns,
+  gsoIPv4MaxBytes,
 }: VethRequest): Uint8Array {
+  const size = gsoIPv4MaxBytes === undefined ? [] : [u32Attribute(IFLA_GSO_IPV4_MAX_SIZE, gsoIPv4MaxBytes)]
   const peer = concat([
     linkBody(peerIfindex, 0, 0),
     textAttribute(IFLA_IFNAME, peerName),
     attribute(IFLA_ADDRESS, macBytes(peerMac)),
     u32Attribute(IFLA_MTU, mtu),
     u32Attribute(IFLA_NET_NS_FD, peerNetns),
+    ...size,
   ])
   return message(RTM_NEWLINK, Flag.CREATE | Flag.EXCLUDE, linkBody(ifindex, 0, 0), [
     textAttribute(IFLA_IFNAME, name),
     attribute(IFLA_ADDRESS, macBytes(mac)),
     u32Attribute(IFLA_MTU, mtu),
+    ...size,
     nested(IFLA_LINKINFO, [
       textAttribute(IFLA_INFO_KIND, 'veth'),
       nested(IFLA_INFO_DATA, [attribute(VETH_INFO_PEER, peer)]),
@@ -165,6 +177,11 @@ export function createVeth({
 export function withoutLinkLocal(ifindex: number): Uint8Array {
   const mode = u8Attribute(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
   return message(RTM_NEWLINK, 0, linkBody(ifindex, 0, 0), [nested(IFLA_AF_SPEC, [nested(AF_INET6, [mode])])])
+}
+
+/** Link.gsoIPv4MaxBytes. EINVAL: beyond what the driver takes. */
+export function setGsoIPv4Max(ifindex: number, bytes: number): Uint8Array {
+  return message(RTM_NEWLINK, 0, linkBody(ifindex, 0, 0), [u32Attribute(IFLA_GSO_IPV4_MAX_SIZE, bytes)])
 }
 
 export function setUp(ifindex: number): Uint8Array {
@@ -197,6 +214,8 @@ export function parseLink(bytes: Uint8Array): Link {
     mac: macText(attributes.get(IFLA_ADDRESS) ?? new Uint8Array()),
     mtu: u32Of(attributes.get(IFLA_MTU)) ?? 0,
     peer: u32Of(attributes.get(IFLA_LINK)),
+    tsoMaxBytes: u32Of(attributes.get(IFLA_TSO_MAX_SIZE)),
+    gsoIPv4MaxBytes: u32Of(attributes.get(IFLA_GSO_IPV4_MAX_SIZE)),
   }
 }
 

@@ -50,6 +50,8 @@ export interface PodWire {
   readonly nodeAddresses: readonly Address[]
   /** Bytes. */
   readonly mtu: number
+  /** Largest IPv4 packet (bytes) that the pod's TCP hands on uncut; undefined: the kernel's default. */
+  readonly gsoIPv4MaxBytes?: number | undefined
 }
 
 export interface WiredPod {
@@ -184,7 +186,7 @@ async function waitUntil(what: string, holds: () => Promise<boolean>): Promise<v
   throw new Error(`waited ${READY_TIMEOUT_MS} ms until ${what}`)
 }
 
-function pairOf({ hostIfname, ifname, mtu }: PodWire, peerNetns: Fd): VethRequest {
+function pairOf({ hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire, peerNetns: Fd): VethRequest {
   return {
     ifindex: randomInt(...IFINDEX_RANGE),
     peerIfindex: randomInt(...IFINDEX_RANGE),
@@ -194,6 +196,7 @@ function pairOf({ hostIfname, ifname, mtu }: PodWire, peerNetns: Fd): VethReques
     peerName: ifname,
     peerMac: randomMac(),
     peerNetns,
+    gsoIPv4MaxBytes,
   }
 }
 

@@ -41,6 +41,7 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
       const pod = lab.podIP(`${namespace}/b`, family)
       return [
         { protocol: 'TCP', host: pod, port: httpPort, bytes: 20_000 },
+        { protocol: 'TCP', host: pod, port: httpPort, bytes: 400_000 }, // in packets of more than 64 KiB
         { protocol: 'UDP', host: pod, port: udpPort, bytes: 500 },
         { protocol: 'ICMP', host: pod, port: 0 },
         { protocol: 'TCP', host: lab.clusterIP('test/b', family), port: 80, bytes: 3_000 },
