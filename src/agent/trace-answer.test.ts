@@ -32,7 +32,7 @@ world.put({
   createdMs: 0,
   containerPorts: [],
 })
-world.put({ kind: 'Node', name: 'n2', labels: {}, internalIPs: [address('192.168.0.2')], podCIDRs: [] })
+world.put({ kind: 'Node', name: 'n2', labels: {}, internalIPs: [address('192.168.0.2')], podCIDRs: [], createdMs: 0 })
 world.put({
   kind: 'Service',
   namespace: 'shop',

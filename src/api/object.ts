@@ -59,6 +59,7 @@ function readNode(object: Cursor): Node {
       .filter((item) => text(field(item, 'type')) === 'InternalIP')
       .map((item) => address(field(item, 'address'))),
     podCIDRs: (podCIDRs.length > 0 || isMissing(podCIDR) ? podCIDRs : [podCIDR]).map(routePrefix),
+    createdMs: timeMs(field(field(object, 'metadata'), 'creationTimestamp')),
   }
 }
 

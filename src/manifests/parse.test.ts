@@ -77,7 +77,7 @@ items:
 `)
     expect([...objects.values()]).toEqual([
       { kind: 'Namespace', name: 'shop', labels: { team: 'red', 'kubernetes.io/metadata.name': 'shop' } },
-      { kind: 'Node', name: 'n1', labels: {}, internalIPs: ['192.168.0.1'], podCIDRs: ['10.1.0.0/24'] },
+      { kind: 'Node', name: 'n1', labels: {}, internalIPs: ['192.168.0.1'], podCIDRs: ['10.1.0.0/24'], createdMs: 0 },
     ])
   })
 

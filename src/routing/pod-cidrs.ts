@@ -3,6 +3,7 @@
 // that one wrong Node object takes nothing from the others.
 
 import { addressBytes, hostPrefix, type Prefix, prefixCovers, prefixToKey } from '../core/address.ts'
+import { compareText } from '../core/names.ts'
 import type { Node } from '../world/objects.ts'
 
 export interface PodCIDRs {
@@ -16,9 +17,9 @@ export interface PodCIDRs {
   readonly notices: readonly string[]
 }
 
-/** First come, first served, in an order that depends on names alone; this node's routes never lose what is its own, but
- *  where an earlier node has the same addresses no pod here gets one. Cost: nodes x distinct prefix lengths. Source:
- *  Node.spec.podCIDRs. */
+/** Of two nodes the older one keeps a prefix, so that a wrong Node takes nothing from those that are there; this node's
+ *  routes never lose what is its own, but where an older node has the same addresses no pod here gets one. `others` are
+ *  sorted by age. Cost: nodes x distinct prefix lengths. Source: Node.spec.podCIDRs. */
 export function sharePodCIDRs(
   own: Node | undefined,
   others: readonly Node[],
@@ -51,7 +52,7 @@ export function sharePodCIDRs(
         ownProblems.push(sentence)
       } else {
         notices.push(`${sentence}: it is left out`)
-        if (other.node === own?.name && node.name < own.name) {
+        if (other.node === own?.name && byAge(node, own) < 0) {
           for (const mine of own.podCIDRs.filter((each) => overlap(each, podCIDR))) {
             refused.add(mine)
             ownProblems.push(`pod CIDR ${mine} of node ${own.name} overlaps ${podCIDR} of node ${node.name}`)
@@ -62,6 +63,11 @@ export function sharePodCIDRs(
   }
   if (own !== undefined && own.podCIDRs.length === 0) ownProblems.push(`node ${own.name} has no spec.podCIDRs`)
   return { owners, own: own?.podCIDRs.filter((each) => !refused.has(each)) ?? [], ownProblems, notices }
+}
+
+/** Order of nodes, the oldest first; of the same age by name. */
+export function byAge(a: Node, b: Node): number {
+  return a.createdMs - b.createdMs || compareText(a.name, b.name)
 }
 
 interface Holder {

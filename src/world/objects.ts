@@ -24,6 +24,8 @@ export interface Node {
   readonly internalIPs: readonly Address[]
   /** spec.podCIDRs. */
   readonly podCIDRs: readonly Prefix[]
+  /** metadata.creationTimestamp, milliseconds; 0 in manifests that have none. The older owner of a prefix keeps it. */
+  readonly createdMs: number
 }
 
 export interface Pod {

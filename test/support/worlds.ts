@@ -135,6 +135,7 @@ const others: fc.Arbitrary<KubeObject> = fc.oneof(
     labels,
     internalIPs: fc.constantFrom([], ['192.0.2.7'], ['2001:db8::7', '192.0.2.7']) as fc.Arbitrary<Address[]>,
     podCIDRs: fc.constantFrom([], ['10.1.0.0/24'], ['10.2.0.0/24', 'fd00:2::/64']) as fc.Arbitrary<Prefix[]>,
+    createdMs: fc.constantFrom(0, 1),
   }),
 )
 
