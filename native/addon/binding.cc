@@ -29,6 +29,7 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports)
 	ExportRing(env, exports);
 	ExportNetlink(env, exports);
 	ExportNetns(env, exports);
+	ExportConfigure(env, exports);
 #ifdef __SANITIZE_ADDRESS__
 	exports.Set("overflowOnPurpose", Napi::Function::New(env, OverflowOnPurpose));
 #endif

@@ -24,6 +24,19 @@ Outcome InNetns(int netns, const std::function<Outcome()> &action)
 	return outcome;
 }
 
+// Some settings cannot be written while another process holds the rtnl lock: the kernel has the call repeated
+// until it can. What is so already is not written.
+Outcome WriteSetting(const std::string &path, const std::string &value)
+{
+	if (path.find("..") != std::string::npos) return Failure{ EINVAL, "open", path };
+	Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
+	if (!file.valid()) return Failure{ errno, "open", path };
+	char present[64] = {};
+	if (pread(file.get(), present, sizeof(present) - 1, 0) > 0 && value + "\n" == present) return {};
+	if (pwrite(file.get(), value.data(), value.size(), 0) < 0) return Failure{ errno, "write", path };
+	return {};
+}
+
 namespace
 {
 
@@ -61,19 +74,7 @@ Napi::Value WriteSysctl(const Napi::CallbackInfo &call)
 {
 	Napi::Env env = call.Env();
 	std::string path = TextOf(call[1]), value = TextOf(call[2]);
-	if (path.find("..") != std::string::npos) return Throw(env, { EINVAL, "open", path });
-	Outcome failed = InNetns(IntOf(call[0]), [&]() -> Outcome {
-		Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
-		if (!file.valid()) return Failure{ errno, "open", path };
-		// Some settings cannot be written while another process holds the rtnl lock: the kernel has
-		// the call repeated until it can. What is so already is not written.
-		char present[64] = {};
-		if (pread(file.get(), present, sizeof(present) - 1, 0) > 0 && value + "\n" == present)
-			return {};
-		if (pwrite(file.get(), value.data(), value.size(), 0) < 0)
-			return Failure{ errno, "write", path };
-		return {};
-	});
+	Outcome failed = InNetns(IntOf(call[0]), [&] { return WriteSetting(path, value); });
 	return failed ? Throw(env, *failed) : env.Undefined();
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pods of this node between the CNI handlers and the kernel: their wire, and their place in World.
 
-import type { Endpoints, InspectedInterface, Site, Wiring } from '../cni/interfaces.ts'
+import type { Endpoints, InspectedInterface, Site, Wire, Wiring } from '../cni/interfaces.ts'
 import type { Address } from '../core/address.ts'
 import { endpointKey, objectName } from '../core/names.ts'
-import { type AttachmentId, attachmentKey, type Wired } from '../ipam/attachment.ts'
+import { type AttachmentId, attachmentKey } from '../ipam/attachment.ts'
 import { inspectPod } from '../kernel/inspect.ts'
 import type { Datapath } from '../kernel/loader.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
@@ -21,12 +21,18 @@ export function createWiring(
   { podMtu: mtu, podGsoIPv4MaxBytes: gsoIPv4MaxBytes, nodeAddresses }: LocalNode,
 ): Wiring {
   return {
-    async wire(site: Site, addresses: readonly Address[]): Promise<Wired> {
+    wire(site: Site, addresses: readonly Address[]): Wire {
       // With the programs attached and no entry in `endpoints` nothing passes: the pod is isolated until it joins.
+<<<<<<< HEAD
       const pod = { ...site, addresses, nodeAddresses, mtu, gsoIPv4MaxBytes }
       const wired = await wirePod(network, pod, (ifindex) => datapath.podFilters(ifindex))
       datapath.linkPod(wired.ifindex, site.hostIfname)
       return wired
+=======
+      const pod = { ...site, addresses, nodeAddresses, mtu }
+      const { wired, done } = wirePod(network, pod, (ifindex) => datapath.podFilters(ifindex))
+      return { wired, done: done.then(() => datapath.linkPod(wired.ifindex, site.hostIfname)) }
+>>>>>>> 7006e7b (kernel, cni: make a pod's wire in one trip to the thread pool, while the tables take its endpoint in)
     },
     async unwire(hostIfname: string): Promise<void> {
       await unwirePod(network, hostIfname)

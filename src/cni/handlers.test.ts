@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import { once } from 'node:events'
 import { mkdtemp, rm, symlink, unlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -144,6 +145,26 @@ describe('ADD', () => {
     const refused = Object.assign(new Error('no network namespace'), { syscall: 'ioctl(NS_GET_NSTYPE)' })
     node.failing.set('wire', () => Promise.reject(refused))
     expect(body(await ask(node, add()))).toMatchObject({ code: 4, msg: 'invalid CNI_NETNS' })
+    expect(isClean(node)).toBe(true)
+  })
+
+  test('when the wire fails nobody waits for the tables, and both have ended before anything is undone', async () => {
+    const node = await fakeNode()
+    const calls: string[] = []
+    const wire = Promise.withResolvers<never>()
+    node.failing.set('wire', () => wire.promise)
+    node.failing.set('join', async (signal) => {
+      wire.reject(new Error('ENOMEM'))
+      await once(signal!, 'abort')
+      calls.push('joined')
+      throw signal!.reason
+    })
+    node.failing.set('unwire', async () => {
+      calls.push('unwired')
+      return undefined as never
+    })
+    expect(body(await ask(node, add()))).toMatchObject({ code: 104, details: 'ENOMEM' })
+    expect(calls).toEqual(['joined', 'unwired'])
     expect(isClean(node)).toBe(true)
   })
 

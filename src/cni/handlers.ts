@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CNI commands. Requests for one attachment run one after the other, others side by side.
 //
-// An attachment's life, in the journal: allocated -> wired -> answered -> released. Its record is written before the veth
+// An attachment's life, in the journal: allocated -> answered -> released. Its record is written before the veth
 // pair exists and removed after the pair is gone, so that whatever a crash leaves is known by name.
 
-import { createHash } from 'node:crypto'
-import { type Attachment, type AttachmentId, attachmentKey, endpointOf } from '../ipam/attachment.ts'
+import { hash } from 'node:crypto'
+import { type Attachment, type AttachmentId, attachmentKey, endpointOf, type Wired } from '../ipam/attachment.ts'
 import type { Ipam } from '../ipam/ipam.ts'
 import { checkAttachment } from './check.ts'
 import type { CniEvent, Endpoints, Site, Wiring } from './interfaces.ts'
@@ -53,7 +53,7 @@ type Outcome = { readonly output: string; readonly attachment?: Attachment } | C
 
 /** Name of the host side of an attachment's veth pair; always the same for the same attachment. */
 export function hostIfname(id: AttachmentId): string {
-  return `hd${createHash('sha256').update(attachmentKey(id)).digest('hex').slice(0, 12)}`
+  return `hd${hash('sha256', attachmentKey(id), 'hex').slice(0, 12)}`
 }
 
 export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, report }: CniParts): CniHandlers {
@@ -84,37 +84,42 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (isCniError(attachment)) return attachment
     const gateways = attachment.addresses.map((address) => wiring.gateway(address))
     const result = attachmentResult(attachment, gateways, prevResult, config.dns)
-    await markAnswered(attachment, true)
     startSync()
     return { output: formatResult(config.cniVersion, result), attachment }
   }
 
-  /** Wires and joins an allocated attachment; on failure nothing of it is left. */
+  /** Wires, joins and completes an allocated attachment; on failure nothing of it is left. */
   async function attach(allocated: Attachment): Promise<Attachment | CniError> {
-    const attached = await (async () => {
-      const wired = await attempt(() => wiring.wire(siteOf(allocated), allocated.addresses), wireFailed)
-      if (isCniError(wired)) return wired
-      const complete = await attempt(() => ipam.setWired(allocated, wired), journalFailed)
-      if (isCniError(complete)) return complete
-      const late = AbortSignal.timeout(JOIN_TIMEOUT_MS)
-      const joined = await attempt(() => endpoints.join(endpointOf(complete)!, late), joinFailed)
-      return joined === undefined ? complete : joined
-    })()
+    const wired = await wireAndJoin(allocated)
+    // Written before the reply and in the same turn: a process killed afterwards knows on its return that it answered, one
+    // killed before has not.
+    const attached = isCniError(wired) ? wired : await attempt(() => ipam.complete(allocated, wired), journalFailed)
     if (!isCniError(attached)) return attached
     const left = await attempt(() => remove(allocated), kernelFailed)
     return left === undefined ? attached : { ...attached, details: `${attached.details}; ${left.msg}: ${left.details}` }
+  }
+
+  /** The tables take the endpoint in while the kernel makes its wire. Waits for both also when one fails: what is undone
+   *  then must not be done after it. */
+  async function wireAndJoin(allocated: Attachment): Promise<Wired | CniError> {
+    const wire = await attempt(async () => wiring.wire(siteOf(allocated), allocated.addresses), wireFailed)
+    if (isCniError(wire)) return wire
+    const { wired, done } = wire
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(new Error(`not within ${JOIN_TIMEOUT_MS} ms`)), JOIN_TIMEOUT_MS)
+    const endpoint = endpointOf({ ...allocated, wired })!
+    const joining = attempt(() => endpoints.join(endpoint, late.signal), joinFailed)
+    const made = await attempt(() => done, wireFailed)
+    if (made !== undefined) late.abort(made.cause)
+    const joined = await joining
+    clearTimeout(timer)
+    return made ?? joined ?? wired
   }
 
   /** Nobody waits for the disk: a record that a power cut loses names a network namespace that is gone too (ADR 0010).
    *  Where the disk refuses, the journal writes itself anew with the next record. */
   function startSync(): void {
     ipam.sync().catch(() => {})
-  }
-
-  /** Written before the reply and in the same turn: a process killed afterwards knows on its return that it answered, one
-   *  killed before has not. Should the file refuse, a repeated ADD after a restart would be completed again. */
-  async function markAnswered(id: AttachmentId, answered: boolean): Promise<void> {
-    await ipam.setAnswered(id, answered).catch(() => {})
   }
 
   async function unwire(attachment: AttachmentId & { readonly hostIfname: string }): Promise<void> {
@@ -212,7 +217,8 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
   /** An ADD whose result the runtime did not get stays open for completion. */
   async function settle(outcome: Outcome, whole: boolean): Promise<void> {
     if (isCniError(outcome) || outcome.attachment === undefined || whole) return
-    await markAnswered(outcome.attachment, false)
+    // Should the file refuse, a repeated ADD after a restart is an error, until the runtime deletes the attachment.
+    await ipam.reopen(outcome.attachment).catch(() => {})
   }
 
   function reply(
@@ -223,19 +229,17 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
   ): CniReply {
     const error = isCniError(outcome) ? outcome : null
     const attachment = isCniError(outcome) ? undefined : outcome.attachment
-    report({
-      command: request.command,
-      containerId: request.containerId,
-      ifname: request.ifname,
-      pod: podText(attachment),
-      addresses: attachment?.addresses ?? [],
-      error,
-      durationMs: performance.now() - start,
-    })
+    const { command, containerId, ifname } = request
+    const addresses = attachment?.addresses ?? []
+    const event = { command, containerId, ifname, pod: podText(attachment), addresses, error }
+    const durationMs = performance.now() - start
     return {
       exitCode: error === null ? 0 : 1,
       output: isCniError(outcome) ? formatError(answerVersion(request.config), outcome) : outcome.output,
-      delivered: (whole) => void delivered(whole),
+      delivered(whole) {
+        void delivered(whole)
+        report({ ...event, durationMs })
+      },
     }
   }
 

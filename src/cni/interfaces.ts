@@ -24,12 +24,20 @@ export interface InspectedInterface {
   readonly peerIsOurs: boolean
 }
 
+/** A wire in the making. */
+export interface Wire {
+  /** What it is when it is done; known from the start. */
+  readonly wired: Wired
+  /** Resolves when its addresses answer. Rejects with code 'EEXIST' when the namespace has an interface of that name;
+   *  leaves nothing behind when it rejects. */
+  readonly done: Promise<void>
+}
+
 /** The pod's wire: the veth pair, its addresses and routes, and the programs on its host side. */
 export interface Wiring {
-  /** Makes the pair with every address, the default routes and the programs attached before it goes up; when it resolves
-   *  the pod is isolated: nothing passes until its endpoint has joined.
-   *  Rejects with code 'EEXIST' when the namespace has an interface of that name; leaves nothing behind when it rejects. */
-  wire(site: Site, addresses: readonly Address[]): Promise<Wired>
+  /** Makes the pair with every address, the default routes and the programs attached before it goes up: nothing passes
+   *  until its endpoint has joined, be that before or after. Throws when the site's namespace cannot be entered. */
+  wire(site: Site, addresses: readonly Address[]): Wire
   /** Idempotent; succeeds for what never existed and when the pod's namespace is gone. */
   unwire(hostIfname: string): Promise<void>
   /** null: no such interface. */

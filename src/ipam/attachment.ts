@@ -38,7 +38,7 @@ export interface Attachment extends AttachmentId {
   readonly hostIfname: string
   /** One per pool, in the order of the pools. */
   readonly addresses: readonly Address[]
-  /** null until the veth pair exists. */
+  /** null until the ADD is complete. */
   readonly wired: Wired | null
   /** The runtime has the result: a further ADD is an error. Until then a repeated ADD completes this one. */
   readonly answered: boolean

@@ -32,8 +32,10 @@ export interface Ipam {
    *  addresses. It has reached the file when this resolves, the disk after sync. Rejects with the file's error; nothing
    *  is taken then. */
   readonly allocate: (request: AllocationRequest) => Promise<Attachment | Exhausted>
-  readonly setWired: (id: AttachmentId, wired: Wired) => Promise<Attachment>
-  readonly setAnswered: (id: AttachmentId, answered: boolean) => Promise<void>
+  /** It is wired, and the runtime is about to get the result. */
+  readonly complete: (id: AttachmentId, wired: Wired) => Promise<Attachment>
+  /** The runtime did not get the result: a repeated ADD completes the attachment. */
+  readonly reopen: (id: AttachmentId) => Promise<void>
   /** Idempotent; the addresses rest 30 s. */
   readonly release: (id: AttachmentId) => Promise<void>
   /** Resolves when everything recorded so far is on the disk. */
@@ -61,9 +63,9 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
   for (const fact of facts) record(state, fact)
   const journal = await openJournal(file, () => snapshot(state), compactBytesMin)
 
-  function write(fact: Fact): Promise<void> {
+  function write(fact: Fact, copies = 1): Promise<void> {
     record(state, fact)
-    return journal.append(fact)
+    return journal.append(fact, copies)
   }
 
   function release(attachment: Attachment): Promise<void> {
@@ -85,7 +87,7 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
     const before = state.attachments.get(attachmentKey(id))
     if (before === undefined) throw new Error(`broken invariant: no attachment ${attachmentKey(id)}`)
     const attachment = { ...before, ...changes }
-    await write({ fact: 'put', attachment })
+    await write({ fact: 'put', attachment }, 2) // the only record of the wire
     return attachment
   }
 
@@ -107,9 +109,9 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
       }
       return attachment
     },
-    setWired: (id, wired) => change(id, { wired }),
-    async setAnswered(id, answered) {
-      await change(id, { answered })
+    complete: (id, wired) => change(id, { wired, answered: true }),
+    async reopen(id) {
+      await change(id, { answered: false })
     },
     async release(id) {
       const attachment = state.attachments.get(attachmentKey(id))

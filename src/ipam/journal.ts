@@ -28,8 +28,9 @@ export interface JournalFile {
 
 export interface Journal {
   /** When it resolves the fact has reached the file, in the order of the calls: it survives the death of this process. It
-   *  is there when the call returns, but for the few that meet a replacement of the file. */
-  append(fact: Fact): Promise<void>
+   *  is there when the call returns, but for the few that meet a replacement of the file. `copies`: so many lines of it,
+   *  for what no single damaged place may lose. */
+  append(fact: Fact, copies?: number): Promise<void>
   /** Resolves when all that was appended before is on the disk. Callers at one time share one fsync. */
   sync(): Promise<void>
   close(): Promise<void>
@@ -52,8 +53,7 @@ export async function openJournal(
 
   async function replace(): Promise<void> {
     // Each fact twice: no single damaged place can lose an attachment.
-    const facts = present()
-    const bytes = encodeFacts([...facts, ...facts])
+    const bytes = encodeFacts(present(), 2)
     unknown = true
     await syncing?.catch(() => {})
     await file.replace(bytes)
@@ -70,10 +70,10 @@ export async function openJournal(
     return replacing
   }
 
-  async function append(fact: Fact): Promise<void> {
+  async function append(fact: Fact, copies = 1): Promise<void> {
     while (replacing !== null) await replacing.catch(() => {})
     if (unknown || fileBytes > compactAt) return startReplacing()
-    const bytes = encodeFacts([fact])
+    const bytes = encodeFacts([fact], copies)
     unknown = true
     file.append(bytes)
     unknown = false

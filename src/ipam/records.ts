@@ -8,8 +8,9 @@ import type { Fact } from './allocator.ts'
 const CHECKSUM_DIGITS = 8
 const NEWLINE = 0x0a
 
-export function encodeFacts(facts: readonly Fact[]): Buffer {
-  return Buffer.from(facts.map(encodeFact).join(''))
+/** Copies follow the whole, so that damage at one place leaves one of them. */
+export function encodeFacts(facts: readonly Fact[], copies = 1): Buffer {
+  return Buffer.from(facts.map(encodeFact).join('').repeat(copies))
 }
 
 function encodeFact(fact: Fact): string {

@@ -5,9 +5,11 @@ import { compileBpf, loadShipped } from '../../test/support/maps.ts'
 import { DropReason, event } from '../generated/abi.ts'
 import type { Fd } from './addon.ts'
 import { loadAddon } from './load-addon.ts'
+import { getLink } from './rtnetlink.ts'
 
 const addon = loadAddon()
 const NOT_OPEN = 1_000_000 as Fd
+const HERE = addon.openNetns('/proc/self/ns/net')
 const openDescriptors = () => readdirSync('/proc/self/fd').length
 
 /** Reads beyond a map's value: the verifier refuses it. */
@@ -101,6 +103,16 @@ const failures: readonly { readonly name: string; readonly attempt: () => unknow
   { name: 'openNetns of another kind', attempt: () => addon.openNetns('/proc/self/ns/mnt') },
   { name: 'netnsCookie', attempt: () => addon.netnsCookie(NOT_OPEN) },
   { name: 'writeSysctl', attempt: () => addon.writeSysctl(NOT_OPEN, '/proc/sys/net/ipv4/ip_forward', '1') },
+  { name: 'configure elsewhere', attempt: () => addon.configure([{ netns: NOT_OPEN, messages: getLink(1) }]) },
+  {
+    name: 'configure without messages',
+    attempt: () => addon.configure([{ netns: HERE, messages: new Uint8Array(8) }]),
+  },
+  { name: 'configure what is not there', attempt: () => addon.configure([{ netns: HERE, messages: getLink('none') }]) },
+  {
+    name: 'configure no setting',
+    attempt: () => addon.configure([{ netns: HERE, sysctl: '/proc/sys/net/no', value: '' }]),
+  },
   { name: 'openNetlink elsewhere', attempt: () => addon.openNetlink(0, NOT_OPEN) },
   { name: 'openNetlink of no protocol', attempt: () => addon.openNetlink(9999, null) },
   { name: 'mountBpffs', attempt: () => addon.mountBpffs('/nonexistent') },

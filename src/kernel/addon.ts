@@ -57,6 +57,15 @@ export interface NetlinkSocket {
   close(): void
 }
 
+/** Messages (as NetlinkSocket.request takes them, no dump) of rtnetlink, or a setting, in one network namespace. */
+export type NetworkStep =
+  | { readonly netns: Fd; readonly messages: Uint8Array }
+  /** `sysctl`: as writeSysctl takes it. */
+  | { readonly netns: Fd; readonly sysctl: string; readonly value: string }
+
+/** Of each step, in order; none of a setting. */
+export type Answers = readonly (readonly Uint8Array[])[]
+
 export interface Addon {
   readonly libbpfVersion: string
   openObject(elf: Uint8Array, name: string): BpfObject
@@ -116,6 +125,9 @@ export interface Addon {
   netnsCookie(netns: Fd): bigint
   /** Has a file of the settings (its path, below /proc/sys/net) hold that value, as that namespace sees it. */
   writeSysctl(netns: Fd, path: string, value: string): void
+  /** Performs the steps one after the other in one trip to the thread pool. A failure ends it: the messages of the step that
+   *  failed were all performed, of later steps nothing. The descriptors stay open until it settles. */
+  configure(steps: readonly NetworkStep[]): Promise<Answers>
   /** Mounts a bpf file system there, in the caller's mount namespace. */
   mountBpffs(path: string): void
   /** Directory fd, for cgroups. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import type { Addon, Fd, NetlinkSocket } from './addon.ts'
+import type { Addon, Answers, Fd, NetlinkSocket, NetworkStep } from './addon.ts'
 import { concat } from './netlink.ts'
 
 const NETLINK_ROUTE = 0
@@ -33,9 +33,24 @@ export class NodeNetwork implements Disposable {
     await this.#removing.request(message)
   }
 
-  /** `path` is below /proc/sys/net; `netns`: of a pod, else the node's own. */
-  writeSysctl(path: string, value: string, netns: Fd = this.#netns): void {
-    this.addon.writeSysctl(netns, `${this.#sysctlDir}/${path}`, value)
+  /** `path` is below /proc/sys/net. */
+  writeSysctl(path: string, value: string): void {
+    this.addon.writeSysctl(this.#netns, `${this.#sysctlDir}/${path}`, value)
+  }
+
+  /** For `configure`; `netns`: of a pod, else the node's own. */
+  requests(messages: readonly Uint8Array[], netns: Fd = this.#netns): NetworkStep {
+    return { netns, messages: concat(messages) }
+  }
+
+  /** For `configure`, like writeSysctl. */
+  setting(path: string, value: string, netns: Fd = this.#netns): NetworkStep {
+    return { netns, sysctl: `${this.#sysctlDir}/${path}`, value }
+  }
+
+  /** Addon.configure. */
+  configure(steps: readonly NetworkStep[]): Promise<Answers> {
+    return this.addon.configure(steps)
   }
 
   /** Idempotent. */

@@ -17,7 +17,7 @@ import {
   putPodBlackholes,
   readNodeRoutes,
 } from './routes.ts'
-import { podGateway, unwirePod, wirePod } from './veth.ts'
+import { podGateway, unwirePod, type WiredPod, wirePod } from './veth.ts'
 
 const addon = loadAddon()
 const V4 = '10.1.0.5' as Address
@@ -48,11 +48,17 @@ afterAll(() => {
 })
 beforeEach(() => unwirePod(node, 'hdtest0'))
 
+async function wire(...request: Parameters<typeof wirePod>): Promise<WiredPod> {
+  const { wired, done } = wirePod(...request)
+  await done
+  return wired
+}
+
 const linkNames = (name: string) => namespaces.ip(name, 'link', 'show').map((link) => link.ifname)
 
 describe('a wired pod', () => {
   test('has its addresses, both default routes and the MTU, and answers the node in both families', async () => {
-    const wired = await wirePod(node, pod(), none)
+    const wired = await wire(node, pod(), none)
     expect(await inspectPod(node, pod())).toEqual({
       mac: wired.podMac,
       up: true,
@@ -75,7 +81,7 @@ describe('a wired pod', () => {
   })
 
   test('hears the node speak from its own address, not from another that it has', async () => {
-    await wirePod(node, pod(), none)
+    await wire(node, pod(), none)
     for (const [address, expected] of [
       [V4, '192.0.2.9'],
       [V6, 'fd00:f::9'],
@@ -85,7 +91,7 @@ describe('a wired pod', () => {
   })
 
   test('asks nobody for an address: no link-local one, no tentative one, permanent neighbours on both sides', async () => {
-    await wirePod(node, pod(), none)
+    await wire(node, pod(), none)
     for (const [name, device] of [
       ['node', 'hdtest0'],
       ['pod', 'eth0'],
@@ -102,13 +108,13 @@ describe('a wired pod', () => {
 
   test('gets IPv6 also where the runtime has switched it off', async () => {
     namespaces.run('pod', 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1')
-    await wirePod(node, pod(), none)
+    await wire(node, pod(), none)
     namespaces.run('node', 'ping', '-c1', '-W2', V6)
     namespaces.run('pod', 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=0')
   })
 
   test('has its filters before it goes up', async () => {
-    const { ifindex } = await wirePod(node, pod(), (index) => [addClsact(index)])
+    const { ifindex } = await wire(node, pod(), (index) => [addClsact(index)])
     expect(namespaces.ip('node', 'link', 'show', 'dev', 'hdtest0')).toMatchObject([{ ifindex }])
     expect(namespaces.run('node', 'tc', 'qdisc', 'show', 'dev', 'hdtest0')).toMatch(/clsact/)
   })
@@ -120,7 +126,7 @@ describe('what cannot be wired leaves nothing behind', () => {
   test('a foreign interface of that name in the pod', async () => {
     namespaces.run('pod', 'ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'foreign')
     const open = openDescriptors()
-    await expect(wirePod(node, pod(), none)).rejects.toMatchObject({ name: 'KernelError', code: 'EEXIST' })
+    await expect(wire(node, pod(), none)).rejects.toMatchObject({ name: 'KernelError', code: 'EEXIST' })
     expect(openDescriptors()).toBe(open)
     expect(linkNames('node')).toEqual(['lo'])
     namespaces.run('pod', 'ip', 'link', 'delete', 'eth0')
@@ -130,7 +136,7 @@ describe('what cannot be wired leaves nothing behind', () => {
     const open = openDescriptors()
     const NOT_OPEN = 1_000_000 as Fd
     const refused = (index: number) => [addClsact(index), putFilter(index, 'ingress', 'none', NOT_OPEN)]
-    await expect(wirePod(node, pod(), refused)).rejects.toMatchObject({
+    await expect(wire(node, pod(), refused)).rejects.toMatchObject({
       name: 'KernelError',
       code: expect.stringMatching(/^E/),
     })
@@ -141,20 +147,20 @@ describe('what cannot be wired leaves nothing behind', () => {
   })
 
   test('an address that the pod has already', async () => {
-    await expect(wirePod(node, { ...pod(), addresses: [V4, V4] }, none)).rejects.toMatchObject({ code: 'EEXIST' })
+    await expect(wire(node, { ...pod(), addresses: [V4, V4] }, none)).rejects.toMatchObject({ code: 'EEXIST' })
     expect(linkNames('node')).toEqual(['lo'])
     expect(linkNames('pod')).toEqual(['lo'])
   })
 
   test('a namespace that is none', async () => {
     const open = openDescriptors()
-    await expect(wirePod(node, { ...pod(), netnsPath: '/etc/passwd' }, none)).rejects.toMatchObject({ code: 'EINVAL' })
+    await expect(wire(node, { ...pod(), netnsPath: '/etc/passwd' }, none)).rejects.toMatchObject({ code: 'EINVAL' })
     expect(openDescriptors()).toBe(open)
   })
 })
 
 test('unwiring removes device, routes and neighbours, and succeeds when there is nothing', async () => {
-  await wirePod(node, pod(), none)
+  await wire(node, pod(), none)
   await unwirePod(node, 'hdtest0')
   expect(linkNames('pod')).toEqual(['lo'])
   expect(namespaces.ip('node', 'route', 'show')).toEqual([])
@@ -163,7 +169,7 @@ test('unwiring removes device, routes and neighbours, and succeeds when there is
 })
 
 test('routes to other nodes are put, replaced, read back and deleted; blackholes catch the rest of the own CIDR', async () => {
-  const { ifindex } = await wirePod(node, pod(), none)
+  const { ifindex } = await wire(node, pod(), none)
   const to4 = { destination: '10.2.0.0/24' as Prefix, gateway: V4, ifindex, source: '192.0.2.1' as Address, mtu: 1400 }
   const to6 = { destination: 'fd00:2::/64' as Prefix, gateway: V6, ifindex, source: 'fd00:f::1' as Address, mtu: 1400 }
   for (const route of [to4, to6, { ...to4, mtu: 1300 }, { ...to6, mtu: 1300 }]) await putNodeRoute(node, route)

@@ -11,9 +11,8 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { type Address, family, type Prefix } from '../core/address.ts'
-import type { Fd, NetlinkSocket } from './addon.ts'
-import { all, attempt, attemptNow, isCode } from './kernel-error.ts'
-import { concat } from './netlink.ts'
+import type { Answers, Fd, NetworkStep } from './addon.ts'
+import { attempt, attemptNow, isCode } from './kernel-error.ts'
 import type { NodeNetwork } from './node-network.ts'
 import { ROUTE_PROTOCOL } from './routes.ts'
 import {
@@ -33,7 +32,6 @@ import {
 } from './rtnetlink.ts'
 
 const LOOPBACK = 1
-const NETLINK_ROUTE = 0
 /** Far beyond what the kernel gives by itself; a collision (EBUSY) among a node's pods is one in 100,000 ADDs. */
 const IFINDEX_RANGE = [1 << 20, 1 << 25] as const
 const RT_TABLE_LOCAL = 255
@@ -68,47 +66,51 @@ export function podGateway(address: Address): Address {
   return (family(address) === 4 ? '169.254.1.1' : 'fe80::1') as Address
 }
 
+/** A wire that the kernel is making. */
+export interface Wire {
+  /** What it will be: all of it is chosen, nothing of it is the kernel's choice. */
+  readonly wired: WiredPod
+  /** Resolves when both ends run and the addresses answer. Rejects with code EEXIST when the pod or the node has a device
+   *  of that name; leaves nothing behind when it rejects. */
+  readonly done: Promise<void>
+}
+
 /** Makes the pair and everything that the drawing shows. `filters` are the requests that give the host side (by ifindex)
- *  its programs: both ends are down until the kernel has taken them. Rejects with code EEXIST when the pod or the node has
- *  a device of that name; leaves nothing behind when it rejects. */
-export async function wirePod(
-  node: NodeNetwork,
-  pod: PodWire,
-  filters: (ifindex: number) => readonly Uint8Array[],
-): Promise<WiredPod> {
+ *  its programs: both ends are down until the kernel has taken them. Throws when there is no such namespace. */
+export function wirePod(node: NodeNetwork, pod: PodWire, filters: (ifindex: number) => readonly Uint8Array[]): Wire {
   const { addon } = node
   const subject = `wire ${pod.ifname} in ${pod.netnsPath} to ${pod.hostIfname}`
   const netns = attemptNow(subject, () => addon.openNetns(pod.netnsPath))
-  let socket: NetlinkSocket | undefined
   try {
     const pair = pairOf(pod, netns)
-    const made = attempt(subject, () =>
-      node.request(createVeth(pair), withoutLinkLocal(pair.ifindex), ...filters(pair.ifindex)),
-    )
-    // While the kernel makes the pair, most of the work of an ADD.
-    const prepared = attempt(subject, () => {
-      socket = addon.openNetlink(NETLINK_ROUTE, netns)
-      return addon.netnsCookie(netns)
-    })
-    try {
-      await all([made, prepared])
-      const inPod = attempt(subject, () => configurePod(node, socket!, pod, pair))
-      await all([inPod, attempt(subject, () => raiseHostSide(node, pod, pair))])
-      await all([
-        waitUntilRunning(pod.hostIfname, () => node.request(getLink(pair.ifindex))),
-        waitUntilRunning(pod.ifname, () => socket!.request(getLink(pair.peerIfindex))),
-        ...pod.addresses.filter(isIPv6).map((address) => waitUntilLocal(address, socket!)),
-      ])
-    } catch (error) {
-      // By index: a device of that name may be another's.
-      await removeLink(node, pair.ifindex)
-      throw error
-    }
     const { ifindex, mtu, mac: hostMac, peerMac: podMac } = pair
-    return { ifindex, hostMac, podMac, mtu, netnsCookie: await prepared }
-  } finally {
-    socket?.close()
+    const netnsCookie = attemptNow(subject, () => addon.netnsCookie(netns))
+    const done = attempt(subject, () => make(node, pod, pair, filters(ifindex))).finally(() => addon.closeFd(netns))
+    return { wired: { ifindex, hostMac, podMac, mtu, netnsCookie }, done }
+  } catch (error) {
     addon.closeFd(netns)
+    throw error
+  }
+}
+
+/** All in one trip to the thread pool, the first look at the result included; as a rule the wire is ready then. */
+async function make(node: NodeNetwork, pod: PodWire, pair: VethRequest, filters: readonly Uint8Array[]): Promise<void> {
+  const look = [
+    node.requests([getLink(pair.ifindex)]),
+    node.requests([getLink(pair.peerIfindex), ...pod.addresses.filter(isIPv6).map(lookupRoute)], pair.peerNetns),
+  ]
+  try {
+    const answers = await node.configure([
+      node.requests([createVeth(pair), withoutLinkLocal(pair.ifindex), ...filters]),
+      ...podSteps(node, pod, pair),
+      ...hostSteps(node, pod, pair),
+      ...look,
+    ])
+    await waitUntilReady(node, look, answers.slice(-look.length))
+  } catch (error) {
+    // By index: a device of that name may be another's.
+    await removeLink(node, pair.ifindex)
+    throw error
   }
 }
 
@@ -125,65 +127,54 @@ async function removeLink(node: NodeNetwork, nameOrIndex: string | number): Prom
   }
 }
 
-async function configurePod(
-  node: NodeNetwork,
-  socket: NetlinkSocket,
-  { ifname, addresses }: PodWire,
-  { peerIfindex: ifindex, peerNetns, mac: gatewayMac }: VethRequest,
-): Promise<void> {
-  if (addresses.some(isIPv6)) {
-    // Container runtimes switch IPv6 off in namespaces they make.
-    node.writeSysctl(`ipv6/conf/${ifname}/disable_ipv6`, '0', peerNetns)
-  }
+function podSteps(node: NodeNetwork, { ifname, addresses }: PodWire, pair: VethRequest): readonly NetworkStep[] {
+  const { peerIfindex: ifindex, peerNetns, mac: gatewayMac } = pair
   const requests = addresses.flatMap((address) => [
     addAddress(ifindex, address),
     putNeighbour(ifindex, podGateway(address), gatewayMac),
     putRoute({ destination: everywhere(address), gateway: podGateway(address), ifindex, protocol: ROUTE_PROTOCOL }),
   ])
-  await socket.request(concat([withoutLinkLocal(ifindex), setUp(LOOPBACK), setUp(ifindex), ...requests]))
+  const up = node.requests([withoutLinkLocal(ifindex), setUp(LOOPBACK), setUp(ifindex), ...requests], peerNetns)
+  // Container runtimes switch IPv6 off in namespaces they make.
+  const enable = node.setting(`ipv6/conf/${ifname}/disable_ipv6`, '0', peerNetns)
+  return addresses.some(isIPv6) ? [enable, up] : [up]
 }
 
-async function raiseHostSide(
+function hostSteps(
   node: NodeNetwork,
   { hostIfname, addresses, nodeAddresses }: PodWire,
   { ifindex, peerMac }: VethRequest,
-): Promise<void> {
+): readonly NetworkStep[] {
   const requests = addresses.flatMap((address) => {
     const source = nodeAddresses.find((each) => family(each) === family(address))
     const route = { destination: hostRoute(address), ifindex, protocol: ROUTE_PROTOCOL }
     return [putNeighbour(ifindex, address, peerMac), putRoute(source === undefined ? route : { ...route, source })]
   })
-  const raised = node.request(setUp(ifindex), ...requests)
-  // Meanwhile; as a rule they are so already.
-  const forwarding = attempt(`forward on ${hostIfname}`, () => {
-    for (const each of new Set(addresses.map(family))) {
-      node.writeSysctl(`ipv${each}/conf/${hostIfname}/forwarding`, '1')
-    }
-  })
-  await all([raised, forwarding])
+  // As a rule they forward already.
+  const forward = [...new Set(addresses.map(family))].map((each) =>
+    node.setting(`ipv${each}/conf/${hostIfname}/forwarding`, '1'),
+  )
+  return [...forward, node.requests([setUp(ifindex), ...requests])]
 }
 
-/** The end that was raised first has no queue before the kernel's link watch comes by, and drops what is sent; it may
- *  come a second late (linkwatch_fire_event, v6.1). Being asked makes it come at once (rtnl_getlink, v6.8). */
-async function waitUntilRunning(name: string, ask: () => Promise<readonly Uint8Array[]>): Promise<void> {
-  await waitUntil(`${name} runs`, async () => parseLink((await ask())[0]!).running)
-}
-
-/** An IPv6 address is answered for from when the kernel's own worker has entered its local route (addrconf_dad_work). */
-async function waitUntilLocal(address: Address, socket: NetlinkSocket): Promise<void> {
-  await waitUntil(`${address} is local`, async () => {
-    const [answer] = await socket.request(lookupRoute(address))
-    return answer !== undefined && parseRoute(answer)?.table === RT_TABLE_LOCAL
-  })
-}
-
-async function waitUntil(what: string, holds: () => Promise<boolean>): Promise<void> {
+/** Both ends run, and each IPv6 address of the pod is local to it. The end that was raised first has no queue before the
+ *  kernel's link watch comes by, and drops what is sent; it may come a second late (linkwatch_fire_event, v6.1). Being
+ *  asked makes it come at once (rtnl_getlink, v6.8). An IPv6 address is answered for from when the kernel's own worker has
+ *  entered its local route (addrconf_dad_work). */
+async function waitUntilReady(node: NodeNetwork, look: readonly NetworkStep[], first: Answers): Promise<void> {
   const deadline = performance.now() + READY_TIMEOUT_MS
-  while (performance.now() < deadline) {
-    if (await attempt(`wait until ${what}`, holds)) return
+  let answers = first
+  while (!isReady(answers)) {
+    if (performance.now() > deadline) throw new Error(`the wire is not ready after ${READY_TIMEOUT_MS} ms`)
     await setTimeout(READY_POLL_MS)
+    answers = await node.configure(look)
   }
-  throw new Error(`waited ${READY_TIMEOUT_MS} ms until ${what}`)
+}
+
+function isReady([host, pod]: Answers): boolean {
+  const [podLink, ...routes] = pod!
+  const isLocal = (route: Uint8Array): boolean => parseRoute(route)?.table === RT_TABLE_LOCAL
+  return parseLink(host![0]!).running && parseLink(podLink!).running && routes.every(isLocal)
 }
 
 function pairOf({ hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire, peerNetns: Fd): VethRequest {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, rmdirSync, rmSync } from 'node:fs'
 import type { Fd } from '../../src/kernel/addon.ts'
 import { loadAddon } from '../../src/kernel/load-addon.ts'
-import { message, textAttribute } from '../../src/kernel/netlink.ts'
+import { concat, message, textAttribute } from '../../src/kernel/netlink.ts'
 import { createVeth, dumpLinks, getLink, parseLink, setUp } from '../../src/kernel/rtnetlink.ts'
 import { loadShipped } from '../support/maps.ts'
 
@@ -81,6 +81,16 @@ async function links(program: Fd): Promise<void> {
   const wrong = message(16, 0, new Uint8Array(16), [textAttribute(3, 'none')])
   await assert.rejects(socket.request(wrong), { code: 'ENODEV' })
   assert.throws(() => socket.request(new Uint8Array(7)), { code: 'EINVAL' })
+  const look = { netns, messages: getLink('one') }
+  const [before, none, after] = await addon.configure([
+    look,
+    { netns, sysctl: '/proc/sys/net/ipv4/conf/one/forwarding', value: '0' },
+    { netns, messages: concat([setUp(ifindex + 1), getLink('two'), getLink('one')]) },
+  ])
+  assert.deepEqual([before!.length, none!.length, after!.length], [1, 0, 2])
+  const failing = [{ netns, messages: concat([wrong, setUp(ifindex)]) }, look]
+  await assert.rejects(addon.configure(failing), { code: 'ENODEV' })
+  assert.throws(() => addon.configure([look, { netns, messages: new Uint8Array(7) }]), { code: 'EINVAL' })
   socket.close()
   assert.ok(addon.netnsCookie(netns) > 0n)
   addon.writeSysctl(netns, '/proc/sys/net/ipv4/ip_forward', '1')

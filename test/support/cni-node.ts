@@ -42,10 +42,9 @@ const handlers = createHandlers({
   ipam,
   bootId,
   wiring: {
-    wire: async (site, addresses) => {
-      const wired = await wirePod(node, { ...site, addresses, nodeAddresses: [], mtu: MTU }, () => [])
-      await maybeHang('wire')
-      return wired
+    wire: (site, addresses) => {
+      const { wired, done } = wirePod(node, { ...site, addresses, nodeAddresses: [], mtu: MTU }, () => [])
+      return { wired, done: done.then(() => maybeHang('wire')) }
     },
     unwire: (hostIfname) => unwirePod(node, hostIfname),
     inspect: (site) => inspectPod(node, site),

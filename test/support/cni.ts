@@ -6,7 +6,6 @@ import type { CniEvent, Endpoints, InspectedInterface, Site, Wiring } from '../.
 import type { CniReply, CniRequest } from '../../src/cni/protocol.ts'
 import type { Address } from '../../src/core/address.ts'
 import { family, type Prefix } from '../../src/core/address.ts'
-import type { Wired } from '../../src/ipam/attachment.ts'
 import { type Ipam, openIpam } from '../../src/ipam/ipam.ts'
 import type { JournalFile } from '../../src/ipam/journal.ts'
 import type { Endpoint } from '../../src/world/objects.ts'
@@ -25,7 +24,7 @@ export interface FakeNode {
   readonly endpoints: Map<string, Endpoint>
   readonly events: CniEvent[]
   /** What fails next, by name of the call; called once in its place. */
-  readonly failing: Map<'wire' | 'unwire' | 'join' | 'leave', () => Promise<never>>
+  readonly failing: Map<'wire' | 'unwire' | 'join' | 'leave', (signal?: AbortSignal) => Promise<never>>
   unavailable: string | null
 }
 
@@ -49,29 +48,33 @@ export async function fakeNode(options: FakeNodeOptions = {}): Promise<FakeNode>
     now: () => ({ bootId, ms: 0 }),
   })
 
-  async function failOnce(call: 'wire' | 'unwire' | 'join' | 'leave'): Promise<void> {
+  async function failOnce(call: 'wire' | 'unwire' | 'join' | 'leave', signal?: AbortSignal): Promise<void> {
     const failure = failing.get(call)
     failing.delete(call)
-    await failure?.()
+    await failure?.(signal)
+  }
+
+  async function makeWire(site: Site, addresses: readonly Address[]): Promise<void> {
+    await failOnce('wire')
+    const key = `${site.netnsPath} ${site.ifname}`
+    if (pods.has(key) || hosts.has(site.hostIfname)) {
+      throw Object.assign(new Error(`${site.ifname} exists`), { code: 'EEXIST' })
+    }
+    pods.set(key, {
+      mac: '02:00:00:00:00:02',
+      up: true,
+      addresses,
+      routes: addresses.map((address) => ({ destination: everywhere(address), gateway: gateway(address) })),
+      peerIsOurs: true,
+    })
+    hosts.set(site.hostIfname, site)
   }
 
   const wiring: Wiring = {
-    async wire(site, addresses): Promise<Wired> {
-      await failOnce('wire')
-      const key = `${site.netnsPath} ${site.ifname}`
-      if (pods.has(key) || hosts.has(site.hostIfname)) {
-        throw Object.assign(new Error(`${site.ifname} exists`), { code: 'EEXIST' })
-      }
-      pods.set(key, {
-        mac: '02:00:00:00:00:02',
-        up: true,
-        addresses,
-        routes: addresses.map((address) => ({ destination: everywhere(address), gateway: gateway(address) })),
-        peerIsOurs: true,
-      })
-      hosts.set(site.hostIfname, site)
-      const index = hosts.size
-      return { ifindex: index, hostMac: '02:00:00:00:00:01', podMac: '02:00:00:00:00:02', mtu: 1450, netnsCookie: 7n }
+    wire(site, addresses) {
+      const mac = { hostMac: '02:00:00:00:00:01', podMac: '02:00:00:00:00:02' }
+      const wired = { ifindex: hosts.size + 1, ...mac, mtu: 1450, netnsCookie: 7n }
+      return { wired, done: makeWire(site, addresses) }
     },
     async unwire(hostIfname) {
       await failOnce('unwire')
@@ -85,9 +88,9 @@ export async function fakeNode(options: FakeNodeOptions = {}): Promise<FakeNode>
     gateway,
   }
   const sink: Endpoints = {
-    async join(endpoint) {
+    async join(endpoint, signal) {
       endpoints.set(`${endpoint.containerId}/${endpoint.ifname}`, endpoint)
-      await failOnce('join')
+      await failOnce('join', signal)
     },
     async leave({ containerId, ifname }) {
       await failOnce('leave')
