@@ -3,18 +3,32 @@
 // killed are recognised and removed by the next one.
 
 import { buildPrograms } from './build.ts'
-import { type Cluster, type ClusterPlan, clusterDown, clusterUp, sweepClusters } from './cluster.ts'
+import { type Cluster, type ClusterPlan, clusterDown, clusterUp, openCluster, sweepClusters } from './cluster.ts'
 
-export async function startTestCluster(label: string, plan: Omit<ClusterPlan, 'name' | 'nodes'>): Promise<Cluster> {
+/** HEDDLE_CLUSTER names a cluster that is up already and was prepared by hand, to work on a few cases: it is used as it
+ *  is, and stays. */
+const standing = process.env.HEDDLE_CLUSTER
+
+export interface TestCluster {
+  readonly cluster: Cluster
+  /** A cluster of an earlier command: what a test installs is there. */
+  readonly isPrepared: boolean
+  /** Takes the cluster down and returns what it left: nothing, or the test that asks fails. */
+  readonly down: () => Promise<string[]>
+}
+
+export async function startTestCluster(label: string, plan: Omit<ClusterPlan, 'name' | 'nodes'>): Promise<TestCluster> {
+  if (standing !== undefined) return { cluster: openCluster(standing), isPrepared: true, down: async () => [] }
   await sweepClusters()
   const name = `t${process.pid}-${label}`
   const built = await buildPrograms((text) => console.log(text))
   const started = performance.now()
   const seconds = () => `${((performance.now() - started) / 1000).toFixed(1)} s`
   try {
-    return await clusterUp({ name, nodes: 2, ...plan }, built, (text) =>
+    const cluster = await clusterUp({ name, nodes: 2, ...plan }, built, (text) =>
       console.log(`${label}: ${text} (${seconds()})`),
     )
+    return { cluster, isPrepared: false, down: () => cluster.down() }
   } catch (error) {
     await clusterDown(name)
     throw error

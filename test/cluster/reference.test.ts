@@ -2,22 +2,21 @@
 // The table of Service cases with the reference network and the real kube-proxy: what passes here is what Kubernetes means.
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Cluster } from './cluster.ts'
 import { installCoreDns } from './coredns.ts'
-import { startTestCluster } from './lane.ts'
+import { startTestCluster, type TestCluster } from './lane.ts'
 import { prepareServices, type ServiceFixture, serviceCases } from './service-cases.ts'
 
-let cluster: Cluster
+let lane: TestCluster
 let fixture: ServiceFixture
 
 beforeAll(async () => {
-  cluster = await startTestCluster('reference', { families: '46', cni: 'ptp', kubeProxy: true })
-  await installCoreDns(cluster)
-  fixture = await prepareServices(cluster)
+  lane = await startTestCluster('reference', { families: '46', cni: 'ptp', kubeProxy: true })
+  if (!lane.isPrepared) await installCoreDns(lane.cluster)
+  fixture = await prepareServices(lane.cluster)
 })
 
 afterAll(async () => {
-  expect(await cluster?.down()).toEqual([])
+  expect(await lane?.down()).toEqual([])
 })
 
 test.each(serviceCases)('$name', async ({ check }) => {
