@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent of one node, from start to stop:
 //
-//   lock -> status -> manifests -> own Node -> data plane (data-plane.ts) -> CNI socket, ready
+//   lock -> status -> source -> own Node -> data plane (data-plane.ts) -> CNI socket, ready
 //
 // Nothing is written before the source has synchronised, and nothing is taken away at the end: maps, programs, links and
 // routes stay in force.
@@ -19,16 +19,16 @@ import { watchLink } from '../kernel/link-watch.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
 import { createApiClient } from '../kube/client.ts'
 import { connectionFrom } from '../kube/connection.ts'
-import { watchManifests } from '../manifests/source.ts'
+import { openServerMemory } from '../kube/servers.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import type { Node } from '../world/objects.ts'
-import type { Source } from '../world/source.ts'
-import { createWorld, keyOf, type World } from '../world/world.ts'
+import { createWorld } from '../world/world.ts'
 import { createAnnouncer } from './announce.ts'
 import { serveApi, serveProbes } from './answers.ts'
 import type { Config } from './config.ts'
 import { startDataPlane } from './data-plane.ts'
 import { createEventStream } from './event-stream.ts'
+import { followSource, sourceName } from './follow.ts'
 import { takeLock } from './lock.ts'
 import { releaseMemory } from './memory.ts'
 import { createNames } from './names.ts'
@@ -61,7 +61,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   const network = starting.use(new NodeNetwork(addon, config))
   const world = createWorld()
   const boot = await bootId()
-  const progress = createProgress(`manifests in ${config.manifests}`)
+  const progress = createProgress(sourceName(config))
   const ipam = await openAddresses(config, progress, boot, log)
   starting.defer(() => ipam.close())
 
@@ -72,10 +72,13 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   starting.defer(await serveApi(parts, events))
   starting.defer(await serveProbes(parts, metrics))
 
-  const api = config.kubeconfig === '' ? null : starting.use(createApiClient(connectionFrom(config)))
+  const servers = openServerMemory(`${config.stateDir}/api-servers.json`)
+  const connection = config.kubeconfig === '' ? null : connectionFrom({ ...config, moreServers: servers.servers })
+  const api = connection === null ? null : starting.use(createApiClient(connection))
   const ownNode = Promise.withResolvers<Node>()
-  progress.source = starting.use(await followManifests(config, log, world, progress, ownNode.resolve))
-  progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${config.manifests}`
+  const followed = { config, log, world, progress, api, servers, onOwnNode: ownNode.resolve }
+  progress.source = starting.use(await followSource(followed))
+  progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${sourceName(config)}`
 
   progress.announcer = starting.use(createAnnouncer({ ...parts, api }))
 
@@ -108,6 +111,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
       node,
       bootId: boot,
       unavailable: () => notServing(progress)[0] ?? null,
+      unseenKinds: () => progress.source?.unseenKinds() ?? new Set(),
       signal: stopping.signal,
     })
     stack.defer(() => dataPlane.stop())
@@ -140,30 +144,6 @@ async function openAddresses(config: Config, progress: Progress, boot: string, l
   })
   if (ipam.damagedRecords > 0) log.warn({ records: ipam.damagedRecords }, 'the address journal had damaged records')
   return ipam
-}
-
-function followManifests(
-  config: Config,
-  log: Logger,
-  world: World,
-  progress: Progress,
-  onOwnNode: (node: Node) => void,
-): Promise<Source> {
-  return watchManifests(config.manifests, {
-    journalPath: `${config.stateDir}/manifests.journal`,
-    onError: (error) => log.warn({ err: error }, 'manifests'),
-    onChange({ put, deleted, parseMs }) {
-      for (const object of deleted) world.delete(object.kind, keyOf(object))
-      for (const object of put) world.put(object)
-      log.debug({ put: put.length, deleted: deleted.length, parseMs }, 'manifests changed')
-      const node = world.node(config.nodeName)
-      if (node !== undefined && node.internalIPs.length > 0) onOwnNode(node)
-      if (progress.dataPlane === undefined) return
-      if (node !== undefined) progress.announcer?.nodeChanged()
-      if (node !== undefined) progress.dataPlane.nodeChanged(node).catch((err) => log.error({ err }, 'own node'))
-      progress.dataPlane.loop.wake()
-    },
-  })
 }
 
 /** Rejects with the signal's reason when it aborts first. */

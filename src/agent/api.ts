@@ -13,6 +13,7 @@
 //   POST /v1/sync                      SyncReply           reads every source again; replies when all is in force
 
 import type { Address, Family, Prefix } from '../core/address.ts'
+import type { SourcePart } from '../world/source.ts'
 
 export interface ApiError {
   /** One sentence: what, where, what to do. */
@@ -63,6 +64,8 @@ export interface SourceProblem {
 export interface SourceStatus {
   readonly name: string
   readonly synchronised: boolean
+  /** What the API server is asked for; none for a folder. */
+  readonly parts: readonly SourcePart[]
   readonly objectCounts: Readonly<Record<string, number>>
   readonly problems: readonly SourceProblem[]
 }

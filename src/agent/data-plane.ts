@@ -17,7 +17,7 @@ import { type Datapath, openDatapath } from '../kernel/loader.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
 import { deleteNodeRoute, putNodeRoute, putPodBlackholes, readNodeRoutes } from '../kernel/routes.ts'
 import { sameValue } from '../world/equal.ts'
-import type { Node } from '../world/objects.ts'
+import type { Kind, Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
 import type { Config } from './config.ts'
 import { type Loop, startLoop } from './loop.ts'
@@ -43,6 +43,8 @@ export interface DataPlaneOptions {
   readonly onCni: (event: CniEvent) => void
   /** null when ADD can be served, else why not. */
   readonly unavailable: () => string | null
+  /** Kinds of which not every object is known yet. */
+  readonly unseenKinds: () => ReadonlySet<Kind>
   /** Gives up waiting for the first pass. */
   readonly signal: AbortSignal
 }
@@ -82,10 +84,12 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   const reconciler = createReconciler({
     world,
     kernel,
+    unseenKinds: options.unseenKinds,
     node: {
       nodeName: config.nodeName,
       mode: config.mode,
       serviceCIDRs: config.serviceCIDRs,
+      ownAddresses: node.internalIPs,
       uplink: local.uplink.ifindex,
       uplinkMtu: local.uplink.mtu,
     },

@@ -7,6 +7,7 @@ import { unfailing } from '../core/errors.ts'
 import { encodeText } from '../datapath/bytes.ts'
 import { type Compiler, createCompiler } from '../datapath/compile.ts'
 import { createTableStore, drift, type TableStore } from '../datapath/desired.ts'
+import { heldRoutes, holdUnseen } from '../datapath/hold.ts'
 import {
   type KernelRoute,
   type Plan,
@@ -22,6 +23,7 @@ import { apply, type Kernel } from '../kernel/apply.ts'
 import { NOWHERE, type RoutingInput } from '../routing/compile.ts'
 import type { Backend } from '../services/frontends.ts'
 import { sameValue } from '../world/equal.ts'
+import type { Kind } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
 
 /** What a pass did, for logs, metrics and status. */
@@ -41,6 +43,8 @@ export interface ReconcilerOptions {
   readonly world: World
   readonly kernel: Kernel
   readonly node: NodeFacts
+  /** Kinds of which not every object is known yet: what one of them may want stays as it is (datapath/hold.ts). */
+  readonly unseenKinds?: () => ReadonlySet<Kind>
   /** For each node address the neighbour on the uplink that leads there; absent: unreachable now. */
   readonly gateways: (addresses: readonly Address[]) => Promise<ReadonlyMap<Address, Address>>
   /** Backends that no Service leads to any more: sockets connected to them must learn it. 'unknown' in the first pass:
@@ -67,6 +71,8 @@ export interface Reconciler {
   routesMoved(): void
 }
 
+const NO_KINDS: ReadonlySet<Kind> = new Set()
+
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { world, kernel } = options
   const store = createTableStore()
@@ -89,12 +95,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     isEpochOwed: boolean,
   ): Plan {
     const epoch = kernel.readEpoch()
+    const unseen = options.unseenKinds?.() ?? NO_KINDS
+    const hold = holdUnseen(unseen, world)
     return unfailing('plan', () =>
       plan({
-        differences,
+        differences: hold === null ? differences : (table) => differences(table).filter((each) => !hold(table, each)),
         actualCount: store.actualCount,
         maxEntries: kernel.maxEntries,
-        routes: routeDifferences(compiler.compiled().routing.kernelRoutes, routes),
+        routes: heldRoutes(unseen, routeDifferences(compiler.compiled().routing.kernelRoutes, routes)),
         epoch,
         isEpochOwed,
       }),
@@ -132,6 +140,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       })
     }
     if (failed) throw failed.error
+    const unseen = options.unseenKinds?.() ?? NO_KINDS
+    if (removed === 'unknown' && (unseen.has('Service') || unseen.has('EndpointSlice'))) return // they may be there yet
     if (removed.length > 0) await options.onRemovedBackends(removed, store)
     removed = []
   }

@@ -14,6 +14,7 @@ import type { HeldProblem } from '../world/source.ts'
 import type { WorldView } from '../world/world.ts'
 import type { MapFill, PoolStatus, SourceProblem, SourceStatus, Status, Version } from './api.ts'
 import type { Config } from './config.ts'
+import { sourceName } from './follow.ts'
 import { kernelFeatures } from './preflight.ts'
 import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
 import type { Applied } from './reconcile.ts'
@@ -130,9 +131,11 @@ function mapFills({ addon, progress }: StatusParts): MapFill[] {
 }
 
 function sourceStatus({ config, world, progress: { source } }: StatusParts): SourceStatus {
+  const { name, synchronised, parts } = source?.state() ?? { name: sourceName(config), synchronised: false, parts: [] }
   return {
-    name: config.manifests,
-    synchronised: source !== undefined,
+    name,
+    synchronised,
+    parts,
     objectCounts: objectCounts(world),
     problems: source?.problems().map(describeProblem) ?? [],
   }

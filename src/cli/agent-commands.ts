@@ -194,6 +194,20 @@ function statusText(call: Call, status: Status): string {
       ]),
     ),
     ...status.sources
+      .filter(({ parts }) => parts.length > 0)
+      .map(({ parts }) =>
+        table(
+          ['WATCHED', 'SYNCHRONISED', 'OBJECTS', 'AGE', 'WHY'],
+          parts.map(({ name, synchronised, objectCount, ageMs, failure }) => [
+            name,
+            synchronised,
+            objectCount,
+            ageMs === null ? 'never seen' : ageMs === 0 ? 'current' : durationText(ageMs),
+            failure,
+          ]),
+        ),
+      ),
+    ...status.sources
       .filter(({ problems }) => problems.length > 0)
       .map(({ problems }) =>
         table(

@@ -17,8 +17,8 @@ export interface SkimmerOptions {
   readonly keptBytesMax: number
   /** A frame, parsed. */
   readonly onFrame: (value: unknown) => void
-  /** A frame that is no JSON, or of which more would be kept than keptBytesMax. */
-  readonly onRefused: (reason: string) => void
+  /** A frame that is no JSON, or of which more would be kept than keptBytesMax; and how that began which was kept. */
+  readonly onRefused: (reason: 'not JSON' | 'too large', start: string) => void
 }
 
 export interface Skimmer {
@@ -44,6 +44,7 @@ interface Field {
 const DEPTH_MAX = 64
 const KEY_BYTES_MAX = 64
 const FIRST_OUTPUT_BYTES = 4096
+const START_BYTES = 1024
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -142,7 +143,7 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
   }
 
   function garbled(): void {
-    options.onRefused('not JSON')
+    options.onRefused('not JSON', start())
     at = At.GARBLED
   }
 
@@ -164,17 +165,21 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
 
   function emit(): void {
     if (isOversize) {
-      options.onRefused(`more than ${options.keptBytesMax} bytes that would be kept`)
+      options.onRefused('too large', start())
       return
     }
     let value: unknown
     try {
       value = JSON.parse(output.toString('utf8', frameAt, length))
     } catch {
-      options.onRefused('not JSON')
+      options.onRefused('not JSON', start())
       return
     }
     options.onFrame(value)
+  }
+
+  function start(): string {
+    return output.toString('utf8', frameAt, Math.min(length, frameAt + START_BYTES))
   }
 
   /** The frame or member that begins now; a comma where one came before it. */

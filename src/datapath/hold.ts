@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What must stay in the kernel while not everything is known: an agent that starts without an API server knows less than
+// the tables do. Nothing is taken away that an object not seen yet may want; what is known to be right is written.
+
+import type { Kind } from '../world/objects.ts'
+import type { WorldView } from '../world/world.ts'
+import type { Difference } from './desired.ts'
+import type { RouteDifferences } from './plan.ts'
+import { readKey, readValue, type TableName } from './tables.ts'
+
+/** Whose objects make the entries of a table. */
+const makers: Readonly<Record<TableName, readonly Kind[]>> = {
+  backends: ['Service', 'EndpointSlice'],
+  frontends: ['Service', 'EndpointSlice'],
+  nexthops: ['Node'],
+  nodes: ['Node'],
+  routes: ['Node'],
+  policies: ['NetworkPolicy', 'Pod', 'Namespace'],
+  class_prefixes: ['NetworkPolicy', 'Pod'],
+  classes: ['NetworkPolicy', 'Pod', 'Namespace', 'Node'],
+  endpoints: [],
+  endpoint_cookie: [],
+}
+
+/** Whether a difference is left as it is; null: none is. */
+export function holdUnseen(
+  unseen: ReadonlySet<Kind>,
+  world: Pick<WorldView, 'ownerOf'>,
+): ((table: TableName, difference: Difference) => boolean) | null {
+  if (unseen.size === 0) return null
+  return (table, { key, desired, actual }) => {
+    if (actual === undefined) return false
+    if (desired !== undefined)
+      return table === 'endpoints' && unseen.has('NetworkPolicy') && isSameWire(desired, actual)
+    if (!makers[table].some((kind) => unseen.has(kind))) return false
+    // An address that somebody else has now must not keep the class of the one before.
+    return table !== 'classes' || world.ownerOf(readKey('classes', key).address) === undefined
+  }
+}
+
+/** The agent before this one knew the pod's policies; this one only those that the journal could tell. */
+function isSameWire(desired: Difference['desired'] & {}, actual: Difference['actual'] & {}): boolean {
+  const [a, b] = [readValue('endpoints', desired), readValue('endpoints', actual)]
+  return a.netnsCookie === b.netnsCookie && a.ifindex === b.ifindex && !b.isolated
+}
+
+export function heldRoutes(unseen: ReadonlySet<Kind>, { put, delete: gone }: RouteDifferences): RouteDifferences {
+  return { put, delete: unseen.has('Node') ? [] : gone }
+}

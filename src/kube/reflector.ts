@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// Follows one resource of the API for as long as it runs: list, watch, begin where it broke off, list again only where
+// that is no longer possible. Owns one stream at a time.
+//
+//        .--> WatchList (initial events, bookmark "initial-events-end") --.
+//   start                                                                 +--> watch --> ended, broken: watch from there
+//        '--> pages, where the server does not know WatchList ------------'         '--> 410 Gone, garbled: start
+//
+// Source: Kubernetes API concepts, "Streaming lists", "Efficient detection of changes".
+
+import type { IncomingMessage } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { isRecord } from '../api/cursor.ts'
+import { KEEP, type Shape } from '../api/shapes.ts'
+import { ApiError, ApiUnreachable, isGone, isRefusedRequest } from './api-error.ts'
+import { createBackoff } from './backoff.ts'
+import { type ApiClient, type Query, statusError } from './client.ts'
+import { type Resource, resourceName } from './resources.ts'
+import { createSkimmer, type SkimmerOptions } from './skim.ts'
+
+export interface ReflectorOptions {
+  readonly client: ApiClient
+  readonly resource: Resource
+  readonly labelSelector?: string
+  readonly fieldSelector?: string
+  /** What is kept of an object; metadata.name, namespace and resourceVersion among it. */
+  readonly shape: { readonly [field: string]: Shape }
+  readonly sink: Sink
+  readonly timing?: Partial<ReflectorTiming>
+}
+
+/** Where the stream's contents go. A list is what comes between listBegins and listEnds; one that breaks off is followed
+ *  by another listBegins. Changes may come twice. */
+export interface Sink {
+  listBegins(): void
+  listEnds(): void
+  /** An object as it is now; trimmed, not validated. */
+  seen(object: unknown): void
+  deleted(object: unknown): void
+  /** An event that cannot be read. `start`: the beginning of what was kept of it. */
+  refused(reason: string, start: string): void
+  /** Up to date from now on (null), or why not any more. */
+  live(failure: Error | null): void
+}
+
+export interface ReflectorTiming {
+  /** Bounds of the wait after a failure. */
+  readonly retryMsMin: number
+  readonly retryMsMax: number
+  /** A stream without a byte for this long is dead; servers send a bookmark a minute. */
+  readonly silenceMs: number
+  /** After a garbled event: list again after this long, and after ever longer when that was garbled too. */
+  readonly relistMs: number
+  /** How long the server lets a watch run, at least; up to twice that. */
+  readonly watchSeconds: number
+}
+
+export interface Reflector {
+  /** Of the object or bookmark that the next watch begins after; '' before the first list. */
+  resourceVersion(): string
+  /** Ends the stream and begins where it broke off: the network may have changed. */
+  reconnect(): void
+  stop(): Promise<void>
+}
+
+const TIMING: ReflectorTiming = {
+  retryMsMin: 200,
+  retryMsMax: 10_000,
+  silenceMs: 100_000,
+  relistMs: 1_000,
+  watchSeconds: 300,
+}
+const PAGE_SIZE = 500
+/** Of one object, what is kept of it. */
+const KEPT_BYTES_MAX = 1 << 20
+const RESOURCE_VERSION_MAX = 64
+const INITIAL_EVENTS_END = 'k8s.io/initial-events-end'
+const WATCHDOG_TICKS = 8
+const RELIST_FACTOR_MAX = 512
+const SHORT_WATCH_MS = 1_000
+
+export function startReflector(options: ReflectorOptions): Reflector {
+  const { client, resource, sink } = options
+  const timing = { ...TIMING, ...options.timing }
+  const selectors: Query = { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector }
+  const subject = { verb: 'watch', resource: resourceName(resource), name: '' } as const
+  const eventShape = watchShape(options.shape)
+  const backoff = createBackoff(timing.retryMsMin, timing.retryMsMax)
+  const stopping = new AbortController()
+  let stream = new AbortController() // the one that is open
+  let version = ''
+  let canWatchList = true
+  const relistBackoff = createBackoff(timing.relistMs, timing.relistMs * RELIST_FACTOR_MAX)
+  let relisting: NodeJS.Timeout | undefined
+
+  const running = run()
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      stream = new AbortController()
+      const signal = AbortSignal.any([stopping.signal, stream.signal])
+      const startMs = performance.now()
+      try {
+        if (version === '' && !canWatchList) await listPages(signal)
+        await watch(signal)
+        // The server ended it as agreed; one that ends every watch at once is not asked without rest.
+        if (performance.now() - startMs < SHORT_WATCH_MS) await rest(0)
+        else backoff.reset()
+      } catch (error) {
+        if (stopping.signal.aborted) return
+        if (!stream.signal.aborted) await recover(error as Error)
+      }
+    }
+  }
+
+  async function recover(error: Error): Promise<void> {
+    if (isGone(error)) {
+      version = ''
+      await rest(0)
+      return
+    }
+    if (version === '' && canWatchList && (isRefusedRequest(error) || error instanceof NoInitialEventsEnd)) {
+      canWatchList = false
+      return
+    }
+    sink.live(error)
+    await rest(error instanceof ApiError ? error.fields.retryAfterMs : 0)
+  }
+
+  async function rest(atLeastMs: number): Promise<void> {
+    const ms = Math.max(atLeastMs, backoff.next())
+    await delay(ms, undefined, { signal: AbortSignal.any([stopping.signal, stream.signal]) }).catch(() => {})
+  }
+
+  async function listPages(signal: AbortSignal): Promise<void> {
+    sink.listBegins()
+    let proceed: string | undefined
+    do {
+      const query = { ...selectors, limit: PAGE_SIZE, continue: proceed }
+      const skimmer = createSkimmer({
+        stream: 'list',
+        shape: options.shape,
+        around: { metadata: { resourceVersion: KEEP, continue: KEEP } },
+        keptBytesMax: KEPT_BYTES_MAX,
+        onFrame: sink.seen,
+        onRefused: (reason, start) => (reason === 'not JSON' ? garbled(reason, start) : sink.refused(reason, start)),
+      })
+      await read(await client.open('list', resource, '', query, signal), skimmer.push)
+      const { metadata } = record(skimmer.end())
+      const { resourceVersion, continue: next } = record(metadata)
+      if (typeof resourceVersion !== 'string' || resourceVersion === '') throw brokenStream('a list without a version')
+      version = resourceVersion
+      proceed = typeof next === 'string' && next !== '' ? next : undefined
+    } while (proceed !== undefined)
+    sink.listEnds()
+  }
+
+  async function watch(signal: AbortSignal): Promise<void> {
+    const timeoutSeconds = Math.round(timing.watchSeconds * (1 + Math.random()))
+    let isListing = version === ''
+    const query = {
+      ...selectors,
+      allowWatchBookmarks: true,
+      timeoutSeconds,
+      ...(isListing ? { sendInitialEvents: true, resourceVersionMatch: 'NotOlderThan' } : { resourceVersion: version }),
+    }
+    const answer = await client.open('watch', resource, '', query, signal)
+    if (isListing) sink.listBegins()
+    else sink.live(null)
+    let failure: Error | undefined
+    const onFrame: SkimmerOptions['onFrame'] = (event) => {
+      if (failure !== undefined) return
+      const { type, object } = record(event)
+      const metadata = record(record(object).metadata)
+      if (type === 'ADDED' || type === 'MODIFIED') sink.seen(object)
+      else if (type === 'DELETED') sink.deleted(object)
+      else if (type === 'BOOKMARK') {
+        if (isListing && record(metadata.annotations)[INITIAL_EVENTS_END] === 'true') {
+          isListing = false
+          version = versionOf(metadata) ?? ''
+          sink.listEnds()
+          sink.live(null)
+          backoff.reset()
+        }
+      } else if (type === 'ERROR') failure = statusError(subject, 500, object, 0)
+      else {
+        garbled('not an event', '')
+      }
+      if (!isListing) version = versionOf(metadata) ?? version
+    }
+    const skimmer = createSkimmer({
+      stream: 'lines',
+      shape: eventShape,
+      keptBytesMax: KEPT_BYTES_MAX,
+      onFrame,
+      onRefused(reason, start) {
+        if (reason === 'not JSON') garbled(reason, start)
+        else sink.refused(reason, start) // it would be as large the next time
+      },
+    })
+    await read(answer, (chunk) => {
+      skimmer.push(chunk)
+      if (failure !== undefined) throw failure
+    })
+    if (isListing) throw new NoInitialEventsEnd('the stream ended before the initial events did')
+    if (relisting === undefined) relistBackoff.reset()
+  }
+
+  /** What the event told is lost, perhaps with the name of whom it was about: only a list can tell it again. */
+  function garbled(reason: string, start: string): void {
+    sink.refused(reason, start)
+    relisting ??= setTimeout(() => {
+      relisting = undefined
+      version = ''
+      stream.abort()
+    }, relistBackoff.next())
+  }
+
+  /** Reads to the end, unless nothing comes for too long. */
+  async function read(answer: IncomingMessage, push: (chunk: Buffer) => void): Promise<void> {
+    let heardMs = performance.now()
+    let isSilent = false
+    const watchdog = setInterval(() => {
+      if (performance.now() - heardMs < timing.silenceMs) return
+      isSilent = true
+      answer.destroy()
+    }, timing.silenceMs / WATCHDOG_TICKS)
+    try {
+      for await (const chunk of answer as AsyncIterable<Buffer>) {
+        heardMs = performance.now()
+        client.counters.receivedBytes += chunk.length
+        push(chunk)
+      }
+    } catch (error) {
+      if (isSilent) throw new ApiUnreachable(`${resourceName(resource)}: nothing came for ${timing.silenceMs} ms`)
+      if (error instanceof ApiError) throw error
+      throw new ApiUnreachable(`${resourceName(resource)}: the stream broke off: ${(error as Error).message}`)
+    } finally {
+      clearInterval(watchdog)
+      answer.destroy()
+    }
+    if (!answer.complete) throw new ApiUnreachable(`${resourceName(resource)}: the stream broke off`)
+  }
+
+  return {
+    resourceVersion: () => version,
+    reconnect: () => stream.abort(),
+    async stop() {
+      stopping.abort()
+      clearTimeout(relisting)
+      await running
+    },
+  }
+}
+
+/** The server took the question for another one: it is too old for it. */
+class NoInitialEventsEnd extends Error {}
+
+function watchShape(shape: { readonly [field: string]: Shape }): Shape {
+  const metadata = shape.metadata === undefined || shape.metadata === KEEP ? {} : shape.metadata
+  const annotations = metadata.annotations === undefined || metadata.annotations === KEEP ? {} : metadata.annotations
+  return {
+    type: KEEP,
+    object: {
+      ...shape,
+      // Of a bookmark, and of the Status in an event of type ERROR.
+      metadata: { ...metadata, annotations: { ...annotations, [INITIAL_EVENTS_END]: KEEP } },
+      code: KEEP,
+      reason: KEEP,
+      message: KEEP,
+    },
+  }
+}
+
+function versionOf({ resourceVersion }: Readonly<Record<string, unknown>>): string | undefined {
+  const isOne = typeof resourceVersion === 'string' && resourceVersion !== ''
+  return isOne && resourceVersion.length <= RESOURCE_VERSION_MAX ? resourceVersion : undefined
+}
+
+function brokenStream(message: string): ApiUnreachable {
+  return new ApiUnreachable(message)
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> {
+  return isRecord(value) ? value : {}
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type ApiJson, type ApiServer, startApiServer } from '../../test/support/api-server.ts'
+import { root } from '../api/cursor.ts'
+import { readers } from '../api/object.ts'
+import type { KubeObject } from '../world/objects.ts'
+import type { Source, SourceChange } from '../world/source.ts'
+import { createWorld, keyOf, objectKey, type World } from '../world/world.ts'
+import { type ApiClient, createApiClient } from './client.ts'
+import { connectionFrom } from './connection.ts'
+import { openServerMemory } from './servers.ts'
+import { followKubernetes } from './source.ts'
+
+const timing = { retryMsMin: 1, retryMsMax: 20, silenceMs: 60_000, relistMs: 1, gatherMs: 1, lingerMs: 5 }
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'heddle-kube-'))
+  writeFileSync(join(folder, 'token'), 'first')
+})
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+interface Followed extends Disposable {
+  readonly source: Source
+  readonly world: World
+  readonly client: ApiClient
+  readonly changes: SourceChange[]
+  readonly errors: string[]
+}
+
+function follow(urls: readonly string[], more: Partial<Parameters<typeof followKubernetes>[0]> = {}): Followed {
+  const kubeconfig = join(folder, 'kubeconfig')
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      'current-context': 'c',
+      contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
+      clusters: [{ name: 'k', cluster: { server: urls[0] } }],
+      users: [{ name: 'u', user: { tokenFile: 'token' } }],
+    }),
+  )
+  const world = createWorld()
+  const changes: SourceChange[] = []
+  const errors: string[] = []
+  const client = createApiClient(connectionFrom({ kubeconfig, apiServers: urls }))
+  const source = followKubernetes({
+    client,
+    nodeName: 'n1',
+    journalPath: join(folder, 'journal'),
+    servers: openServerMemory(join(folder, 'servers')),
+    onChange(change) {
+      for (const object of change.deleted) world.delete(object.kind, keyOf(object))
+      for (const object of change.put) world.put(object)
+      changes.push(change)
+    },
+    onError: (error) => errors.push(error.message),
+    timing,
+    ...more,
+  })
+  return {
+    source,
+    world,
+    client,
+    changes,
+    errors,
+    [Symbol.dispose]() {
+      source[Symbol.dispose]()
+      client[Symbol.dispose]()
+    },
+  }
+}
+
+/** "Kind name" -> JSON, of what World holds. */
+function contents(world: World): Record<string, KubeObject> {
+  const all = [...world.nodes(), ...world.pods(), ...world.services(), ...world.networkPolicies()]
+  const slices = [...world.services()].flatMap((service) => [...world.slicesOfService(keyOf(service))])
+  const namespaces = ['a', 'b'].flatMap((name) => world.namespace(name) ?? [])
+  return Object.fromEntries([...all, ...slices, ...namespaces].map((each) => [objectKey(each), each]))
+}
+
+function read(object: ApiJson): KubeObject {
+  return readers[`${object.apiVersion} ${object.kind}`]!(root(object))!
+}
+
+function isServed({ metadata }: ApiJson): boolean {
+  return !Object.keys((metadata.labels as object) ?? {}).some((key) => key.startsWith('service.kubernetes.io/'))
+}
+
+/** What a node should know of what the server has. */
+function expected(server: ApiServer): Record<string, KubeObject> {
+  const of = (kind: string): ApiJson[] => server.objects(kind).filter(isServed)
+  const pods = of('Pod') as (ApiJson & { spec: { nodeName?: string }; status: { phase: string } })[]
+  const own = pods.filter(({ spec }) => spec.nodeName === 'n1')
+  const asking = of('NetworkPolicy').some(
+    (policy) =>
+      (policy.spec as { ingress: object[] }).ingress.length > 0 &&
+      own.some(
+        ({ metadata, status }) => metadata.namespace === policy.metadata.namespace && status.phase === 'Running',
+      ),
+  )
+  const elsewhere = pods.filter(({ spec, status }) => spec.nodeName !== 'n1' && status.phase === 'Running')
+  const services = new Set(of('Service').map(({ metadata }) => `${metadata.namespace}/${metadata.name}`))
+  const slices = of('EndpointSlice').filter(({ metadata }) => {
+    const { 'kubernetes.io/service-name': name } = metadata.labels as Record<string, string>
+    return services.has(`${metadata.namespace}/${name}`) // contents() finds the others nowhere
+  })
+  const all = [...of('Node'), ...of('NetworkPolicy'), ...of('Service'), ...slices, ...own]
+  if (asking) all.push(...elsewhere, ...of('Namespace'))
+  return Object.fromEntries(all.map((object) => [objectKey(read(object)), read(object)]))
+}
+
+/** Resolves when the condition holds; fails after many looks, saying what is not so. */
+async function eventually(look: () => void): Promise<void> {
+  for (let turn = 0; turn < 1000; turn++) {
+    try {
+      return look()
+    } catch {
+      await delay(5)
+    }
+  }
+  look()
+}
+
+const namespace = fc.constantFrom('a', 'b')
+const name = fc.constantFrom('x', 'y', 'z')
+const named = fc.record({ namespace, name })
+const object: fc.Arbitrary<ApiJson> = fc.oneof(
+  fc.record({ name: fc.constantFrom('n1', 'n2'), cidr: fc.nat(3) }).map(({ name, cidr }) => ({
+    kind: 'Node',
+    apiVersion: 'v1',
+    metadata: { name, managedFields: [{ x: 1 }] },
+    spec: { podCIDRs: [`10.${cidr}.0.0/24`] },
+  })),
+  fc.record({ name: namespace, team: fc.nat(2) }).map(({ name, team }) => ({
+    kind: 'Namespace',
+    apiVersion: 'v1',
+    metadata: { name, labels: { team: `t${team}` } },
+  })),
+  fc
+    .record({
+      metadata: named,
+      nodeName: fc.constantFrom('n1', 'n2', undefined),
+      phase: fc.constantFrom('Running', 'Running', 'Failed'),
+      ip: fc.nat(9),
+    })
+    .map(({ metadata, nodeName, phase, ip }) => ({
+      kind: 'Pod',
+      apiVersion: 'v1',
+      metadata: { ...metadata, annotations: { long: 'x'.repeat(200) } },
+      spec: { ...(nodeName === undefined ? {} : { nodeName }), containers: [] },
+      status: { phase, podIPs: [{ ip: `10.0.0.${ip}` }] },
+    })),
+  fc
+    .record({ metadata: named, port: fc.integer({ min: 1, max: 4 }), other: fc.boolean() })
+    .map(({ metadata, port, other }) => ({
+      kind: 'Service',
+      apiVersion: 'v1',
+      metadata: { ...metadata, ...(other ? { labels: { 'service.kubernetes.io/service-proxy-name': 'x' } } : {}) },
+      spec: { clusterIPs: ['10.96.0.1'], ports: [{ port, protocol: 'TCP' }] },
+    })),
+  fc.record({ metadata: named, service: name, ip: fc.nat(9) }).map(({ metadata, service, ip }) => ({
+    kind: 'EndpointSlice',
+    apiVersion: 'discovery.k8s.io/v1',
+    metadata: { ...metadata, labels: { 'kubernetes.io/service-name': service } },
+    addressType: 'IPv4',
+    ports: [{ name: '', port: 80, protocol: 'TCP' }],
+    endpoints: [{ addresses: [`10.0.0.${ip}`], conditions: { ready: true }, nodeName: 'n2' }],
+  })),
+  fc.record({ metadata: named, asks: fc.boolean() }).map(({ metadata, asks }) => ({
+    kind: 'NetworkPolicy',
+    apiVersion: 'networking.k8s.io/v1',
+    metadata,
+    spec: { podSelector: {}, policyTypes: ['Ingress'], ingress: asks ? [{ from: [{ podSelector: {} }] }] : [] },
+  })),
+)
+
+type Deed =
+  | { readonly deed: 'put'; readonly object: ApiJson }
+  | { readonly deed: 'delete'; readonly object: ApiJson }
+  | { readonly deed: 'cut' | 'compact' | 'garble' | 'restart' | 'repeat' | 'settle' }
+const deed: fc.Arbitrary<Deed> = fc.oneof(
+  { weight: 12, arbitrary: object.map((object): Deed => ({ deed: 'put', object })) },
+  { weight: 4, arbitrary: object.map((object): Deed => ({ deed: 'delete', object })) },
+  {
+    weight: 5,
+    arbitrary: fc
+      .constantFrom('cut', 'compact', 'garble', 'restart', 'repeat', 'settle')
+      .map((deed): Deed => ({ deed: deed as 'cut' })),
+  },
+)
+
+async function perform(server: ApiServer, each: Deed): Promise<void> {
+  switch (each.deed) {
+    case 'put':
+      return server.put(each.object)
+    case 'delete':
+      return server.delete(each.object.kind, each.object.metadata.namespace ?? '', each.object.metadata.name)
+    case 'cut':
+      return server.cut()
+    case 'compact':
+      server.compact()
+      return server.cut()
+    case 'garble':
+      return server.garble('{"type":"MODIFIED","object":{"metad')
+    case 'restart':
+      await server.stop()
+      return server.start()
+    case 'repeat':
+      server.repeat = 3 - server.repeat
+      return
+    default:
+      return delay(10)
+  }
+}
+
+describe('what the server has is what World holds', () => {
+  test.each([true, false])(
+    'after any sequence of changes and faults, WatchList %s; told are changes only',
+    (watchList) =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.array(deed, { maxLength: 30 }),
+          fc.array(deed, { maxLength: 30 }),
+          async (before, after) => {
+            await using server = await startApiServer()
+            server.watchList = watchList
+            for (const each of before) await perform(server, each)
+            using followed = follow([server.url])
+            for (const each of after) await perform(server, each)
+            await eventually(() => expect(contents(followed.world)).toEqual(expected(server)))
+            // Pods elsewhere may come and go as policies ask for them; of all else each change is told once at most.
+            const told = followed.changes
+              .flatMap(({ put, deleted }) => [...put, ...deleted])
+              .filter(({ kind }) => kind !== 'Pod' && kind !== 'Namespace')
+            const deeds = [...before, ...after].filter(({ deed }) => deed === 'put' || deed === 'delete')
+            expect(told.length).toBeLessThanOrEqual(deeds.length)
+          },
+        ),
+        { numRuns: 60, interruptAfterTimeLimit: 20_000, markInterruptAsFailure: false, endOnFailure: true },
+      ),
+    60_000,
+  )
+})

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Kubernetes API as a source of World.
+//
+//   streams (streams.ts) --> mirrors: differences --> changes of one turn --> journal, onChange
+//                              ^                           |
+//        journal, at a start without API server            '--> interest: which streams are wanted
+//
+// Told is what is complete: each group of streams from its first whole list on. A server that is gone takes nothing away.
+
+import { isRecord } from '../api/cursor.ts'
+import { type Journal, loadJournal, openJournal } from '../journal/journal.ts'
+import { needsPeers } from '../policy/interest.ts'
+import type { EndpointSlice, Kind, KubeObject, NetworkPolicy, Pod } from '../world/objects.ts'
+import type { Source, SourceChange, SourcePart } from '../world/source.ts'
+import { keyOf, objectKey } from '../world/world.ts'
+import { ApiUnreachable } from './api-error.ts'
+import type { ApiClient } from './client.ts'
+import type { ReflectorTiming } from './reflector.ts'
+import { isOfServers, type ServerMemory, serversOf } from './servers.ts'
+import { createStream, type Group, type Stream, streamKinds } from './streams.ts'
+
+export interface KubeSourceOptions {
+  readonly client: ApiClient
+  readonly nodeName: string
+  /** Remembers nodes, policies, namespaces and own pods across restarts. */
+  readonly journalPath: string
+  readonly servers: ServerMemory
+  /** Told of every difference; the first call holds all objects. A call without objects: unseenKinds() has become
+   *  smaller. */
+  readonly onChange: (change: SourceChange) => void
+  /** The own Node came or changed in any way, also in what World does not hold. */
+  readonly onOwnNode?: () => void
+  /** A stream that fails, once per failure in a row; a journal that cannot be written. */
+  readonly onError: (error: Error) => void
+  readonly timing?: Partial<ReflectorTiming & SourceTiming>
+}
+
+export interface SourceTiming {
+  /** Changes that come within this time are told together. */
+  readonly gatherMs: number
+  /** Without a whole list for so long, although a server answers: begin with what the journal remembers. */
+  readonly patienceMs: number
+  /** How long pods elsewhere are followed after no policy asks for them any more. */
+  readonly lingerMs: number
+}
+
+const TIMING: SourceTiming = { gatherMs: 5, patienceMs: 30_000, lingerMs: 60_000 }
+const GROUPS: readonly Group[] = ['nodes', 'policies', 'ownPods', 'services', 'peers']
+
+/** The first change is told when everything that matters here was listed, or, where no server answers, as soon as the
+ *  journal knows this node. */
+export function followKubernetes(options: KubeSourceOptions): Source {
+  const { client, nodeName } = options
+  const timing = { ...TIMING, ...options.timing }
+  const openGroups = new Set<Group>()
+  const wanted = new Set<Group>(GROUPS.filter((group) => group !== 'peers'))
+  const streams = streamKinds(nodeName).map((what): Stream => {
+    const stream: Stream = createStream(what, {
+      client,
+      timing,
+      onPut: (object) => changed(stream, object),
+      onDeleted: (object) => changed(stream, object),
+      onListed: () => listed(stream),
+      onLive: (failure) => live(stream, failure),
+      onSeen: (object) => seen(stream, object),
+    })
+    return stream
+  })
+  const streamsOf = (group: Group): Stream[] => streams.filter((stream) => stream.group === group)
+  const ownPods = streamsOf('ownPods')[0]!
+  const policies = streamsOf('policies')[0]!
+  const slices = streams.find((stream) => stream.kind === 'EndpointSlice')!
+
+  const pending = new Map<string, { readonly stream: Stream; readonly object: KubeObject }>() // by object
+  let isTelling = false // the first change was told
+  let gathering: NodeJS.Timeout | undefined
+  let lingering: NodeJS.Timeout | undefined
+  let failedSince: string | undefined
+  let journal: Journal | undefined
+  let journalling: Promise<void> = Promise.resolve()
+  let hasNews = false // unseenKinds changed
+  let isInterestDue = true
+  let serversDue = false
+  let isClosed = false
+
+  for (const held of loadJournal(options.journalPath)) {
+    streams.find(({ name, isJournalled }) => isJournalled && name === held.file)?.mirror.restore(held)
+  }
+  const impatience = setTimeout(restore, timing.patienceMs)
+  for (const group of wanted) for (const stream of streamsOf(group)) stream.start()
+
+  return {
+    async sync() {
+      flush()
+      await journalling
+    },
+    state: () => ({
+      name: client.server(),
+      synchronised: wantedStreams().every(({ isSynchronised }) => isSynchronised),
+      parts: wantedStreams().map(partOf),
+    }),
+    problems: () => streams.flatMap(({ mirror }) => mirror.problems()),
+    notices: () => wantedStreams().flatMap(noticesOf),
+    unseenKinds() {
+      const unseen = wantedStreams().flatMap(({ isSynchronised, kind }): Kind[] => (isSynchronised ? [] : [kind]))
+      // Until it is clear whether a policy asks for them, they may matter.
+      return new Set(isInterestDue ? [...unseen, 'Pod', 'Namespace'] : unseen)
+    },
+    [Symbol.dispose]: close,
+  }
+
+  function close(): void {
+    isClosed = true
+    clearTimeout(impatience)
+    clearTimeout(gathering)
+    clearTimeout(lingering)
+    for (const stream of streams) void stream.stop()
+  }
+
+  function wantedStreams(): Stream[] {
+    return streams.filter(({ group }) => wanted.has(group))
+  }
+
+  function changed(stream: Stream, object: KubeObject): void {
+    if (stream === slices && isOfServers(object as EndpointSlice)) serversDue = true
+    if (stream === policies || stream === ownPods) isInterestDue = true
+    if (!openGroups.has(stream.group) && !stream.isJournalled) return
+    pending.set(`${stream.name} ${keyOf(object)}`, { stream, object })
+    gather()
+  }
+
+  function gather(): void {
+    gathering ??= setTimeout(flush, timing.gatherMs)
+  }
+
+  function listed(stream: Stream): void {
+    hasNews = true
+    const { group } = stream
+    if (!openGroups.has(group) && streamsOf(group).every(({ isSynchronised }) => isSynchronised)) open(group)
+    gather()
+  }
+
+  /** What the group's mirrors hold is told from now on. */
+  function open(group: Group): void {
+    openGroups.add(group)
+    for (const stream of streamsOf(group)) {
+      for (const object of stream.mirror.objects()) pending.set(`${stream.name} ${keyOf(object)}`, { stream, object })
+    }
+  }
+
+  function live(stream: Stream, failure: Error | null): void {
+    // One failure of the server is many streams' failure: it is reported once, and again when it is another one.
+    if (failure === null) {
+      if (wantedStreams().every(({ staleSinceMs }) => staleSinceMs === null)) failedSince = undefined
+      return
+    }
+    const text = failure instanceof ApiUnreachable ? 'unreachable' : `${stream.name}: ${failure.message}`
+    if (text !== failedSince) options.onError(failure)
+    failedSince = text
+    const isGone = wantedStreams().every((each) => each.failure instanceof ApiUnreachable)
+    if (!isTelling && isGone) restore()
+  }
+
+  function seen(stream: Stream, object: unknown): void {
+    if (stream.kind !== 'Node' || options.onOwnNode === undefined) return
+    const metadata = isRecord(object) && isRecord(object.metadata) ? object.metadata : {}
+    if (metadata.name === nodeName) options.onOwnNode()
+  }
+
+  /** No server tells: begin with what was remembered, if that holds this node. Nothing that others know is taken away. */
+  function restore(): void {
+    const nodes = streamsOf('nodes')[0]!
+    if (isTelling || isClosed || nodes.mirror.get(nodeName) === undefined) return
+    for (const group of ['nodes', 'policies', 'ownPods'] as const) if (!openGroups.has(group)) open(group)
+    flush(true)
+  }
+
+  function flush(isRestoring = false): void {
+    clearTimeout(gathering)
+    gathering = undefined
+    if (isClosed) return
+    const startMs = performance.now()
+    lookAtInterest()
+    if (!isTelling && !isRestoring && ![...wanted].every((group) => openGroups.has(group))) return
+    const isFirst = !isTelling
+    isTelling = true
+    if (serversDue) rememberServers()
+    const put = new Map<string, KubeObject>()
+    const deleted = new Map<string, KubeObject>()
+    for (const { stream, object } of pending.values()) {
+      if (!openGroups.has(stream.group)) continue
+      const key = objectKey(object)
+      const now = inForce(object)
+      if (now !== undefined) put.set(key, now)
+      else deleted.set(key, object)
+    }
+    record()
+    pending.clear()
+    if (isFirst || hasNews || put.size > 0 || deleted.size > 0) {
+      hasNews = false
+      const parseMs = performance.now() - startMs
+      options.onChange({ put: [...put.values()], deleted: [...deleted.values()], parseMs })
+    }
+    if (isFirst) clearTimeout(impatience)
+  }
+
+  /** A pod that moves here is in two streams for a while: its own node's counts. */
+  function inForce(object: KubeObject): KubeObject | undefined {
+    const name = keyOf(object)
+    for (const { kind, group, mirror } of streams) {
+      const found = kind === object.kind && openGroups.has(group) ? mirror.get(name) : undefined
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  function record(): void {
+    const journalled = [...pending.values()].filter(({ stream }) => stream.isJournalled)
+    const all = (): ReturnType<Stream['mirror']['held']> =>
+      streams.filter((stream) => stream.isJournalled).flatMap(({ mirror }) => mirror.held())
+    const held = journalled.flatMap(({ stream, object }) => {
+      const now = stream.mirror.get(keyOf(object))
+      return now === undefined ? [] : [{ file: stream.name, object: now, keptSinceMs: null }]
+    })
+    const dropped = journalled.flatMap(({ stream, object }) =>
+      stream.mirror.get(keyOf(object)) === undefined ? [{ file: stream.name, key: objectKey(object) }] : [],
+    )
+    journalling = journalling
+      .then(async () => {
+        if (journal === undefined) journal = openJournal(options.journalPath, all())
+        else if (held.length > 0 || dropped.length > 0) await journal.record(held, dropped, all)
+      })
+      .catch((error: Error) => options.onError(error))
+  }
+
+  function lookAtInterest(): void {
+    if (!isInterestDue || !policies.isSynchronised || !ownPods.isSynchronised) return
+    isInterestDue = false
+    const isNeeded = needsPeers(
+      policies.mirror.objects() as Iterable<NetworkPolicy>,
+      ownPods.mirror.objects() as Iterable<Pod>,
+    )
+    if (isNeeded) {
+      clearTimeout(lingering)
+      lingering = undefined
+      if (wanted.has('peers')) return
+      wanted.add('peers')
+      for (const stream of streamsOf('peers')) stream.start()
+    } else if (wanted.has('peers')) {
+      lingering ??= setTimeout(() => void leavePeers(), timing.lingerMs)
+    }
+  }
+
+  async function leavePeers(): Promise<void> {
+    lingering = undefined
+    wanted.delete('peers')
+    await Promise.all(streamsOf('peers').map((stream) => stream.stop()))
+    if (isClosed || wanted.has('peers')) return
+    for (const stream of streamsOf('peers')) {
+      stream.isSynchronised = false
+      stream.mirror.listBegins()
+      stream.mirror.listEnds()
+    }
+    flush()
+    openGroups.delete('peers')
+  }
+
+  function rememberServers(): void {
+    serversDue = false
+    try {
+      options.servers.remember(serversOf(slices.mirror.objects() as Iterable<EndpointSlice>))
+    } catch (error) {
+      options.onError(error as Error)
+    }
+  }
+}
+
+function partOf({ name, isSynchronised, mirror, staleSinceMs, failure }: Stream): SourcePart {
+  return {
+    name,
+    synchronised: isSynchronised,
+    objectCount: mirror.count,
+    ageMs: staleSinceMs === null ? 0 : isSynchronised ? Date.now() - staleSinceMs : null,
+    failure: failure?.message ?? '',
+  }
+}
+
+function noticesOf({ name, mirror, staleSinceMs, failure, isSynchronised }: Stream): string[] {
+  const { refusals } = mirror
+  const age = staleSinceMs === null ? 0 : Math.round((Date.now() - staleSinceMs) / 1000)
+  return [
+    ...(failure === null
+      ? []
+      : [`${name} ${isSynchronised ? `as of ${age} s ago` : 'not seen yet'}: ${failure.message}`]),
+    ...(refusals === 0 ? [] : [`${refusals} events of ${name} could not be read`]),
+  ]
+}

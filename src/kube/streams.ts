@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which parts of the API a node follows, and no more: its own pods, nodes, policies, Services with their slices; pods
+// elsewhere and namespaces only while a policy asks for them.
+
+import { readers } from '../api/object.ts'
+import { shapes } from '../api/shapes.ts'
+import type { Kind } from '../world/objects.ts'
+import type { ApiClient } from './client.ts'
+import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
+import { type Reflector, type ReflectorTiming, startReflector } from './reflector.ts'
+import { type Resource, resources } from './resources.ts'
+
+/** Parts that are told together, since one without the other would say something wrong: a Service without its slices has
+ *  no backends, a pod without its namespace has no labels to match by. */
+export type Group = 'nodes' | 'policies' | 'ownPods' | 'services' | 'peers'
+
+interface StreamKind {
+  readonly name: string
+  readonly group: Group
+  readonly resource: Resource
+  readonly labelSelector?: string
+  readonly fieldSelector?: string
+  /** Remembered on disk, so that a start without API server knows them. */
+  readonly isJournalled: boolean
+}
+
+export interface Stream {
+  readonly name: string
+  readonly group: Group
+  readonly kind: Kind
+  readonly isJournalled: boolean
+  readonly mirror: Mirror
+  /** A list was read to its end since the start. */
+  isSynchronised: boolean
+  /** Since when it is not up to date, milliseconds since 1970; null: it is. */
+  staleSinceMs: number | null
+  failure: Error | null
+  start(): void
+  reconnect(): void
+  stop(): Promise<void>
+}
+
+/** Not for us: another proxy's Services, and those that have no address. Source: kube-proxy's own selectors. */
+const SERVED = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless'
+
+export function streamKinds(nodeName: string): readonly StreamKind[] {
+  return [
+    { name: 'nodes', group: 'nodes', resource: resources.nodes, isJournalled: true },
+    { name: 'networkpolicies', group: 'policies', resource: resources.networkPolicies, isJournalled: true },
+    {
+      name: `pods of ${nodeName}`,
+      group: 'ownPods',
+      resource: resources.pods,
+      fieldSelector: `spec.nodeName=${nodeName}`,
+      isJournalled: true,
+    },
+    { name: 'services', group: 'services', resource: resources.services, labelSelector: SERVED, isJournalled: false },
+    {
+      name: 'endpointslices',
+      group: 'services',
+      resource: resources.endpointSlices,
+      labelSelector: SERVED,
+      isJournalled: false,
+    },
+    { name: 'namespaces', group: 'peers', resource: resources.namespaces, isJournalled: true },
+    {
+      name: 'pods elsewhere',
+      group: 'peers',
+      resource: resources.pods,
+      fieldSelector: `spec.nodeName!=${nodeName},status.phase!=Succeeded,status.phase!=Failed`,
+      isJournalled: false,
+    },
+  ]
+}
+
+export interface StreamOptions {
+  readonly client: ApiClient
+  readonly timing: Partial<ReflectorTiming>
+  readonly onPut: MirrorOptions['onPut']
+  readonly onDeleted: MirrorOptions['onDeleted']
+  /** Its list was read to the end. */
+  readonly onListed: () => void
+  /** It is up to date (null) or not any more. */
+  readonly onLive: (failure: Error | null) => void
+  /** An object as it came, trimmed. */
+  readonly onSeen: (object: unknown) => void
+}
+
+export function createStream(what: StreamKind, options: StreamOptions): Stream {
+  const { resource } = what
+  const kind = resource.kind as Kind
+  const apiVersion = resource.group === '' ? resource.version : `${resource.group}/${resource.version}`
+  const mirror = createMirror({
+    name: what.name,
+    kind,
+    namespaced: resource.namespaced,
+    reader: readers[`${apiVersion} ${kind}`]!,
+    onPut: options.onPut,
+    onDeleted: options.onDeleted,
+  })
+  let reflector: Reflector | undefined
+
+  const stream: Stream = {
+    name: what.name,
+    group: what.group,
+    kind,
+    isJournalled: what.isJournalled,
+    mirror,
+    isSynchronised: false,
+    staleSinceMs: Date.now(),
+    failure: null,
+    start() {
+      reflector ??= startReflector({
+        client: options.client,
+        resource,
+        ...(what.labelSelector === undefined ? {} : { labelSelector: what.labelSelector }),
+        ...(what.fieldSelector === undefined ? {} : { fieldSelector: what.fieldSelector }),
+        shape: shapes[kind],
+        timing: options.timing,
+        sink: {
+          listBegins: mirror.listBegins,
+          listEnds() {
+            mirror.listEnds()
+            stream.isSynchronised = true
+            options.onListed()
+          },
+          seen(object) {
+            mirror.seen(object)
+            options.onSeen(object)
+          },
+          deleted: mirror.deleted,
+          refused: mirror.refused,
+          live(failure) {
+            stream.failure = failure
+            if (failure === null) stream.staleSinceMs = null
+            else stream.staleSinceMs ??= Date.now()
+            options.onLive(failure)
+          },
+        },
+      })
+    },
+    reconnect: () => reflector?.reconnect(),
+    async stop() {
+      const stopped = reflector
+      reflector = undefined
+      await stopped?.stop()
+    },
+  }
+  return stream
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small API server: the list and watch protocol over real HTTP, for objects that a test puts in. It can do what real
+// ones do on bad days: cut streams at any byte, forget old versions, send events twice, garble a line, be gone.
+// Source: Kubernetes API concepts; only what a client may rely on.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+
+export interface ApiJson {
+  readonly kind: string
+  readonly apiVersion: string
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly [field: string]: unknown }
+  readonly [field: string]: unknown
+}
+
+export interface ApiServer extends AsyncDisposable {
+  readonly url: string
+  readonly port: number
+  put(object: ApiJson): void
+  delete(kind: string, namespace: string, name: string): void
+  objects(kind: string): readonly ApiJson[]
+  /** Ends every open stream, each after some bytes more. */
+  cut(): void
+  /** Forgets history: who watches from before is told 410. */
+  compact(): void
+  /** The next event of each open stream is followed by this line. */
+  garble(line: string): void
+  /** Each event is sent this many times. */
+  repeat: number
+  watchList: boolean
+  /** undefined: everybody is let in. */
+  token: string | undefined
+  /** "verb resource" -> refused with 403. */
+  readonly forbidden: Set<string>
+  readonly requests: string[]
+  /** Stops listening and drops every connection; start() brings it back on the same port. */
+  stop(): Promise<void>
+  start(): Promise<void>
+}
+
+interface Change {
+  readonly version: number
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
+  readonly object: ApiJson
+  /** As it was before. */
+  readonly before: ApiJson | undefined
+}
+
+interface Watcher {
+  readonly kind: string
+  readonly selects: (object: ApiJson | undefined) => boolean
+  readonly response: ServerResponse
+}
+
+const plurals: Readonly<Record<string, string>> = {
+  namespaces: 'Namespace',
+  nodes: 'Node',
+  pods: 'Pod',
+  services: 'Service',
+  endpointslices: 'EndpointSlice',
+  networkpolicies: 'NetworkPolicy',
+}
+
+export async function startApiServer(): Promise<ApiServer> {
+  const store = new Map<string, ApiJson>()
+  const history: Change[] = []
+  const watchers = new Set<Watcher>()
+  const requests: string[] = []
+  const forbidden = new Set<string>()
+  let version = 1
+  let oldest = 0
+  let server = createServer(serve)
+  let port = 0
+  let garbage: string | undefined
+
+  const keyOf = (kind: string, namespace: string, name: string): string => `${kind} ${namespace}/${name}`
+
+  function record(type: Change['type'], object: ApiJson, before: ApiJson | undefined): void {
+    const stamped = { ...object, metadata: { ...object.metadata, resourceVersion: String(++version) } }
+    const change = { version, type, object: stamped, before }
+    history.push(change)
+    const key = keyOf(object.kind, object.metadata.namespace ?? '', object.metadata.name)
+    if (type === 'DELETED') store.delete(key)
+    else store.set(key, stamped)
+    for (const watcher of watchers) sendChange(watcher, change)
+    garbage = undefined
+  }
+
+  /** An object that begins or ceases to match a selector comes or goes for the one who watches by it. */
+  function sendChange({ kind, selects, response }: Watcher, { type, object, before }: Change): void {
+    if (object.kind !== kind) return
+    const was = selects(before)
+    const is = type !== 'DELETED' && selects(object)
+    if (!was && !is) return
+    const told = !was ? 'ADDED' : is ? 'MODIFIED' : 'DELETED'
+    for (let i = 0; i < api.repeat; i++) response.write(line(told, object))
+    if (garbage !== undefined) response.write(`${garbage}\n`)
+  }
+
+  function serve(request: IncomingMessage, response: ServerResponse): void {
+    requests.push(request.url!)
+    const url = new URL(request.url!, 'http://x')
+    const plural = url.pathname.split('/').at(-1)!
+    const kind = plurals[plural]
+    const query = url.searchParams
+    const verb = query.get('watch') === 'true' ? 'watch' : 'list'
+    if (api.token !== undefined && request.headers.authorization !== `Bearer ${api.token}`) {
+      refuse(response, 401, 'Unauthorized')
+    } else if (kind === undefined) {
+      refuse(response, 404, 'NotFound')
+    } else if (forbidden.has(`${verb} ${plural}`)) {
+      refuse(response, 403, 'Forbidden')
+    } else {
+      const selects = selector(query.get('labelSelector') ?? '', query.get('fieldSelector') ?? '')
+      if (verb === 'list') list(response, kind, selects, query)
+      else watch(response, kind, selects, query)
+    }
+  }
+
+  function list(response: ServerResponse, kind: string, selects: Watcher['selects'], query: URLSearchParams): void {
+    const from = Number(query.get('continue')?.split('-')[1] ?? 0)
+    const at = Number(query.get('continue')?.split('-')[0] ?? version)
+    // Pages are of one moment, and this server remembers none: a change in between expires the token.
+    if (at !== version) {
+      refuse(response, 410, 'Expired')
+      return
+    }
+    const limit = Math.min(Number(query.get('limit') ?? 1e9), 3)
+    const all = api.objects(kind).filter(selects)
+    const page = all.slice(from, from + limit).map(({ kind: _kind, apiVersion: _version, ...rest }) => rest)
+    const more = from + limit < all.length
+    response.end(
+      `${JSON.stringify({
+        kind: `${kind}List`,
+        apiVersion: 'v1',
+        metadata: { resourceVersion: String(at), ...(more ? { continue: `${at}-${from + limit}` } : {}) },
+        items: page,
+      })}\n`,
+    )
+  }
+
+  function watch(response: ServerResponse, kind: string, selects: Watcher['selects'], query: URLSearchParams): void {
+    const initial = query.get('sendInitialEvents') === 'true'
+    if (initial && !api.watchList) {
+      refuse(response, 422, 'Invalid')
+      return
+    }
+    const since = Number(query.get('resourceVersion') ?? version)
+    response.flushHeaders()
+    const watcher = { kind, selects, response }
+    if (initial) {
+      for (const object of api.objects(kind)) if (selects(object)) response.write(line('ADDED', object))
+      response.write(bookmark(kind, version, { 'k8s.io/initial-events-end': 'true' }))
+    } else if (since < oldest) {
+      const status = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'Expired', code: 410 }
+      response.end(`${JSON.stringify({ type: 'ERROR', object: status })}\n`)
+      return
+    } else {
+      for (const change of history) if (change.version > since) sendChange(watcher, change)
+    }
+    watchers.add(watcher)
+    response.on('close', () => watchers.delete(watcher))
+  }
+
+  const api: ApiServer = {
+    get url() {
+      return `http://127.0.0.1:${port}`
+    },
+    get port() {
+      return port
+    },
+    put(object) {
+      const before = store.get(keyOf(object.kind, object.metadata.namespace ?? '', object.metadata.name))
+      record(before === undefined ? 'ADDED' : 'MODIFIED', object, before)
+    },
+    delete(kind, namespace, name) {
+      const before = store.get(keyOf(kind, namespace, name))
+      if (before !== undefined) record('DELETED', before, before)
+    },
+    objects: (kind) => [...store.values()].filter((object) => object.kind === kind),
+    cut() {
+      for (const { response } of watchers) {
+        response.write(line('MODIFIED', { kind: 'X', apiVersion: 'v1', metadata: { name: 'cut' } }).slice(0, -5))
+        response.destroy()
+      }
+      watchers.clear()
+    },
+    compact() {
+      oldest = ++version
+      for (const { kind, response } of watchers) response.write(bookmark(kind, version, {}))
+    },
+    garble(text) {
+      garbage = text
+    },
+    repeat: 1,
+    watchList: true,
+    token: undefined,
+    forbidden,
+    requests,
+    async stop() {
+      watchers.clear()
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+    async start() {
+      server = createServer(serve)
+      await listen(server, port)
+    },
+    async [Symbol.asyncDispose]() {
+      await api.stop()
+    },
+  }
+  port = await listen(server, 0)
+  return api
+}
+
+async function listen(server: Server, port: number): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.on('error', reject)
+    server.listen(port, '127.0.0.1', resolve)
+  })
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+function line(type: string, object: ApiJson): string {
+  return `${JSON.stringify({ type, object })}\n`
+}
+
+function bookmark(kind: string, version: number, annotations: Readonly<Record<string, string>>): string {
+  const metadata = { name: '', resourceVersion: String(version), creationTimestamp: null, annotations }
+  return line('BOOKMARK', { kind, apiVersion: 'v1', metadata })
+}
+
+function refuse(response: ServerResponse, code: number, reason: string): void {
+  response.statusCode = code
+  response.end(JSON.stringify({ kind: 'Status', apiVersion: 'v1', status: 'Failure', reason, code, message: reason }))
+}
+
+/** The selectors that Heddle uses: `!label`, and field comparisons of pods. */
+function selector(labels: string, fields: string): Watcher['selects'] {
+  const absent = labels.split(',').filter((part) => part !== '')
+  const compared = fields.split(',').filter((part) => part !== '')
+  return (object) => {
+    if (object === undefined) return false
+    const own = (object.metadata.labels ?? {}) as Readonly<Record<string, string>>
+    return (
+      absent.every((part) => part.startsWith('!') && !Object.hasOwn(own, part.slice(1))) &&
+      compared.every((part) => {
+        const [, path, operator, value] = /^([\w.]+)(!=|=)(.*)$/.exec(part)!
+        const found = path!.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown>)?.[key], object)
+        return ((found ?? '') === value) === (operator === '=')
+      })
+    )
+  }
+}
