@@ -99,7 +99,7 @@ beforeEach(async () => {
   const reconciler = createReconciler({
     world,
     kernel,
-    node: { nodeName: 'n1', mode: 'native', serviceCIDRs: [], uplink: 2, uplinkMtu: 1500 },
+    node: { nodeName: 'n1', mode: 'native', serviceCIDRs: [], ownAddresses: [], uplink: 2, uplinkMtu: 1500 },
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
     onRemovedBackends: async () => {},
     onApplied: () => {},

@@ -32,7 +32,7 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
   const reconciler = createReconciler({
     world,
     kernel,
-    node: { nodeName: 'n1', mode: 'vxlan', serviceCIDRs: [], uplink: 2, uplinkMtu: 1500 },
+    node: { nodeName: 'n1', mode: 'vxlan', serviceCIDRs: [], ownAddresses: [], uplink: 2, uplinkMtu: 1500 },
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
     async onRemovedBackends(backends) {
       if (agent.failTelling !== null) throw agent.failTelling

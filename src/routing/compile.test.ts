@@ -37,6 +37,7 @@ function compile(nodes: readonly Node[], change: Partial<RoutingInput> = {}): Co
     nodeName: 'n1',
     mode: 'vxlan',
     serviceCIDRs: ['10.96.0.0/16'] as Prefix[],
+    ownAddresses: ['192.168.0.1', 'fd01::1'] as Address[],
     uplink: 2,
     uplinkMtu: 1500,
     gateways,
@@ -61,6 +62,16 @@ function print({ routes, nodes, nexthops, kernelRoutes, notices }: CompiledRouti
     ...notices.map((notice) => `notice ${notice}`),
   ]
 }
+
+describe('a node whose addresses change has programs that take its own packets for the world’s', () => {
+  test('it is said what it has, what the programs know and what to do', () => {
+    const now = node('n1', ['192.168.0.9', 'fd01::1'], n1.podCIDRs)
+    expect(compile([now, n2]).notices).toContain(
+      'node n1 has the InternalIPs 192.168.0.9, fd01::1, but its programs know 192.168.0.1, fd01::1: restart the agent',
+    )
+    expect(compile([n1, n2]).notices).toEqual([])
+  })
+})
 
 describe('a node process whose socket hook is missed sends to a Service by the default route, and then in the tunnel', () => {
   const away = new Map([...gateways, ['192.0.2.1', '192.168.0.254']] as [Address, Address][])

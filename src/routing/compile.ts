@@ -13,6 +13,7 @@ import {
   type Route,
   RouteKind,
 } from '../generated/abi.ts'
+import { sameValue } from '../world/equal.ts'
 import type { Node } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { byAge, sharePodCIDRs } from './pod-cidrs.ts'
@@ -21,6 +22,8 @@ export interface RoutingInput {
   readonly nodeName: string
   readonly mode: 'native' | 'vxlan'
   readonly serviceCIDRs: readonly Prefix[]
+  /** InternalIPs of this node as the programs were told them when the agent started. */
+  readonly ownAddresses: readonly Address[]
   /** ifindex of the uplink. */
   readonly uplink: number
   /** MTU of the uplink, bytes. */
@@ -72,6 +75,7 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
   const all = [...world.nodes()].sort(byAge)
   const own = all.find((node) => node.name === input.nodeName)
   const notices = own === undefined ? [`node ${input.nodeName} has no Node object: its pods have no routes`] : []
+  if (own !== undefined && !sameValue(own.internalIPs, input.ownAddresses)) notices.push(moved(own, input.ownAddresses))
   const others = all.filter((node) => node !== own)
   const nodes = new Map<Address, NodeEntry>()
   const routes = new Map<Prefix, Route>()
@@ -144,6 +148,11 @@ function serviceRoutes(own: Node, { serviceCIDRs, gateways, uplink, uplinkMtu }:
 /** Key of CompiledRouting.nexthops. */
 function nexthopName(node: Id64, of: Family): string {
   return `${node}/${of}`
+}
+
+function moved({ name, internalIPs }: Node, ownAddresses: readonly Address[]): string {
+  const now = `node ${name} has the InternalIPs ${internalIPs.join(', ') || 'none'}`
+  return `${now}, but its programs know ${ownAddresses.join(', ')}: restart the agent`
 }
 
 function unreachable(
