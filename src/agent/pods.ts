@@ -23,16 +23,9 @@ export function createWiring(
   return {
     wire(site: Site, addresses: readonly Address[]): Wire {
       // With the programs attached and no entry in `endpoints` nothing passes: the pod is isolated until it joins.
-<<<<<<< HEAD
       const pod = { ...site, addresses, nodeAddresses, mtu, gsoIPv4MaxBytes }
-      const wired = await wirePod(network, pod, (ifindex) => datapath.podFilters(ifindex))
-      datapath.linkPod(wired.ifindex, site.hostIfname)
-      return wired
-=======
-      const pod = { ...site, addresses, nodeAddresses, mtu }
       const { wired, done } = wirePod(network, pod, (ifindex) => datapath.podFilters(ifindex))
       return { wired, done: done.then(() => datapath.linkPod(wired.ifindex, site.hostIfname)) }
->>>>>>> 7006e7b (kernel, cni: make a pod's wire in one trip to the thread pool, while the tables take its endpoint in)
     },
     async unwire(hostIfname: string): Promise<void> {
       await unwirePod(network, hostIfname)
