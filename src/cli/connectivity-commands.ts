@@ -3,11 +3,13 @@
 
 import { writeFileSync } from 'node:fs'
 import { installedVersion } from '../agent/version.ts'
+import { BadField } from '../api/cursor.ts'
 import type { Batch, Group, Outcome } from '../connectivity/check.ts'
 import type { Report } from '../connectivity/report.ts'
 import type { TestOptions } from '../connectivity/test.ts'
 import type { Family } from '../core/address.ts'
 import { CommandError } from '../core/command-error.ts'
+import { ApiError, ApiUnreachable } from '../kube/api-error.ts'
 import type { Connection, connectionFrom } from '../kube/connection.ts'
 import { type Call, type CommandRow, textOption } from './command.ts'
 import { durationText, paint, printData, table } from './print.ts'
@@ -104,14 +106,22 @@ async function test(call: Call): Promise<number> {
   try {
     const progress = { step: call.warn, group: groupLine(call) }
     const report = await runTest(connection, options, progress, interrupted.signal)
-    if (junit !== undefined) writeFileSync(junit, junitText(report))
+    if (junit !== undefined) writeReport(junit, junitText(report))
     printData(call, report, (data) => reportText(call, data))
     return report.ok ? 0 : 1
   } catch (error) {
-    if (error instanceof CommandError) throw error
-    throw new CommandError((error as Error).message, 1, { cause: error })
+    const isRefusal = error instanceof ApiError || error instanceof ApiUnreachable || error instanceof BadField
+    throw isRefusal ? new CommandError(error.message, 1, { cause: error }) : error
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  }
+}
+
+function writeReport(file: string, text: string): void {
+  try {
+    writeFileSync(file, text)
+  } catch (error) {
+    throw new CommandError(`--junit: ${(error as Error).message}`, 2, { cause: error })
   }
 }
 

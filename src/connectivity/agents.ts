@@ -29,13 +29,15 @@ export function agentContainers(objects: readonly unknown[], nodes: readonly str
 export interface DropWatch {
   /** Every node's agent tells. */
   isComplete(): boolean
-  /** What was told so far, by node; events come within 50 ms of the packet. */
+  /** Forgets what was told and counts anew. */
+  begin(): Promise<void>
+  /** What was told since; events come within 50 ms of the packet. */
   events(): readonly DropEvent[]
   /** Counts once more and stops. */
   finish(): Promise<readonly NodeDrops[]>
 }
 
-/** Counts on every node, then follows the drops. `seconds`: the agents stop telling after that, whatever becomes of the test. */
+/** Follows the drops of every node. `seconds`: the agents stop telling after that, whatever becomes of the test. */
 export async function watchDrops(
   exec: Exec,
   agents: ReadonlyMap<string, Container>,
@@ -46,6 +48,9 @@ export async function watchDrops(
   const watches = await Promise.all(nodes.map((node) => watchNode(exec, agents.get(node), node, seconds, signal)))
   return {
     isComplete: () => watches.every(({ why }) => why() === ''),
+    begin: async () => {
+      await Promise.all(watches.map(({ begin }) => begin()))
+    },
     events: () => watches.flatMap(({ events }) => events),
     finish: () => Promise.all(watches.map(({ finish }) => finish())),
   }
@@ -55,6 +60,7 @@ interface NodeWatch {
   /** Why nothing (more) is known; '' while the agent tells. */
   why(): string
   readonly events: readonly DropEvent[]
+  begin(): Promise<void>
   finish(): Promise<NodeDrops>
 }
 
@@ -70,13 +76,14 @@ async function watchNode(
   const unknown = (why: string): NodeWatch => ({
     why: () => why,
     events,
+    begin: async () => {},
     finish: async () => ({ ...known, unknown: why }),
   })
   if (agent === undefined) return unknown(`no agent of Heddle runs on ${node}`)
   const done = new AbortController()
   let broken = ''
   try {
-    const before = await readCounts(exec, agent, signal)
+    let before = await readCounts(exec, agent, signal)
     const until = AbortSignal.any([signal, done.signal])
     const command = ['heddle', 'monitor', '--drops', '--seconds', String(seconds), '-o', 'json']
     const following = exec(agent, command, until, eventReader(events)).then(
@@ -90,6 +97,10 @@ async function watchNode(
     return {
       why: () => broken,
       events,
+      begin: async () => {
+        events.length = 0
+        before = await readCounts(exec, agent, signal)
+      },
       finish: async () => {
         done.abort()
         await following

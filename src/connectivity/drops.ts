@@ -6,6 +6,7 @@
 
 import type { Address } from '../core/address.ts'
 import type { Check, Outcome } from './check.ts'
+import { SERVER_PORT, SERVICE_PORT } from './objects.ts'
 
 /** As `heddle monitor -o json` prints it (src/observe/events.ts PacketEvent). */
 export interface DropEvent {
@@ -44,19 +45,47 @@ export interface OwnAddresses {
 const CHATTER = 'multicast'
 const LOST = 'event-lost'
 
-/** The event that tells of this denied path; undefined: none did. `from` are the addresses of the pod that tried. */
-export function dropOf(check: Check, from: readonly Address[], events: readonly DropEvent[]): DropEvent | undefined {
-  if (check.todo.do !== 'probe' || check.todo.expect.outcome !== 'denied') return undefined
-  const { target, port } = check.todo.expect
-  const protocol = check.todo.probe.kind === 'udp' ? 'UDP' : 'TCP'
-  return events.find(
-    (event) =>
-      event.reason.startsWith('policy-') &&
-      event.protocol === protocol &&
-      event.destination === target &&
-      event.destinationPort === port &&
-      from.includes(event.source),
-  )
+/** The check, and the addresses of the pod that tries it. */
+export interface Attempt {
+  readonly check: Check
+  readonly from: readonly Address[]
+}
+
+/** Whether the check expects this drop: a policy's of what is denied, that of a Service without endpoints. */
+export function explains({ check, from }: Attempt, event: DropEvent): boolean {
+  if (check.todo.do !== 'probe' || check.todo.probe.kind === 'lookup') return false
+  const { probe, expect } = check.todo
+  if (event.protocol !== (probe.kind === 'udp' ? 'UDP' : 'TCP') || !from.includes(event.source)) return false
+  const isAt = (address: Address, port: number) => event.destination === address && event.destinationPort === port
+  if (expect.outcome === 'denied') return event.reason.startsWith('policy-') && isAt(expect.target, expect.port)
+  return expect.outcome === 'refused' && event.reason === 'no-backend' && isAt(probe.address, probe.port)
+}
+
+/** A drop that may be why nothing came back: of a packet that this check's pod sent where the check sends, or to a backend. */
+export function blameOf({ check, from }: Attempt, events: readonly DropEvent[]): DropEvent | undefined {
+  if (check.todo.do !== 'probe' || check.todo.probe.kind === 'lookup') return undefined
+  const { address, port, kind } = check.todo.probe
+  return events.find((event) => {
+    if (event.protocol !== (kind === 'udp' ? 'UDP' : 'TCP') || !from.includes(event.source)) return false
+    const isThere = event.destination === address && event.destinationPort === port
+    return isThere || (port === SERVICE_PORT && event.destinationPort === SERVER_PORT)
+  })
+}
+
+/** The event that tells of each denied path, where one does. Two paths that end at the same pod, one of them through its
+ *  Service, are two flows and need an event each. */
+export function dropsOf(attempts: readonly Attempt[], events: readonly DropEvent[]): ReadonlyMap<Check, DropEvent> {
+  const told = new Map<Check, DropEvent>()
+  const taken = new Set<string>()
+  const flow = ({ source, sourcePort, destination, destinationPort, protocol }: DropEvent) =>
+    `${protocol} ${source} ${sourcePort} ${destination} ${destinationPort}`
+  for (const attempt of attempts) {
+    const event = events.find((one) => !taken.has(flow(one)) && explains(attempt, one))
+    if (event === undefined) continue
+    taken.add(flow(event))
+    told.set(attempt.check, event)
+  }
+  return told
 }
 
 /** One outcome per node: what was dropped of the test's packets was what policies deny, and the counters say so too. */
@@ -85,7 +114,7 @@ export function judgeDrops(drops: NodeDrops, own: OwnAddresses, expected: (event
   }
   const lost = rises.get(LOST) ?? 0
   if (lost > 0) return outcome('failed', `${lost} events were lost, so nobody knows what they told`)
-  return outcome('passed', `${ours.length} packets, all of them denied by policy`)
+  return outcome('passed', `${ours.length} packets, all of them on paths that are denied or refused`)
 }
 
 export function eventText(event: DropEvent): string {

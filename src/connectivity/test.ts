@@ -7,6 +7,7 @@
 //               (serve and probe run in the pods)      drops of Heddle's agents, before and after
 
 import { randomInt } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Family } from '../core/address.ts'
 import { CommandError } from '../core/command-error.ts'
 import { isNotFound } from '../kube/api-error.ts'
@@ -16,10 +17,9 @@ import { resources } from '../kube/resources.ts'
 import { AGENT_LABEL, agentContainers, type DropWatch, watchDrops } from './agents.ts'
 import { type Check, type Group, groups, type Outcome } from './check.ts'
 import { createObjects, removeNamespace, waitForPods } from './deploy.ts'
-import { dropOf, eventText, judgeDrops, type OwnAddresses } from './drops.ts'
+import { type Attempt, blameOf, dropsOf, eventText, explains, judgeDrops, type OwnAddresses } from './drops.ts'
 import { createExec, type Exec } from './exec.ts'
 import { readFacts, readyNodes } from './facts.ts'
-import { outcomeOf } from './judge.ts'
 import type { Deployment } from './objects.ts'
 import { runChecks, settle } from './paths.ts'
 import { type Facts, planChecks } from './plan.ts'
@@ -52,6 +52,7 @@ const SETTLE_MS = 20_000
 /** An event is told within 50 ms of its packet; it also has to come through the API server. */
 const EVENTS_MS = 2_000
 const EVENTS_POLL_MS = 100
+const LATE_EVENTS_MS = 500
 /** Below the node ports (30000), above what is well known. */
 const PORTS = [20_000, 29_998] as const
 
@@ -141,6 +142,9 @@ async function runPlan({ client, connection, facts, options, signal }: Run, prog
   const watch = await watchAgents(client, exec, facts, options, signal)
   const runner = { exec, namespace, signal }
   await settle(runner, facts, plan, SETTLE_MS)
+  // What came too early for a Service was dropped, and rightly so.
+  await sleep(LATE_EVENTS_MS)
+  await watch.begin()
   const outcomes: Outcome[] = []
   for (const group of groups) {
     const checks = plan.filter((check) => check.group === group)
@@ -174,32 +178,36 @@ async function watchAgents(
   return watchDrops(exec, agents, names, Math.ceil(timeoutMs / 1_000), signal)
 }
 
-/** A path that was denied, as it should be, has to be one that an agent tells of, where agents are asked. */
+/** What the agents tell of these paths: one that was denied, as it should be, has to be told of by a policy's drop; one that broke
+ *  may be. */
 async function withDrops(
   outcomes: readonly Outcome[],
   checks: readonly Check[],
   facts: Facts,
   watch: DropWatch,
 ): Promise<readonly Outcome[]> {
-  const denied = checks.filter(
-    ({ todo }, index) =>
+  const attempts = checks.map((check) => attemptOf(facts, check))
+  const denied = attempts.filter(
+    ({ check: { todo } }, index) =>
       todo.do === 'probe' && todo.expect.outcome === 'denied' && outcomes[index]!.result === 'passed',
   )
-  if (denied.length === 0 || !watch.isComplete()) return outcomes
-  const told = (check: Check) => dropOf(check, addressesOf(facts, check), watch.events())
+  const isBroken = outcomes.some(({ result }) => result === 'failed')
   const giveUpAt = performance.now() + EVENTS_MS
-  while (denied.some((check) => told(check) === undefined) && performance.now() < giveUpAt)
-    await new Promise((resolve) => setTimeout(resolve, EVENTS_POLL_MS))
-  return checks.map((check, index) => {
-    const outcome = outcomes[index]!
-    if (!denied.includes(check)) return outcome
-    const drop = told(check)
-    return drop
-      ? { ...outcome, detail: eventText(drop) }
-      : {
-          ...outcomeOf(check, 'failed', 'denied, yet no agent tells of a policy that did it'),
-          milliseconds: outcome.milliseconds,
-        }
+  if (isBroken) await sleep(LATE_EVENTS_MS)
+  while (watch.isComplete() && dropsOf(denied, watch.events()).size < denied.length && performance.now() < giveUpAt)
+    await sleep(EVENTS_POLL_MS)
+  const told = dropsOf(denied, watch.events())
+  return outcomes.map((outcome, index) => {
+    const attempt = attempts[index]!
+    if (outcome.result === 'failed') {
+      const blame = blameOf(attempt, watch.events())
+      return blame ? { ...outcome, detail: `${outcome.detail}; dropped: ${eventText(blame)}` } : outcome
+    }
+    const drop = told.get(attempt.check)
+    if (drop) return { ...outcome, detail: eventText(drop) }
+    return denied.includes(attempt) && watch.isComplete()
+      ? { ...outcome, result: 'failed', detail: 'denied, yet no agent tells of a policy that did it' }
+      : outcome
   })
 }
 
@@ -210,7 +218,7 @@ async function finishDrops(
   options: TestOptions,
 ): Promise<readonly Outcome[]> {
   // What the last paths caused is still on its way.
-  await new Promise((resolve) => setTimeout(resolve, EVENTS_POLL_MS * 5))
+  await sleep(LATE_EVENTS_MS)
   const own: OwnAddresses = {
     pods: new Set([
       ...facts.nodes.flatMap(({ server, client }) => [...server.addresses, ...client.addresses]),
@@ -220,13 +228,10 @@ async function finishDrops(
     nodes: new Set(facts.nodes.flatMap(({ host }) => host.addresses)),
     nodePorts: [facts.nodePort, facts.nodePort + 1],
   }
+  const attempts = plan.map((check) => attemptOf(facts, check))
   const drops = await watch.finish()
   return drops
-    .map((one) =>
-      judgeDrops(one, own, (event) =>
-        plan.some((check) => dropOf(check, addressesOf(facts, check), [event]) !== undefined),
-      ),
-    )
+    .map((one) => judgeDrops(one, own, (event) => attempts.some((attempt) => explains(attempt, event))))
     .filter(({ name }) => options.only === null || options.only.test(name))
     .map((outcome) =>
       options.except?.test(outcome.name)
@@ -235,8 +240,8 @@ async function finishDrops(
     )
 }
 
-/** Of the pod that tries. */
-function addressesOf({ nodes, guarded, confined }: Facts, { todo }: Check) {
+function attemptOf({ nodes, guarded, confined }: Facts, check: Check): Attempt {
   const pods = [...nodes.flatMap(({ server, client, host }) => [server, client, host]), guarded, confined]
-  return pods.find(({ name }) => todo.do === 'probe' && name === todo.pod)?.addresses ?? []
+  const { todo } = check
+  return { check, from: pods.find(({ name }) => todo.do === 'probe' && name === todo.pod)?.addresses ?? [] }
 }
