@@ -25,9 +25,10 @@ CXX := g++
 MUSL_CC ?= musl-gcc
 export CLANG LLVM_STRIP CLANG_FORMAT
 
-BPF_CFLAGS := -target bpf -O2 -g -mcpu=v3 -std=gnu11 -Wall -Werror -I bpf
-# The objects do not know in which folder they were made: equal sources give an equal image.
-ADDON_CXXFLAGS := -std=c++17 -fPIC -g1 -ffile-prefix-map=$(CURDIR)=. -Wall -Wextra -Wno-cast-function-type -Wno-missing-field-initializers \
+# Objects do not know in which folder they were made: equal sources give an equal image.
+ANYWHERE := -ffile-prefix-map=$(CURDIR)=.
+BPF_CFLAGS := -target bpf -O2 -g -mcpu=v3 -std=gnu11 $(ANYWHERE) -Wall -Werror -I bpf
+ADDON_CXXFLAGS := -std=c++17 -fPIC -g1 $(ANYWHERE) -Wall -Wextra -Wno-cast-function-type -Wno-missing-field-initializers \
   -isystem node_modules/node-api-headers/include -isystem node_modules/node-addon-api \
   -DNAPI_VERSION=9 -DNODE_ADDON_API_DISABLE_DEPRECATED -DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 ADDON_LIBS := -lbpf -lelf -lz
@@ -53,14 +54,14 @@ setup:
 build: $(BPF_OBJECTS) build/heddle.node build/heddle-cni build/abi.stamp dist/bin/heddle.mjs
 
 # --- data plane -----------------------------------------------------------------------------------------------------
-build/bpf/%.o: bpf/hooks/%.bpf.c $(BPF_HEADERS) | setup
+build/bpf/%.o: bpf/hooks/%.bpf.c $(BPF_HEADERS) Makefile | setup
 	$(say)
 	mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 	$(LLVM_STRIP) -g $@
 
 # --- addon ----------------------------------------------------------------------------------------------------------
-build/addon/%.o: native/addon/%.cc | setup
+build/addon/%.o: native/addon/%.cc Makefile | setup
 	$(say)
 	mkdir -p $(@D)
 	$(CXX) $(ADDON_CXXFLAGS) -O2 -MMD -MP -c $< -o $@
@@ -127,7 +128,7 @@ ARM64_OBJECTS := $(ADDON_SOURCES:native/addon/%.cc=build/arm64/addon/%.o)
 cross: | setup
 	tools/image/cross.sh
 
-build/arm64/addon/%.o: native/addon/%.cc | cross
+build/arm64/addon/%.o: native/addon/%.cc Makefile | cross
 	$(say)
 	mkdir -p $(@D)
 	aarch64-linux-gnu-g++ $(ADDON_CXXFLAGS) -isystem $(ARM64)/usr/include -O2 -MMD -MP -c $< -o $@

@@ -64,6 +64,15 @@ test('an image built anew has the same bytes', () => {
   expect(build('two').equals(first)).toBe(true)
 })
 
+test('no file names the folder that it was built in: another folder gives the same bytes', () => {
+  const files = globSync(`${root}/opt/heddle/{build,dist}/**`, { withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  )
+  expect(files.length).toBeGreaterThan(8)
+  const naming = files.filter(({ parentPath, name }) => readFileSync(join(parentPath, name)).includes(process.cwd()))
+  expect(naming.map(({ name }) => name)).toEqual([])
+})
+
 test('containerd knows it by the name that the chart asks for', () => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
   expect(index.manifests[0].annotations).toEqual({
@@ -82,8 +91,10 @@ test('the configuration names the architecture and the launcher', () => {
 
 describe('in the image', () => {
   test('heddle is on PATH and knows its commit', () => {
-    const commit = execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], { encoding: 'utf8' }).trim()
-    expect(JSON.parse(inImage('heddle', 'version', '-o', 'json'))).toMatchObject({ commit })
+    const { config } = blob<{ readonly config: { readonly Labels: Record<string, string> } }>(manifest.config)
+    const revision = config.Labels['org.opencontainers.image.revision']!
+    execFileSync('git', ['cat-file', '-e', `${revision}^{commit}`])
+    expect(JSON.parse(inImage('heddle', 'version', '-o', 'json'))).toMatchObject({ commit: revision.slice(0, 12) })
   })
 
   test('heddle config prints what a checkout prints', () => {
