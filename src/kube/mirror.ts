@@ -42,8 +42,6 @@ export interface Mirror {
 }
 
 const PROBLEMS_MAX = 1000
-/** The metadata of an object whose end was not understood. */
-const START_NAME = /"metadata":\{"name":"([a-z0-9][-a-z0-9.]{0,252})"(?:,"namespace":"([a-z0-9][-a-z0-9]{0,62})")?/
 
 export function createMirror(options: MirrorOptions): Mirror {
   const { name: file, kind, namespaced } = options
@@ -119,8 +117,7 @@ export function createMirror(options: MirrorOptions): Mirror {
       else remove(name)
     },
     refused(reason, start) {
-      const [, name, namespace = ''] = START_NAME.exec(start) ?? []
-      const known = name === undefined ? undefined : namespaced ? objectName(namespace, name) : name
+      const known = nameIn(start, namespaced)
       refuse(known, '', reason === 'too large' ? 'too large: more than 1 MiB that would be read' : reason)
     },
     restore(entry) {
@@ -138,4 +135,13 @@ export function createMirror(options: MirrorOptions): Mirror {
       return refusals
     },
   }
+}
+
+/** Of an object whose end was not understood, what its metadata begins with; name and namespace come before the labels. */
+function nameIn(start: string, namespaced: boolean): ObjectName | undefined {
+  const metadata = start.slice(start.indexOf('"metadata":{'))
+  const name = /"name":"([a-z0-9][-a-z0-9.]{0,252})"/.exec(metadata)?.[1]
+  const namespace = /"namespace":"([a-z0-9][-a-z0-9]{0,62})"/.exec(metadata)?.[1]
+  if (name === undefined || (namespaced && namespace === undefined)) return undefined
+  return objectName(namespaced ? namespace! : '', name)
 }

@@ -20,6 +20,7 @@ import { followKubernetes } from './source.ts'
 const timing = { retryMsMin: 1, retryMsMax: 20, silenceMs: 60_000, relistMs: 1, gatherMs: 1, lingerMs: 5 }
 
 let folder: string
+let followers = 0
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'heddle-kube-'))
   writeFileSync(join(folder, 'token'), 'first')
@@ -52,7 +53,7 @@ function follow(urls: readonly string[], more: Partial<Parameters<typeof followK
   const source = followKubernetes({
     client,
     nodeName: 'n1',
-    journalPath: join(folder, 'journal'),
+    journalPath: join(folder, `journal-${followers++}`),
     servers: openServerMemory(join(folder, 'servers')),
     onChange(change) {
       for (const object of change.deleted) world.delete(object.kind, keyOf(object))
@@ -246,4 +247,173 @@ describe('what the server has is what World holds', () => {
       ),
     60_000,
   )
+})
+
+const node: ApiJson = { kind: 'Node', apiVersion: 'v1', metadata: { name: 'n1' }, spec: { podCIDRs: ['10.1.0.0/24'] } }
+
+function policy(name: string, asks: boolean): ApiJson {
+  return {
+    kind: 'NetworkPolicy',
+    apiVersion: 'networking.k8s.io/v1',
+    metadata: { namespace: 'a', name },
+    spec: { podSelector: {}, policyTypes: ['Ingress'], ingress: asks ? [{ from: [{ podSelector: {} }] }] : [] },
+  }
+}
+
+function pod(name: string, nodeName: string): ApiJson {
+  return {
+    kind: 'Pod',
+    apiVersion: 'v1',
+    metadata: { namespace: 'a', name },
+    spec: { nodeName, containers: [] },
+    status: { phase: 'Running', podIPs: [{ ip: '10.0.0.1' }] },
+  }
+}
+
+function service(name: string): ApiJson {
+  return {
+    kind: 'Service',
+    apiVersion: 'v1',
+    metadata: { namespace: 'a', name },
+    spec: { clusterIPs: ['10.96.0.1'], ports: [{ port: 80 }] },
+  }
+}
+
+function namesOf(world: World): string[] {
+  return Object.keys(contents(world)).toSorted()
+}
+
+describe('bad days', () => {
+  test('an agent that starts without API server begins with what it knew, and what it did not see may exist', async () => {
+    await using server = await startApiServer()
+    for (const each of [node, policy('p', true), pod('own', 'n1'), pod('other', 'n2'), service('s')]) server.put(each)
+    const journalPath = join(folder, 'journal')
+    {
+      using followed = follow([server.url], { journalPath })
+      await eventually(() => expect(followed.world.countOf('Pod')).toBe(2))
+      expect([...followed.source.unseenKinds()]).toEqual([])
+      await followed.source.sync()
+    }
+    await server.stop()
+    using followed = follow([server.url], { journalPath })
+    await eventually(() => expect(followed.changes).toHaveLength(1))
+    expect(namesOf(followed.world)).toEqual(['NetworkPolicy a/p', 'Node n1', 'Pod a/own'])
+    expect(followed.source.unseenKinds()).toEqual(
+      new Set(['Node', 'NetworkPolicy', 'Pod', 'Service', 'EndpointSlice', 'Namespace']),
+    )
+    expect(followed.source.state().synchronised).toBe(false)
+    await server.start()
+    server.delete('NetworkPolicy', 'a', 'p')
+    await eventually(() => expect(followed.source.unseenKinds().size).toBe(0))
+    expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own', 'Service a/s'])
+  })
+
+  test('a server that is gone for a while takes nothing away, its age is visible, and nothing is told again', async () => {
+    await using server = await startApiServer()
+    for (const each of [node, service('s'), service('t')]) server.put(each)
+    using followed = follow([server.url])
+    await eventually(() => expect(followed.world.countOf('Service')).toBe(2))
+    await server.stop()
+    await eventually(() => {
+      const { parts } = followed.source.state()
+      expect(parts.every(({ ageMs, failure }) => (ageMs ?? 0) > 0 && failure.includes('no API server answers'))).toBe(
+        true,
+      )
+    })
+    expect(followed.errors).toHaveLength(1)
+    expect(followed.world.countOf('Service')).toBe(2)
+    server.delete('Service', 'a', 't')
+    await server.start()
+    await eventually(() => expect(followed.world.countOf('Service')).toBe(1))
+    expect(followed.source.state().parts.map(({ ageMs }) => ageMs)).toEqual([0, 0, 0, 0, 0])
+    expect(followed.changes.flatMap(({ put }) => put)).toHaveLength(3)
+  })
+
+  test('several servers: the next one is asked when one does not answer', async () => {
+    await using first = await startApiServer()
+    await using second = await startApiServer()
+    for (const server of [first, second]) server.put(node)
+    using followed = follow([first.url, second.url])
+    await eventually(() => expect(followed.source.state()).toMatchObject({ name: first.url, synchronised: true }))
+    await first.stop()
+    await eventually(() => expect(followed.source.state().name).toBe(second.url))
+    second.put(service('s'))
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Service a/s']))
+  })
+
+  test('a token that was rotated is read again when the old one is refused', async () => {
+    await using server = await startApiServer()
+    server.token = 'first'
+    server.put(node)
+    using followed = follow([server.url])
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
+    server.token = 'second'
+    writeFileSync(join(folder, 'token'), 'second\n')
+    server.cut()
+    server.put(service('s'))
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Service a/s']))
+  })
+
+  test('a missing permission names verb, resource and the chart value; the rest goes on', async () => {
+    await using server = await startApiServer()
+    server.put(node)
+    server.forbidden.add('watch networkpolicies')
+    using followed = follow([server.url])
+    await eventually(() => expect(followed.errors).toHaveLength(1))
+    expect(followed.errors[0]).toContain('verb watch on networkpolicies.networking.k8s.io')
+    expect(followed.errors[0]).toContain('rbac.create=true')
+    expect(followed.changes).toEqual([]) // pods without their policies would be open
+    server.forbidden.clear()
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
+  })
+
+  test('an object that does not validate is named; its last good version stays; one of many megabytes passes', async () => {
+    await using server = await startApiServer()
+    server.put(service('s'))
+    using followed = follow([server.url])
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Service a/s']))
+    const good = contents(followed.world)
+    server.put({ ...service('s'), spec: { clusterIPs: ['no address'] } })
+    const big = 'x'.repeat(3_000_000)
+    server.put({ ...service('big'), metadata: { namespace: 'a', name: 'big', annotations: { big } } })
+    server.put({ ...service('huge'), spec: { clusterIPs: [big] } })
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Service a/big', 'Service a/s']))
+    expect(contents(followed.world)['Service a/s']).toEqual(good['Service a/s'])
+    await eventually(() =>
+      expect(followed.source.problems()).toMatchObject([
+        { file: 'services', object: 'Service a/s', field: 'spec.clusterIPs[0]', keptSinceMs: expect.any(Number) },
+        {
+          file: 'services',
+          object: 'Service a/huge',
+          message: expect.stringContaining('too large'),
+          keptSinceMs: null,
+        },
+      ]),
+    )
+    expect(followed.source.notices()).toEqual(['2 events of services could not be read'])
+    server.put(service('s'))
+    await eventually(() => expect(followed.source.problems()).toHaveLength(1))
+  })
+
+  test('pods elsewhere are followed while a policy asks for them, and forgotten after', async () => {
+    await using server = await startApiServer()
+    for (const each of [node, pod('own', 'n1'), pod('other', 'n2'), policy('p', false)]) server.put(each)
+    using followed = follow([server.url])
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['NetworkPolicy a/p', 'Node n1', 'Pod a/own']))
+    expect(server.requests.some((url) => url.includes('namespaces'))).toBe(false)
+    server.put(policy('p', true))
+    await eventually(() => expect(namesOf(followed.world)).toContain('Pod a/other'))
+    server.put(policy('p', false))
+    await eventually(() => expect(namesOf(followed.world)).not.toContain('Pod a/other'))
+  })
+
+  test('a connection on which nothing comes any more is given up', async () => {
+    await using server = await startApiServer()
+    server.put(node)
+    using followed = follow([server.url], { timing: { ...timing, silenceMs: 100 } })
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
+    const asked = server.requests.length
+    await eventually(() => expect(server.requests.length).toBeGreaterThan(asked + 5))
+    expect(namesOf(followed.world)).toEqual(['Node n1'])
+  })
 })
