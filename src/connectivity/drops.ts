@@ -114,7 +114,10 @@ export function judgeDrops(drops: NodeDrops, own: OwnAddresses, expected: (event
   }
   const lost = rises.get(LOST) ?? 0
   if (lost > 0) return outcome('failed', `${lost} events were lost, so nobody knows what they told`)
-  return outcome('passed', `${ours.length} packets, all of them on paths that are denied or refused`)
+  return outcome(
+    'passed',
+    ours.length === 0 ? 'nothing was' : `${ours.length} packets, all of them on paths that are denied or refused`,
+  )
 }
 
 export function eventText(event: DropEvent): string {
