@@ -6,12 +6,17 @@ import { allow, deny, egress, epoch, ingress, pod, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toPod } from './row.ts'
 import { echoReply, echoRequest, tcp, udp } from './vocabulary.ts'
 
+const syn = fromPod('cart', tcp('cart:4000', 'away:80', 'S'))
+const synAck = fromNetdev(tcp('away:80', 'cart:4000', 'SA'))
+const sends = fromPod('cart', tcp('cart:4000', 'away:80', 'A'))
+const receives = fromNetdev(tcp('away:80', 'cart:4000', 'A'))
+
 const isolatedCart = world(pod('cart', { ingress: ingress('default-deny') }), pod('web'))
 
 packet('reply of an allowed flow passes although ingress is denied by default', {
   world: isolatedCart,
-  given: [fromPod('cart', tcp('cart:4000', 'away:80', 'S'))],
-  when: fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
+  given: [syn],
+  when: synAck,
   then: delivered('cart'),
 })
 
@@ -37,23 +42,15 @@ packet('a UDP packet without a flow is judged in its own direction only', {
 
 packet('a SYN in reply direction is a new flow', {
   world: isolatedCart,
-  given: [
-    fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
-    fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
-    fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
-  ],
+  given: [syn, synAck, sends],
   when: fromNetdev(tcp('away:80', 'cart:4000', 'S')),
   then: dropped('POLICY_INGRESS', null),
 })
 
 packet('a denied SYN in reply direction does not cut the flow', {
   world: isolatedCart,
-  given: [
-    fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
-    fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
-    fromNetdev(tcp('away:80', 'cart:4000', 'S')),
-  ],
-  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  given: [syn, synAck, fromNetdev(tcp('away:80', 'cart:4000', 'S'))],
+  when: receives,
   then: delivered('cart'),
 })
 
@@ -66,26 +63,26 @@ packet('a denied packet leaves no entry: its reply is denied as well', {
 
 packet('the same SYN twice is one flow', {
   world: isolatedCart,
-  given: [fromPod('cart', tcp('cart:4000', 'away:80', 'S'))],
-  when: fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
+  given: [syn],
+  when: syn,
   then: sent('n2'),
 })
 
 packet('FIN of both ends passes', {
   world: isolatedCart,
   given: [
-    fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
-    fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
+    syn,
+    synAck,
     fromPod('cart', tcp('cart:4000', 'away:80', 'FA')),
     fromNetdev(tcp('away:80', 'cart:4000', 'FA')),
   ],
-  when: fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
+  when: sends,
   then: sent('n2'),
 })
 
 packet('RST is remembered as an end', {
   world: isolatedCart,
-  given: [fromPod('cart', tcp('cart:4000', 'away:80', 'S'))],
+  given: [syn],
   when: fromNetdev(tcp('away:80', 'cart:4000', 'RA')),
   then: delivered('cart'),
 })
@@ -93,38 +90,38 @@ packet('RST is remembered as an end', {
 packet('after the ends of one connection its ports serve the next', {
   world: isolatedCart,
   given: [
-    fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
-    fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
+    syn,
+    synAck,
     fromPod('cart', tcp('cart:4000', 'away:80', 'FA')),
     fromNetdev(tcp('away:80', 'cart:4000', 'FA')),
-    fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
+    syn,
   ],
-  when: fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
+  when: synAck,
   then: delivered('cart'),
 })
 
 packet('an evicted TCP flow is rebuilt by a packet of its original direction', {
   world: isolatedCart,
-  when: fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
+  when: sends,
   then: sent('n2'),
 })
 
 packet('an evicted TCP flow is rebuilt by a reply', {
   world: isolatedCart,
-  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  when: receives,
   then: delivered('cart'),
 })
 
 packet('a TCP packet without a flow that neither orientation allows is denied', {
   world: world(pod('cart', { egress: egress('e'), ingress: ingress('default-deny') })),
-  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  when: receives,
   then: dropped('POLICY_INGRESS', null),
 })
 
 packet('a flow rebuilt in reply orientation goes on in both', {
   world: isolatedCart,
-  given: [fromNetdev(tcp('away:80', 'cart:4000', 'A'))],
-  when: fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
+  given: [receives],
+  when: sends,
   then: sent('n2'),
 })
 
@@ -140,41 +137,33 @@ packet('an allowed flow between local pods: the reply passes both isolations', {
 
 packet('an established flow passes without policy', {
   world: isolatedCart,
-  given: [
-    fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
-    fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
-    fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
-  ],
+  given: [syn, synAck, sends],
   changed: world(pod('cart', { egress: egress('nothing'), ingress: ingress('default-deny') }), pod('web')),
-  when: fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
+  when: sends,
   then: sent('n2'),
 })
 
 packet('after a new epoch an established flow that is now denied is cut', {
   world: isolatedCart,
-  given: [
-    fromPod('cart', tcp('cart:4000', 'away:80', 'S')),
-    fromNetdev(tcp('away:80', 'cart:4000', 'SA')),
-    fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
-  ],
+  given: [syn, synAck, sends],
   changed: world(pod('cart', { egress: egress('nothing'), ingress: ingress('default-deny') }), epoch(8)),
-  when: fromPod('cart', tcp('cart:4000', 'away:80', 'A')),
+  when: sends,
   then: dropped('POLICY_EGRESS', null),
 })
 
 packet('after a new epoch a reply is judged in the original direction: denied', {
   world: isolatedCart,
-  given: [fromPod('cart', tcp('cart:4000', 'away:80', 'S')), fromNetdev(tcp('away:80', 'cart:4000', 'SA'))],
+  given: [syn, synAck],
   changed: world(pod('cart', { egress: egress('nothing') }), epoch(8)),
-  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  when: receives,
   then: dropped('POLICY_EGRESS', null),
 })
 
 packet('after a new epoch a reply is judged in the original direction: allowed', {
   world: isolatedCart,
-  given: [fromPod('cart', tcp('cart:4000', 'away:80', 'S')), fromNetdev(tcp('away:80', 'cart:4000', 'SA'))],
+  given: [syn, synAck],
   changed: world(pod('cart', { ingress: ingress('default-deny') }), epoch(8)),
-  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  when: receives,
   then: delivered('cart'),
 })
 

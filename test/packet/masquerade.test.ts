@@ -18,6 +18,9 @@ import {
 } from './row.ts'
 import { echoReply, echoRequest, firstFragment, icmpError, tcp, udp } from './vocabulary.ts'
 
+const syn = fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))
+const synAck = fromNetdev(tcp('outside:443', 'n1:40000', 'SA'))
+
 const cluster = world(pod('cart'), pod('web'))
 const twoPorts = config({ natPortMin: 40000, natPortMax: 40001 })
 const onePort = config({ natPortMin: 40000, natPortMax: 40000 })
@@ -25,7 +28,7 @@ const unmasked = config({ masquerade: 0 })
 
 packet('what goes outside wears the address of the node and keeps its port', {
   world: cluster,
-  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  when: syn,
   then: sent(null, tcp('n1:40000', 'outside:443', 'S', { hopLimit: 63 })),
 })
 
@@ -39,7 +42,7 @@ packet('in VXLAN mode as well', {
 packet('without masquerading a pod keeps its address and the stack routes it', {
   config: unmasked,
   world: cluster,
-  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  when: syn,
   then: passed(tcp('cart:40000', 'outside:443', 'S')),
 })
 
@@ -51,8 +54,8 @@ packet('a source port outside the range is changed', {
 
 packet('the answer finds its pod', {
   world: cluster,
-  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
-  when: fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+  given: [syn],
+  when: synAck,
   then: delivered('cart', tcp('outside:443', 'cart:40000', 'SA', { hopLimit: 63 })),
 })
 
@@ -72,11 +75,7 @@ packet('an answer from another port is for the node', {
 
 packet('an established connection goes on', {
   world: cluster,
-  given: [
-    fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
-    fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
-    fromPod('cart', tcp('cart:40000', 'outside:443', 'A')),
-  ],
+  given: [syn, synAck, fromPod('cart', tcp('cart:40000', 'outside:443', 'A'))],
   when: fromPod('cart', tcp('cart:40000', 'outside:443', 'FA')),
   then: sent(null, tcp('n1:40000', 'outside:443', 'FA', { hopLimit: 63 })),
 })
@@ -91,7 +90,7 @@ packet('ping outside and back', {
 packet('the same port of two pods to the same place becomes two ports', {
   config: twoPorts,
   world: cluster,
-  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  given: [syn],
   when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
   then: sent(null, tcp('n1:40001', 'outside:443', 'S', { hopLimit: 63 })),
 })
@@ -99,7 +98,7 @@ packet('the same port of two pods to the same place becomes two ports', {
 packet('the same port of two pods to two places may be the same', {
   config: onePort,
   world: cluster,
-  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  given: [syn],
   when: fromPod('web', tcp('web:40000', 'outside:444', 'S')),
   then: sent(null, tcp('n1:40000', 'outside:444', 'S', { hopLimit: 63 })),
 })
@@ -107,7 +106,7 @@ packet('the same port of two pods to two places may be the same', {
 packet('no free port: refused and counted', {
   config: onePort,
   world: cluster,
-  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  given: [syn],
   when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
   then: dropped('NAT_PORTS'),
 })
@@ -116,7 +115,7 @@ packet("a port of the node's own connection is not used", {
   config: twoPorts,
   world: cluster,
   given: [toNetdev(tcp('n1:40000', 'outside:443', 'S'))],
-  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  when: syn,
   then: sent(null, tcp('n1:40001', 'outside:443', 'S', { hopLimit: 63 })),
 })
 
@@ -129,14 +128,14 @@ packet("the node's own connection keeps its port", {
 packet("the answer to the node's own connection is its own", {
   world: cluster,
   given: [toNetdev(tcp('n1:40000', 'outside:443', 'S'))],
-  when: fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+  when: synAck,
   then: passed(tcp('outside:443', 'n1:40000', 'SA')),
 })
 
 packet("the node's own connection whose port a pod has is translated", {
   config: twoPorts,
   world: cluster,
-  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  given: [syn],
   when: toNetdev(tcp('n1:40000', 'outside:443', 'S')),
   then: passed(tcp('n1:40001', 'outside:443', 'S')),
 })
@@ -144,14 +143,14 @@ packet("the node's own connection whose port a pod has is translated", {
 packet("the answer to the node's translated connection finds its socket", {
   config: twoPorts,
   world: cluster,
-  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S')), toNetdev(tcp('n1:40000', 'outside:443', 'S'))],
+  given: [syn, toNetdev(tcp('n1:40000', 'outside:443', 'S'))],
   when: fromNetdev(tcp('outside:443', 'n1:40001', 'SA')),
   then: passed(tcp('outside:443', 'n1:40000', 'SA')),
 })
 
 packet('a denied packet takes no port', {
   world: world(pod('cart', { egress: egress('nothing') })),
-  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  when: syn,
   then: dropped('POLICY_EGRESS', null),
 })
 
@@ -216,7 +215,7 @@ packet('an ICMP error about a masqueraded packet finds its pod, and quotes what 
 
 packet('a router beyond may say that the packet is too big', {
   world: cluster,
-  given: [fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))],
+  given: [syn],
   when: fromNetdev(icmpError('packet too big', 'router', tcp('n1:40000', 'outside:443', 'A'))),
   then: delivered(
     'cart',
@@ -252,7 +251,7 @@ packet('a Service outside the cluster: a pod goes there by the address of the no
 packet('a Service outside the cluster: the answer comes from the Service', {
   world: world(pod('cart'), service('shop:443', 'outside:443')),
   given: [fromPod('cart', tcp('cart:40000', 'shop:443', 'S'))],
-  when: fromNetdev(tcp('outside:443', 'n1:40000', 'SA')),
+  when: synAck,
   then: delivered('cart', tcp('shop:443', 'cart:40000', 'SA', { hopLimit: 63 })),
 })
 
@@ -278,7 +277,7 @@ packet("the node's own ping enters its identifier", {
 packet('what the kernel routes elsewhere is left to the stack as it is', {
   config: routedElsewhere,
   world: cluster,
-  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  when: syn,
   then: passed(tcp('cart:40000', 'outside:443', 'S')),
 })
 
@@ -298,7 +297,7 @@ packet('the last hop to the world is answered by the stack', {
 packet('a node without an address of the family does not masquerade in it', {
   config: config({ ipv6: address('::') }),
   world: cluster,
-  when: fromPod('cart', tcp('cart:40000', 'outside:443', 'S')),
+  when: syn,
   then: passed(tcp('cart:40000', 'outside:443', 'S')),
   families: [6],
 })

@@ -7,31 +7,34 @@ import { allow, deny, egress, epoch, ingress, pod, service, udpService, world } 
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, refused, sent, toNetdev } from './row.ts'
 import { echoRequest, firstFragment, type InFamily, icmpError, tcp, udp } from './vocabulary.ts'
 
+const syn = fromPod('cart', tcp('cart:4000', 'shop:80', 'S'))
+const synAck = fromPod('web', tcp('web:8080', 'cart:4000', 'SA'))
+
 const local = world(pod('cart'), pod('web'), service('shop:80', 'web:8080'))
 const remote = world(pod('cart'), service('shop:80', 'away:8080'))
 
 packet('a Service leads to its local backend', {
   world: local,
-  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
+  when: syn,
   then: delivered('web', tcp('cart:4000', 'web:8080', 'S', { hopLimit: 63 })),
 })
 
 packet('the reply of a local backend comes from the Service', {
   world: local,
-  given: [fromPod('cart', tcp('cart:4000', 'shop:80', 'S'))],
-  when: fromPod('web', tcp('web:8080', 'cart:4000', 'SA')),
+  given: [syn],
+  when: synAck,
   then: delivered('cart', tcp('shop:80', 'cart:4000', 'SA', { hopLimit: 63 })),
 })
 
 packet('a Service leads to a backend of another node', {
   world: remote,
-  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
+  when: syn,
   then: sent('n2', tcp('cart:4000', 'away:8080', 'S', { hopLimit: 63 })),
 })
 
 packet('the reply of a remote backend comes from the Service', {
   world: remote,
-  given: [fromPod('cart', tcp('cart:4000', 'shop:80', 'S'))],
+  given: [syn],
   when: fromNetdev(tcp('away:8080', 'cart:4000', 'SA')),
   then: delivered('cart', tcp('shop:80', 'cart:4000', 'SA', { hopLimit: 63 })),
 })
@@ -51,17 +54,13 @@ packet('the reply of a UDP backend comes from the Service', {
 
 packet('one of several backends is chosen', {
   world: world(pod('cart'), pod('web'), pod('bare'), service('shop:80', 'web:8080', 'bare:8080', 'web:8081')),
-  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
+  when: syn,
   then: { verdict: 'redirect' },
 })
 
 packet('a flow keeps its backend although the Service has changed', {
   world: local,
-  given: [
-    fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
-    fromPod('web', tcp('web:8080', 'cart:4000', 'SA')),
-    fromPod('cart', tcp('cart:4000', 'shop:80', 'A')),
-  ],
+  given: [syn, synAck, fromPod('cart', tcp('cart:4000', 'shop:80', 'A'))],
   changed: world(pod('cart'), pod('web'), pod('bare'), service('shop:80', 'bare:8080')),
   when: fromPod('cart', tcp('cart:4000', 'shop:80', 'A')),
   then: delivered('web', tcp('cart:4000', 'web:8080', 'A', { hopLimit: 63 })),
@@ -69,13 +68,9 @@ packet('a flow keeps its backend although the Service has changed', {
 
 packet('a new connection from the same port goes to a backend that is listed now', {
   world: local,
-  given: [
-    fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
-    fromPod('web', tcp('web:8080', 'cart:4000', 'SA')),
-    fromPod('cart', tcp('cart:4000', 'shop:80', 'RA')),
-  ],
+  given: [syn, synAck, fromPod('cart', tcp('cart:4000', 'shop:80', 'RA'))],
   changed: world(pod('cart'), pod('web'), pod('bare'), service('shop:80', 'bare:8080')),
-  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
+  when: syn,
   then: delivered('bare', tcp('cart:4000', 'bare:8080', 'S', { hopLimit: 63 })),
 })
 
@@ -85,7 +80,7 @@ packet('policy judges the backend, not the Service', {
     pod('web'),
     service('shop:80', 'web:8080'),
   ),
-  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
+  when: syn,
   then: delivered('web'),
 })
 
@@ -95,17 +90,13 @@ packet('a backend that policy denies is not reached through its Service', {
     pod('web', { ingress: ingress('s', deny('8080', 'any', 'TCP/8080')) }),
     service('shop:80', 'web:8080'),
   ),
-  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
+  when: syn,
   then: dropped('POLICY_INGRESS', '8080'),
 })
 
 packet('a translated flow that a new epoch denies is cut', {
   world: local,
-  given: [
-    fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
-    fromPod('web', tcp('web:8080', 'cart:4000', 'SA')),
-    fromPod('cart', tcp('cart:4000', 'shop:80', 'A')),
-  ],
+  given: [syn, synAck, fromPod('cart', tcp('cart:4000', 'shop:80', 'A'))],
   changed: world(pod('cart', { egress: egress('e') }), pod('web'), service('shop:80', 'web:8080'), epoch(8)),
   when: fromPod('cart', tcp('cart:4000', 'shop:80', 'A')),
   then: dropped('POLICY_EGRESS', null),
