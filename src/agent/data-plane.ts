@@ -15,7 +15,7 @@ import { isCode } from '../kernel/kernel-error.ts'
 import { createLiveKernel } from '../kernel/live.ts'
 import { type Datapath, openDatapath } from '../kernel/loader.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
-import { deleteNodeRoute, putNodeRoute, putPodBlackholes, readNodeRoutes } from '../kernel/routes.ts'
+import { deleteNodeRoute, putNodeRoute, putPodBlackholes, readNodeRoutes, repairPodRoutes } from '../kernel/routes.ts'
 import { sameValue } from '../world/equal.ts'
 import type { Kind, Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
@@ -117,7 +117,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   for (const { containerId, pod } of await handlers.collect()) {
     log.info({ containerId, pod: `${pod.namespace}/${pod.name}` }, 'removed an attachment whose pod is gone')
   }
-  await restorePods(options, datapath)
+  await restorePods(options, datapath, local)
   await loop.settled({ signal: options.signal })
   await datapath.attachUplink(local.uplink.ifindex)
   await datapath.attachCgroup(findCgroup(config)!)
@@ -159,7 +159,11 @@ function createPodCIDRHolder(network: NodeNetwork, { compiled }: Reconciler, log
 }
 
 /** Pods that were wired before this start: their programs are replaced by these, their entries are desired again. */
-async function restorePods({ ipam, world, log }: DataPlaneOptions, datapath: Datapath): Promise<void> {
+async function restorePods(
+  { ipam, network, world, log }: DataPlaneOptions,
+  datapath: Datapath,
+  { nodeAddresses }: LocalNode,
+): Promise<void> {
   for (const attachment of ipam.attachments()) {
     const endpoint = endpointOf(attachment)
     if (endpoint === null) continue // an ADD that nobody answered: the runtime repeats it or deletes it
@@ -174,6 +178,8 @@ async function restorePods({ ipam, world, log }: DataPlaneOptions, datapath: Dat
       )
     }
   }
+  const repaired = await repairPodRoutes(network, [...world.endpoints()], nodeAddresses)
+  if (repaired > 0) log.info({ routes: repaired }, 'routes to pods repaired')
 }
 
 function ownCookie(addon: Addon): bigint {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node's own routes: to pods of other nodes, for what its stack sends itself; and what the kernel's tables say.
 
-import { type Address, type Family, family, type Prefix, splitPrefix } from '../core/address.ts'
+import { type Address, type Family, family, hostPrefix, type Prefix, splitPrefix } from '../core/address.ts'
 import type { KernelRoute } from '../datapath/plan.ts'
 import { attempt, isCode } from './kernel-error.ts'
 import type { NodeNetwork } from './node-network.ts'
@@ -52,6 +52,29 @@ export async function putPodBlackholes(node: NodeNetwork, podCIDRs: readonly Pre
   for (const podCIDR of podCIDRs) {
     await attempt(`put blackhole ${podCIDR}`, () => node.request(putBlackhole(podCIDR, ROUTE_PROTOCOL)))
   }
+}
+
+/** Makes the routes to pods of this node what wiring makes them. The kernel takes a route away together with its preferred
+ *  source, so those of a node that got other addresses are gone. Resolves to how many were missing or different. */
+export async function repairPodRoutes(
+  node: NodeNetwork,
+  pods: readonly { readonly addresses: readonly Address[]; readonly ifindex: number }[],
+  nodeAddresses: readonly Address[],
+): Promise<number> {
+  const known = new Map((await readOwnRoutes(node)).map((route) => [route.destination, route]))
+  let repaired = 0
+  for (const { addresses, ifindex } of pods) {
+    for (const address of addresses) {
+      const destination = hostPrefix(address)
+      const source = nodeAddresses.find((each) => family(each) === family(address))
+      const route = known.get(destination)
+      if (route?.ifindex === ifindex && route.source === source) continue
+      const wanted = { destination, ifindex, protocol: ROUTE_PROTOCOL, ...(source === undefined ? {} : { source }) }
+      await attempt(`put route ${destination}`, () => node.request(putRoute(wanted)))
+      repaired++
+    }
+  }
+  return repaired
 }
 
 /** The routes to single pods have this length, blackholes less. */

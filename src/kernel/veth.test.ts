@@ -16,6 +16,7 @@ import {
   putNodeRoute,
   putPodBlackholes,
   readNodeRoutes,
+  repairPodRoutes,
 } from './routes.ts'
 import { podGateway, unwirePod, type WiredPod, wirePod } from './veth.ts'
 
@@ -194,6 +195,24 @@ test('routes to other nodes are put, replaced, read back and deleted; blackholes
   await deleteOwnRoutes(node)
   expect(namespaces.ip('node', 'route', 'show', 'proto', '78')).toEqual([])
   expect(namespaces.ip('node', '-6', 'route', 'show', 'proto', '78')).toEqual([])
+})
+
+test('a node that got other addresses reaches its pods again from those', async () => {
+  const { ifindex } = await wire(node, pod(), none)
+  const young = ['192.0.2.1', 'fd00:f::1'] as Address[]
+  const pods = [{ addresses: [V4, V6], ifindex }]
+  expect(await repairPodRoutes(node, pods, pod().nodeAddresses)).toBe(0)
+  namespaces.run('node', 'ip', 'address', 'del', '192.0.2.9/32', 'dev', 'lo') // takes the route to V4 along
+  try {
+    expect(await repairPodRoutes(node, pods, young)).toBe(2)
+    expect(await repairPodRoutes(node, pods, young)).toBe(0)
+    const sources = ['-4', '-6'].map((each) =>
+      namespaces.ip('node', each, 'route', 'show', 'dev', 'hdtest0', 'proto', '78').map(({ prefsrc }) => prefsrc),
+    )
+    expect(sources).toEqual(young.map((address) => [address]))
+  } finally {
+    namespaces.run('node', 'ip', 'address', 'add', '192.0.2.9/32', 'dev', 'lo')
+  }
 })
 
 test("the kernel's reason is in the error", async () => {
