@@ -19,6 +19,7 @@ const objects: readonly KubeObject[] = [
     labels: {},
     internalIPs: ['192.0.2.1'] as Address[],
     podCIDRs: ['10.1.0.0/24'] as Prefix[],
+    createdMs: 0,
   },
   {
     kind: 'Node',
@@ -26,6 +27,7 @@ const objects: readonly KubeObject[] = [
     labels: {},
     internalIPs: ['192.0.2.2'] as Address[],
     podCIDRs: ['10.2.0.0/24'] as Prefix[],
+    createdMs: 0,
   },
   {
     kind: 'Pod',
