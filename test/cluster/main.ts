@@ -6,18 +6,24 @@
 //   node test/cluster/main.ts helm --name k -- list -A
 //   node test/cluster/main.ts exec --name k n1 -- ip route        (n1, n2 ..., or control)
 //   node test/cluster/main.ts import --name k ARCHIVE             (an image, into every node)
+//   node test/cluster/main.ts install --name k [--mode vxlan]     (Heddle by Helm, the image of `make image`)
+//   node test/cluster/main.ts dns --name k                        (CoreDNS)
 //   node test/cluster/main.ts down --name k
+//
+// HEDDLE_CLUSTER=k npx vitest run --project cluster FILE -t NAME runs cases on it.
 
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CommandError } from '../../src/core/command-error.ts'
 import { runForeground } from '../../src/lab/process.ts'
-import type { Families } from '../../src/lab/state.ts'
+import type { Families, Mode } from '../../src/lab/state.ts'
 import { buildPrograms } from './build.ts'
 import { clusterDown, clusterUp, openCluster } from './cluster.ts'
+import { installCoreDns } from './coredns.ts'
+import { installHeddle } from './heddle.ts'
 
 const usage =
-  'usage: node test/cluster/main.ts up|down|kubectl|helm|exec|import --name NAME [...] (see its first lines)'
+  'usage: node test/cluster/main.ts up|install|dns|kubectl|helm|exec|import|down --name NAME [...] (see its first lines)'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -25,6 +31,7 @@ const { values, positionals } = parseArgs({
     name: { type: 'string', default: 'k' },
     nodes: { type: 'string', default: '2' },
     families: { type: 'string', default: '46' },
+    mode: { type: 'string', default: 'vxlan' },
     cni: { type: 'string', default: 'ptp' },
     'kube-proxy': { type: 'boolean', default: false },
   },
@@ -54,6 +61,14 @@ async function run(command: string | undefined, rest: readonly string[]): Promis
       say(`kubeconfig ${cluster.kubeconfig}`)
       return 0
     }
+    case 'install':
+      await installHeddle(openCluster(name), oneOf<Mode>('mode', values.mode, ['vxlan', 'native']))
+      say('Heddle is installed, the nodes are Ready')
+      return 0
+    case 'dns':
+      await installCoreDns(openCluster(name))
+      say('CoreDNS answers')
+      return 0
     case 'down':
       await clusterDown(name)
       return 0
