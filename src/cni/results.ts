@@ -4,6 +4,7 @@
 // What differs between versions: until 0.4.0 each entry of `ips` says its IP version; since 1.1.0 an interface has an MTU.
 
 import { family, isParseError, parseAddress, parsePrefix } from '../core/address.ts'
+import { invariant } from '../core/errors.ts'
 import type { Attachment } from '../ipam/attachment.ts'
 import type { CniVersion } from './protocol.ts'
 
@@ -44,7 +45,7 @@ export function attachmentResult(
   dns: JsonObject | null,
 ): CniResult {
   const { wired, hostIfname, ifname, netns, addresses } = attachment
-  if (wired === null) throw new Error('broken invariant: a result of an attachment that is not wired')
+  invariant(wired !== null, 'a result of an attachment that is not wired')
   const { interfaces = [], ips = [], routes = [], dns: previousDns = null } = previous ?? {}
   return {
     interfaces: [

@@ -2,6 +2,8 @@
 // Addresses, prefixes and ports as branded values. Text is canonical (RFC 5952 for IPv6; an IPv4-mapped address is
 // written as IPv4), so equal values are equal strings and serve as map keys. Bytes are always 16, network order.
 
+import { BrokenInvariant } from './errors.ts'
+
 export type Address = string & { readonly brand: 'Address' }
 export type Prefix = string & { readonly brand: 'Prefix' }
 export type Port = number & { readonly brand: 'Port' }
@@ -74,7 +76,7 @@ export function addressFromBytes(bytes: Uint8Array): Address {
 
 /** Writes 16 bytes. Throws on text that no parse function made: a broken invariant. */
 export function writeAddress(bytes: Uint8Array, offset: number, address: Address): void {
-  if (!parseBytes(address, bytes, offset)) throw new Error(`broken invariant: ${address} is not an address`)
+  if (!parseBytes(address, bytes, offset)) throw new BrokenInvariant(`${address} is not an address`)
 }
 
 /** Canonical text of the 16 bytes at offset. */

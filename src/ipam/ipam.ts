@@ -2,6 +2,7 @@
 // The node's addresses and attachments: the allocator's state, made durable by the journal.
 
 import { type Address, family } from '../core/address.ts'
+import { invariant } from '../core/errors.ts'
 import {
   chooseAddress,
   emptyState,
@@ -85,7 +86,7 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
 
   async function change(id: AttachmentId, changes: Partial<Attachment>): Promise<Attachment> {
     const before = state.attachments.get(attachmentKey(id))
-    if (before === undefined) throw new Error(`broken invariant: no attachment ${attachmentKey(id)}`)
+    invariant(before !== undefined, `no attachment ${attachmentKey(id)}`)
     const attachment = { ...before, ...changes }
     await write({ fact: 'put', attachment }, 2) // the only record of the wire
     return attachment
@@ -96,7 +97,7 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
     get: (id) => state.attachments.get(attachmentKey(id)),
     async allocate(request) {
       const before = state.attachments.get(attachmentKey(request))
-      if (before?.answered) throw new Error(`broken invariant: ${attachmentKey(request)} is allocated twice`)
+      invariant(!before?.answered, `${attachmentKey(request)} is allocated twice`)
       const addresses = before?.addresses ?? choose()
       if ('exhausted' in addresses) return addresses
       const attachment: Attachment = { ...request, addresses, wired: null, answered: false }
