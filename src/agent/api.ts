@@ -66,6 +66,11 @@ export interface SourceStatus {
   readonly synchronised: boolean
   /** What the API server is asked for; none for a folder. */
   readonly parts: readonly SourcePart[]
+  /** How old the oldest part is; 0: all is up to date. */
+  readonly ageMs: number
+  /** Sent to and received from the API server since the start. */
+  readonly requestCount: number
+  readonly receivedBytes: number
   readonly objectCounts: Readonly<Record<string, number>>
   readonly problems: readonly SourceProblem[]
 }

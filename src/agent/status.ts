@@ -10,7 +10,7 @@ import type { Addon } from '../kernel/addon.ts'
 import { type DropTotal, readDrops } from '../observe/drops.ts'
 import type { Readings } from '../observe/metrics.ts'
 import type { Kind } from '../world/objects.ts'
-import type { HeldProblem } from '../world/source.ts'
+import type { HeldProblem, SourceState } from '../world/source.ts'
 import type { WorldView } from '../world/world.ts'
 import type { MapFill, PoolStatus, SourceProblem, SourceStatus, Status, Version } from './api.ts'
 import type { Config } from './config.ts'
@@ -130,12 +130,19 @@ function mapFills({ addon, progress }: StatusParts): MapFill[] {
   }))
 }
 
+const NOTHING_SEEN: Omit<SourceState, 'name'> = {
+  synchronised: false,
+  parts: [],
+  staleSinceMs: null,
+  requestCount: 0,
+  receivedBytes: 0,
+}
+
 function sourceStatus({ config, world, progress: { source } }: StatusParts): SourceStatus {
-  const { name, synchronised, parts } = source?.state() ?? { name: sourceName(config), synchronised: false, parts: [] }
+  const { staleSinceMs, ...state } = source?.state() ?? { ...NOTHING_SEEN, name: sourceName(config) }
   return {
-    name,
-    synchronised,
-    parts,
+    ...state,
+    ageMs: staleSinceMs === null ? 0 : Date.now() - staleSinceMs,
     objectCounts: objectCounts(world),
     problems: source?.problems().map(describeProblem) ?? [],
   }

@@ -98,6 +98,9 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       name: client.server(),
       synchronised: wantedStreams().every(({ isSynchronised }) => isSynchronised),
       parts: wantedStreams().map(partOf),
+      staleSinceMs: oldest(wantedStreams().map(({ staleSinceMs }) => staleSinceMs)),
+      requestCount: client.counters.requests,
+      receivedBytes: client.counters.receivedBytes,
     }),
     problems: () => streams.flatMap(({ mirror }) => mirror.problems()),
     notices: () => wantedStreams().flatMap(noticesOf),
@@ -273,6 +276,11 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       options.onError(error as Error)
     }
   }
+}
+
+function oldest(times: readonly (number | null)[]): number | null {
+  const known = times.filter((time) => time !== null)
+  return known.length === 0 ? null : Math.min(...known)
 }
 
 function partOf({ name, isSynchronised, mirror, staleSinceMs, failure }: Stream): SourcePart {

@@ -75,7 +75,14 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
       await nextTurn()
       await request(unwatched)
     },
-    state: () => ({ name: given, synchronised: true, parts: [] }),
+    state: () => ({
+      name: given,
+      synchronised: true,
+      parts: [],
+      staleSinceMs: null,
+      requestCount: 0,
+      receivedBytes: 0,
+    }),
     problems: manifests.problems,
     notices: manifests.notices,
     unseenKinds: () => NO_KINDS,

@@ -48,6 +48,11 @@ export interface SourceState {
   /** Everything that matters here was seen once since the start. */
   readonly synchronised: boolean
   readonly parts: readonly SourcePart[]
+  /** Since when something of it is not up to date, milliseconds since 1970; null: all is. */
+  readonly staleSinceMs: number | null
+  /** Sent to and received from a server since the start; 0 of a folder. */
+  readonly requestCount: number
+  readonly receivedBytes: number
 }
 
 export interface Source extends Disposable {
