@@ -87,10 +87,13 @@ __noinline int parse_ipv6_extensions(struct __sk_buff *skb, struct packet *p)
 static __always_inline enum verdict parse_ipv4(struct __sk_buff *skb, struct packet *p)
 {
 	struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-	__u16 fragment;
+	__u16 fragment, length;
 
-	if (!ip || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) > skb->len - ETH_HLEN)
-		return drop(p, DROP_PARSE);
+	if (!ip || ip->version != 4 || ip->ihl < 5) return drop(p, DROP_PARSE);
+	length = bpf_ntohs(ip->tot_len);
+	if (length > skb->len - ETH_HLEN) return drop(p, DROP_PARSE);
+	/* Only a packet beyond 64 KiB, which is segmented later, may have no length. */
+	if (length < ip->ihl * 4 && (length || !skb->gso_size)) return drop(p, DROP_PARSE);
 	p->family = 4;
 	address_from_ipv4(&p->tuple.source, ip->saddr);
 	address_from_ipv4(&p->tuple.destination, ip->daddr);

@@ -23,7 +23,7 @@ export interface Config {
   readonly mode: Mode
   readonly uplink: string
   readonly mtu: 'auto' | number
-  readonly bigTCP: boolean
+  readonly bigTCP: 'auto' | 'always' | 'never'
   readonly masquerade: boolean
   readonly serviceCIDRs: readonly Prefix[]
   readonly tunnelPort: number
@@ -109,9 +109,6 @@ const prefixes = (value: unknown): readonly Prefix[] | Expected => {
   return tooWide ? { expected: `prefixes that hold no IPv4-mapped address, not ${tooWide}` } : (parsed as Prefix[])
 }
 
-const flag = (value: unknown): boolean | Expected =>
-  typeof value === 'boolean' ? value : { expected: 'true or false' }
-
 const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected => {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return { expected: 'map names with a size each' }
@@ -162,14 +159,15 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     read: (value) => (value === 'auto' ? 'auto' : integer(1280, 65535)(value)),
   },
   bigTCP: {
-    meaning: 'Let TCP hand IPv4 packets of up to 128 KiB through the node, where the uplink can cut them (Linux 6.3).',
-    initial: true,
-    read: flag,
+    meaning:
+      'TCP hands IPv4 packets of up to 128 KiB through the node (Linux 6.3); auto: where its driver says that the uplink cuts them, and in vxlan mode only a veth.',
+    initial: 'auto',
+    read: oneOf('auto', 'always', 'never'),
   },
   masquerade: {
     meaning: "Give packets that leave the cluster the node's own address.",
     initial: true,
-    read: flag,
+    read: (value) => (typeof value === 'boolean' ? value : { expected: 'true or false' }),
   },
   serviceCIDRs: {
     meaning: 'Prefixes of ClusterIPs: an address in them that no Service has is refused.',

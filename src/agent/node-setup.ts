@@ -33,8 +33,13 @@ export async function examineNode(network: NodeNetwork, config: Config, node: No
   const nodeAddresses = ([4, 6] as const)
     .flatMap((each) => nodeAddress(node, each) ?? [])
     .filter((at) => held.includes(at))
-  const podGsoIPv4MaxBytes = config.bigTCP ? bigTCPBytes(uplink) : undefined
+  const podGsoIPv4MaxBytes = wantsBigTCP(config, uplink) ? bigTCPBytes(uplink) : undefined
   return { node, uplink, podMtu, podGsoIPv4MaxBytes, nodeAddresses }
+}
+
+/** Drivers promise to cut large packets, but few have met one inside a tunnel, whose UDP header cannot tell its length. */
+function wantsBigTCP({ bigTCP, mode }: Config, uplink: Link): boolean {
+  return bigTCP === 'auto' ? mode === 'native' || uplink.kind === 'veth' : bigTCP === 'always'
 }
 
 async function findUplink(network: NodeNetwork, config: Config, node: Node): Promise<Link> {

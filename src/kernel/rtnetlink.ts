@@ -100,6 +100,8 @@ export interface Link {
   readonly mtu: number
   /** ifindex of the other end of a veth pair, in its own namespace. */
   readonly peer: number | undefined
+  /** Such as veth, vlan, bond; '': a device of hardware. */
+  readonly kind: string
   /** Largest packet (bytes) that the driver cuts into segments; undefined before Linux 5.19. */
   readonly tsoMaxBytes: number | undefined
   /** Largest IPv4 packet (bytes) that TCP hands to the device uncut; undefined before Linux 6.3. */
@@ -214,6 +216,7 @@ export function parseLink(bytes: Uint8Array): Link {
     mac: macText(attributes.get(IFLA_ADDRESS) ?? new Uint8Array()),
     mtu: u32Of(attributes.get(IFLA_MTU)) ?? 0,
     peer: u32Of(attributes.get(IFLA_LINK)),
+    kind: textOf(parseAttributes(attributes.get(IFLA_LINKINFO) ?? new Uint8Array(), 0).get(IFLA_INFO_KIND)),
     tsoMaxBytes: u32Of(attributes.get(IFLA_TSO_MAX_SIZE)),
     gsoIPv4MaxBytes: u32Of(attributes.get(IFLA_GSO_IPV4_MAX_SIZE)),
   }

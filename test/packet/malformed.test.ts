@@ -82,6 +82,8 @@ packet('a router solicitation is multicast', {
 for (const [what, families, broken] of [
   ['whose version is another', [4, 6], set(14, 0x55)],
   ['whose header is too short', [4], set(14, 0x44)],
+  ['that says no length and is not to be segmented', [4], set(17, 0)],
+  ['that ends in its header, it says', [4], set(17, 19)],
   ['that is shorter than it says', [4, 6], (bytes: Uint8Array) => bytes.subarray(0, bytes.length - 4)],
 ] as const) {
   packet(`a packet ${what} is no packet`, {
