@@ -65,5 +65,9 @@ export async function followSource(parts: FollowParts): Promise<Source> {
     onError: (error) => log.warn({ server: api.server() }, error.message),
     onChange,
     onOwnNode: () => progress.announcer?.nodeChanged(),
+    onReachable(isReachable) {
+      world.setLive(isReachable)
+      progress.dataPlane?.loop.wake()
+    },
   })
 }

@@ -60,6 +60,7 @@ function follow(urls: readonly string[], more: Partial<Parameters<typeof followK
       for (const object of change.put) world.put(object)
       changes.push(change)
     },
+    onReachable: world.setLive,
     onError: (error) => errors.push(error.message),
     timing,
     ...more,
@@ -313,7 +314,9 @@ describe('bad days', () => {
     for (const each of [node, service('s'), service('t')]) server.put(each)
     using followed = follow([server.url])
     await eventually(() => expect(followed.world.countOf('Service')).toBe(2))
+    expect(followed.world.isLive()).toBe(true)
     await server.stop()
+    await eventually(() => expect(followed.world.isLive()).toBe(false)) // pods that it does not know start by what it knows
     await eventually(() => {
       const { parts } = followed.source.state()
       expect(parts.every(({ ageMs, failure }) => (ageMs ?? 0) > 0 && failure.includes('no API server answers'))).toBe(
@@ -325,7 +328,9 @@ describe('bad days', () => {
     server.delete('Service', 'a', 't')
     await server.start()
     await eventually(() => expect(followed.world.countOf('Service')).toBe(1))
-    expect(followed.source.state().parts.map(({ ageMs }) => ageMs)).toEqual([0, 0, 0, 0, 0])
+    const ages = () => followed.source.state().parts.map(({ ageMs }) => ageMs)
+    await eventually(() => expect(ages()).toEqual([0, 0, 0, 0, 0])) // each stream comes back for itself
+    expect(followed.world.isLive()).toBe(true)
     expect(followed.changes.flatMap(({ put }) => put)).toHaveLength(3)
   })
 

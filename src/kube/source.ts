@@ -30,6 +30,8 @@ export interface KubeSourceOptions {
   readonly onChange: (change: SourceChange) => void
   /** The own Node came or changed in any way, also in what World does not hold. */
   readonly onOwnNode?: () => void
+  /** Whether a server can be asked for the pods of this node. */
+  readonly onReachable?: (isReachable: boolean) => void
   /** A stream that fails, once per failure in a row; a journal that cannot be written. */
   readonly onError: (error: Error) => void
   readonly timing?: Partial<ReflectorTiming & SourceTiming>
@@ -152,6 +154,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   }
 
   function live(stream: Stream, failure: Error | null): void {
+    if (stream === ownPods) options.onReachable?.(!(failure instanceof ApiUnreachable))
     // One failure of the server is many streams' failure: it is reported once, and again when it is another one.
     if (failure === null) {
       if (wantedStreams().every(({ staleSinceMs }) => staleSinceMs === null)) failedSince = undefined
