@@ -132,9 +132,10 @@ static __always_inline void flow_note(struct flow *flow, const struct packet *p,
 	struct flow_side *side = &flow->side[back];
 
 	if (p->tcp_flags & (TCP_FIN | TCP_RST)) flow->flags |= back ? FLOW_FIN_HIGH : FLOW_FIN_LOW;
-	if (back == !!(flow->flags & FLOW_ORIGIN_HIGH)) {
-		flow->flags &= ~FLOW_BY_STACK;
-		if (ifindex_in & FROM_STACK) flow->flags |= FLOW_BY_STACK;
+	if (back == !!(flow->flags & FLOW_ORIGIN_HIGH) &&
+	    !(ifindex_in & FROM_STACK) != !(flow->flags & FLOW_BY_STACK)) {
+		flow->flags ^= FLOW_BY_STACK;
+		flow->side[!back].ifindex_in = 0; /* answers go another way now */
 	}
 	if (p->flags & PACKET_TRANSLATED) flow->flags |= FLOW_TRANSLATED;
 	if (p->flags & PACKET_TUNNELLED) flow->side[!back].node = p->tunnel_node;

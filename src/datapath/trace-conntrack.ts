@@ -117,11 +117,14 @@ function openFlow(walk: Walk, ifindexIn: number): Stage {
 function noted(flow: Flow, { packet, to, tunnelNode, destination, input }: Walk, side: Side, ifindexIn: number): Flow {
   let flags = flow.flags
   if (endsFlow(packet)) flags |= side === 1 ? FlowFlags.FIN_HIGH : FlowFlags.FIN_LOW
-  if ((side === 1) === ((flags & FlowFlags.ORIGIN_HIGH) !== 0)) {
-    flags = ifindexIn >= FROM_STACK ? flags | FlowFlags.BY_STACK : flags & ~FlowFlags.BY_STACK
-  }
+  const isOriginal = (side === 1) === ((flags & FlowFlags.ORIGIN_HIGH) !== 0)
+  const isOtherWay = isOriginal && ifindexIn >= FROM_STACK !== ((flags & FlowFlags.BY_STACK) !== 0)
+  if (isOtherWay) flags ^= FlowFlags.BY_STACK
   if (to) flags |= FlowFlags.TRANSLATED
-  const cameFrom = tunnelNode === 0n ? flow : withSide(flow, other(side), { node: tunnelNode })
+  const cameFrom = withSide(flow, other(side), {
+    ...(tunnelNode !== 0n && { node: tunnelNode }),
+    ...(isOtherWay && { ifindexIn: 0 }),
+  })
   if (destination.kind === 'nobody') return { ...cameFrom, flags }
   return withSide({ ...cameFrom, flags }, side, {
     ifindexIn,

@@ -96,7 +96,7 @@ packet('a flow that comes past the stack from now on is answered past it', {
     fromPod('web', tcp('web:8080', 'away:4000', 'SA')),
     fromNetdev(tcp('away:4000', 'web:8080', 'A')),
   ],
-  when: fromPod('web', tcp('web:8080', 'away:4000', 'FA')),
+  when: fromPod('web', tcp('web:8080', 'away:4000', 'A')),
   then: sent('n2'),
 })
 
