@@ -11,7 +11,7 @@ import { Protocol } from '../core/protocol.ts'
 import { type TableName, tableNames } from '../datapath/tables.ts'
 import { createFakeKernel, type FakeKernel } from '../kernel/fake.ts'
 import type { Backend } from '../services/frontends.ts'
-import type { Endpoint, EndpointSlice, KubeObject, NetworkPolicy, Pod, Service } from '../world/objects.ts'
+import type { Endpoint, EndpointSlice, Kind, KubeObject, NetworkPolicy, Pod, Service } from '../world/objects.ts'
 import { createWorld, keyOf, type World } from '../world/world.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
 
@@ -23,16 +23,28 @@ interface Agent {
   /** Told since the first pass, which tells that it does not know. */
   readonly removed: Backend[]
   unknownCount: number
+  /** Kinds of which not every object is known yet. */
+  readonly unseen: Set<Kind>
   failTelling: Error | null
 }
 
 function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
   const applied: Applied[] = []
-  const agent = { world, kernel, applied, removed: [] as Backend[], unknownCount: 0, failTelling: null as Error | null }
+  const unseen = new Set<Kind>()
+  const agent = {
+    world,
+    kernel,
+    applied,
+    unseen,
+    removed: [] as Backend[],
+    unknownCount: 0,
+    failTelling: null as Error | null,
+  }
   const reconciler = createReconciler({
     world,
     kernel,
     node: { nodeName: 'n1', mode: 'vxlan', serviceCIDRs: [], ownAddresses: [], uplink: 2, uplinkMtu: 1500 },
+    unseenKinds: () => unseen,
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
     async onRemovedBackends(backends) {
       if (agent.failTelling !== null) throw agent.failTelling
@@ -343,6 +355,16 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
     agent.world.put(service('s', '10.96.0.1'))
     await agent.reconciler.pass()
     expect([agent.unknownCount, agent.removed]).toEqual([1, []])
+  })
+
+  test('while Services may be missing none is taken for removed', async () => {
+    const agent = agentOn(createFakeKernel())
+    agent.unseen.add('EndpointSlice')
+    await agent.reconciler.pass()
+    expect(agent.unknownCount).toBe(0)
+    agent.unseen.clear()
+    await agent.reconciler.pass()
+    expect(agent.unknownCount).toBe(1)
   })
 
   test('backends are told again after telling failed', async () => {
