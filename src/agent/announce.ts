@@ -51,7 +51,7 @@ export function createAnnouncer({ config, log, progress, version, api }: Announc
           nodeName: config.nodeName,
           announcement: () => announcement(),
           onWritten: (what) => log.info({ what }, 'own Node written'),
-          onFailure: (error, retryMs) => log.warn({ err: error, retryMs }, `own Node: ${error.message}`),
+          onFailure: (error, retryMs) => log.warn({ retryMs }, `own Node: ${error.message}`),
         })
 
   function announcement(): NodeAnnouncement | null {
@@ -96,9 +96,11 @@ export function createAnnouncer({ config, log, progress, version, api }: Announc
       if (isInstalled) node?.look()
     },
     problems: () =>
-      [problem, shadowedBy === '' ? '' : shadowSentence(shadowedBy), node?.problem() ?? ''].filter(
-        (sentence) => sentence !== '',
-      ),
+      [
+        problem,
+        shadowedBy === '' ? '' : shadowSentence(shadowedBy),
+        node === null || node.problem() === '' ? '' : `own Node: ${node.problem()}`,
+      ].filter((sentence) => sentence !== ''),
     [Symbol.dispose]() {
       clearInterval(timer)
       node?.[Symbol.dispose]()

@@ -19,7 +19,7 @@ export interface NodeWriterOptions {
   readonly announcement: () => NodeAnnouncement | null
   /** What was written, in words. */
   readonly onWritten: (what: string) => void
-  /** Each failure; it is tried again. */
+  /** A failure that is another one than before; it is tried again. */
   readonly onFailure: (error: Error, retryMs: number) => void
 }
 
@@ -67,10 +67,11 @@ export function createNodeWriter(options: NodeWriterOptions): NodeWriter {
       schedule(LOOK_AGAIN_MS)
     } catch (error) {
       if (ending.signal.aborted) return
+      const isNews = problem !== (error as Error).message
       problem = (error as Error).message
       const retryMs = Math.min(RETRY_MS_MIN * 2 ** failures++, RETRY_MS_MAX) * (0.75 + Math.random() / 2)
       // Kubelet writes its Node at the same time: a conflict is no failure worth a word, unless it stays.
-      if (!isConflict(error) || failures > 3) options.onFailure(error as Error, retryMs)
+      if (isNews && (!isConflict(error) || failures > 3)) options.onFailure(error as Error, retryMs)
       schedule(retryMs)
     }
   }
