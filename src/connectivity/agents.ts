@@ -10,6 +10,8 @@ import type { Container, Exec } from './exec.ts'
 export const AGENT_LABEL = 'app.kubernetes.io/name=heddle'
 const EVENTS_MAX = 20_000
 const LINE_CHARS_MAX = 8_192
+const TEXT_MAX = 200
+const ASK_MS = 15_000
 
 /** Where the agents of these nodes run, by node. */
 export function agentContainers(objects: readonly unknown[], nodes: readonly string[]): ReadonlyMap<string, Container> {
@@ -72,52 +74,54 @@ async function watchNode(
   signal: AbortSignal,
 ): Promise<NodeWatch> {
   const events: DropEvent[] = []
-  const known = { node, events, before: {}, after: {} }
-  const unknown = (why: string): NodeWatch => ({
-    why: () => why,
-    events,
-    begin: async () => {},
-    finish: async () => ({ ...known, unknown: why }),
-  })
-  if (agent === undefined) return unknown(`no agent of Heddle runs on ${node}`)
+  let before: DropCounts = {}
+  let unknown = agent === undefined ? `no agent of Heddle runs on ${node}` : ''
   const done = new AbortController()
-  let broken = ''
-  try {
-    let before = await readCounts(exec, agent, signal)
-    const until = AbortSignal.any([signal, done.signal])
-    const command = ['heddle', 'monitor', '--drops', '--seconds', String(seconds), '-o', 'json']
-    const following = exec(agent, command, until, eventReader(events)).then(
-      ({ stderr }) => {
-        broken = `the agent of ${node} stopped telling: ${stderr.slice(0, 200).trim()}`
-      },
-      (error: Error) => {
-        if (!done.signal.aborted) broken = `the agent of ${node} stopped telling: ${error.message}`
-      },
-    )
-    return {
-      why: () => broken,
-      events,
-      begin: async () => {
-        events.length = 0
-        before = await readCounts(exec, agent, signal)
-      },
-      finish: async () => {
-        done.abort()
-        await following
-        const after = await readCounts(exec, agent, signal)
-        return { ...known, unknown: broken, before, after }
-      },
+
+  /** An agent that cannot be asked once tells nothing of worth any more. */
+  async function counts(): Promise<DropCounts> {
+    if (agent === undefined || unknown !== '') return {}
+    try {
+      return await readCounts(exec, agent, AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]))
+    } catch (error) {
+      unknown = `the agent of ${node} cannot be asked: ${(error as Error).message.slice(0, TEXT_MAX)}`
+      return {}
     }
-  } catch (error) {
-    signal.throwIfAborted()
-    return unknown(`the agent of ${node} cannot be asked: ${(error as Error).message}`)
+  }
+
+  async function follow(at: Container): Promise<void> {
+    const command = ['heddle', 'monitor', '--drops', '--seconds', String(seconds), '-o', 'json']
+    try {
+      const { stderr } = await exec(at, command, AbortSignal.any([signal, done.signal]), eventReader(events))
+      unknown ||= `the agent of ${node} stopped telling: ${stderr.slice(0, TEXT_MAX).trim()}`
+    } catch (error) {
+      if (!done.signal.aborted)
+        unknown ||= `the agent of ${node} stopped telling: ${(error as Error).message.slice(0, TEXT_MAX)}`
+    }
+  }
+
+  await counts()
+  const following = agent === undefined || unknown !== '' ? Promise.resolve() : follow(agent)
+  return {
+    why: () => unknown,
+    events,
+    begin: async () => {
+      events.length = 0
+      before = await counts()
+    },
+    finish: async () => {
+      done.abort()
+      await following
+      const after = await counts()
+      return { node, unknown, events, before, after }
+    },
   }
 }
 
 async function readCounts(exec: Exec, agent: Container, signal: AbortSignal): Promise<DropCounts> {
   // Exit code 1 says that the node is not ready; the counts are there all the same.
   const { stdout, stderr } = await exec(agent, ['heddle', 'status', '-o', 'json'], signal)
-  if (stdout === '') throw new Error(stderr.slice(0, 200).trim() || 'it said nothing')
+  if (stdout === '') throw new Error(stderr.slice(0, TEXT_MAX).trim() || 'it said nothing')
   const drops = list(field(root(JSON.parse(stdout)), 'drops'), 1_000)
   return Object.fromEntries(drops.map((drop) => [text(field(drop, 'reason')), count(field(drop, 'packets').value)]))
 }

@@ -14,13 +14,18 @@ const ANSWER_MS = 5_000
 const SILENCE_MS = 1_500
 const FIRST_ANSWER_MS = 1_000
 const REFUSAL_MS = 3_000
+/** What starting a command in a pod may take on a busy node. */
+const EXEC_MS = 15_000
 const PODS_AT_ONCE = 4
 const TEXT_MAX = 300
 
 export interface Runner {
   readonly exec: Exec
   readonly namespace: string
-  readonly signal: AbortSignal
+  /** Ends the run; nothing is known then. */
+  readonly interrupted: AbortSignal
+  /** Ends every wait; what was not tried by then has failed. */
+  readonly timeout: AbortSignal
 }
 
 /** Outcomes in the order of the checks. */
@@ -117,17 +122,22 @@ function asksService({ todo }: Check, outcome: Batch['until']): boolean {
 
 /** Results in the order of the probes, or why there are none. */
 async function runBatchIn(
-  { exec, namespace, signal }: Runner,
+  { exec, namespace, interrupted, timeout }: Runner,
   pod: string,
   batch: Batch,
 ): Promise<readonly ProbeResult[] | string> {
   const command = ['heddle', 'connectivity', 'probe', JSON.stringify(batch)]
+  // A connection through a node that went away says nothing any more.
+  const silent = AbortSignal.timeout(batch.probes.length * batch.timeoutMs + batch.patienceMs + EXEC_MS)
+  const signal = AbortSignal.any([interrupted, timeout, silent])
   try {
     const { exitCode, stdout, stderr } = await exec({ namespace, pod, container: 'heddle' }, command, signal)
     if (exitCode !== 0) return `the probe in ${pod} failed: ${stderr.slice(0, TEXT_MAX).trim()}`
     return readResults(stdout, batch.probes.length) ?? `the probe in ${pod} said something else than results`
   } catch (error) {
-    signal.throwIfAborted()
+    interrupted.throwIfAborted()
+    if (timeout.aborted) return 'not tried before --timeout was over'
+    if (silent.aborted) return `the probe in ${pod} said nothing: is its node gone?`
     return `the probe in ${pod} could not run: ${(error as Error).message.slice(0, TEXT_MAX)}`
   }
 }

@@ -84,7 +84,7 @@ export async function runTest(
     await createObjects(client, deployment, signal)
     const pods = await waitForPods(client, deployment, signal)
     const facts = await gatherFacts(client, deployment, pods, options.families, signal)
-    const checks = await runPlan({ client, connection, facts, options, signal }, progress)
+    const checks = await runPlan({ client, connection, facts, options, interrupted, timeout }, progress)
     const milliseconds = Date.now() - startedAt.getTime()
     const { families } = facts
     return makeReport({ startedAt: startedAt.toISOString(), milliseconds, namespace, image, nodes, families, checks })
@@ -131,16 +131,18 @@ interface Run {
   readonly connection: Connection
   readonly facts: Facts
   readonly options: TestOptions
-  readonly signal: AbortSignal
+  readonly interrupted: AbortSignal
+  readonly timeout: AbortSignal
 }
 
-async function runPlan({ client, connection, facts, options, signal }: Run, progress: Progress) {
+async function runPlan(run: Run, progress: Progress): Promise<readonly Outcome[]> {
+  const { client, connection, facts, options, interrupted, timeout } = run
   const { namespace } = facts
   const exec = createExec(connection, () => client.server())
   const plan = planChecks(facts).flatMap((check) => selected(check, options))
   progress.step('waiting until the servers answer and every node knows the Services')
-  const watch = await watchAgents(client, exec, facts, options, signal)
-  const runner = { exec, namespace, signal }
+  const watch = await watchAgents(client, exec, facts, options, AbortSignal.any([interrupted, timeout]))
+  const runner = { exec, namespace, interrupted, timeout }
   await settle(runner, facts, plan, SETTLE_MS)
   // What came too early for a Service was dropped, and rightly so.
   await sleep(LATE_EVENTS_MS)
