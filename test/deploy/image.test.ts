@@ -2,33 +2,20 @@
 // The image, built twice from nothing, and what runs in it.
 
 import { execFileSync } from 'node:child_process'
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { defaultConfigText } from '../../src/agent/config.ts'
+import { isDebian12, type ReadArchive, readArchive } from './archive.ts'
 
 const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64'
 const work = mkdtempSync(join(tmpdir(), 'heddle-test-image-'))
 const root = join(work, 'root')
 
-interface Descriptor {
-  readonly digest: string
-  readonly annotations?: Record<string, string>
-}
-
 function build(folder: string): Buffer {
   execFileSync(process.execPath, ['tools/image/main.ts', architecture, '--output', join(work, folder)])
   return readFileSync(join(work, folder, `heddle-${architecture}.tar`))
-}
-
-function inArchive(path: string): Buffer {
-  const archive = join(work, 'one', `heddle-${architecture}.tar`)
-  return execFileSync('tar', ['--extract', '--to-stdout', '--file', archive, path], { maxBuffer: 1 << 28 })
-}
-
-function blob<T>({ digest }: Descriptor): T {
-  return JSON.parse(inArchive(`blobs/${digest.replace(':', '/')}`).toString()) as T
 }
 
 /** Output of a command inside, which sees nothing of this machine but its kernel. */
@@ -38,22 +25,14 @@ function inImage(...command: readonly string[]): string {
 }
 
 let first: Buffer
-let index: { readonly manifests: readonly [Descriptor] }
-let manifest: { readonly config: Descriptor; readonly layers: readonly Descriptor[] }
-
-const isDebian12 = readFileSync('/etc/os-release', 'utf8').includes('VERSION_CODENAME=bookworm')
+let archive: ReadArchive
 
 beforeAll(() => {
   if (!isDebian12) return
   execFileSync('bash', ['tools/image/packages.sh', architecture])
   first = build('one')
-  index = JSON.parse(inArchive('index.json').toString())
-  manifest = blob(index.manifests[0])
-  mkdirSync(root)
-  for (const { digest } of manifest.layers) {
-    const layer = inArchive(`blobs/${digest.replace(':', '/')}`)
-    execFileSync('tar', ['--extract', '--gzip', '--directory', root], { input: layer })
-  }
+  archive = readArchive(join(work, 'one', `heddle-${architecture}.tar`))
+  archive.unpack(root)
 })
 
 beforeEach((context) => context.skip(!isDebian12, 'the image is built on Debian 12 only'))
@@ -75,14 +54,14 @@ test('no file names the folder that it was built in: another folder gives the sa
 
 test('containerd knows it by the name that the chart asks for', () => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
-  expect(index.manifests[0].annotations).toEqual({
+  expect(archive.annotations).toEqual({
     'io.containerd.image.name': `ghcr.io/heddle-network/heddle:${version}`,
     'org.opencontainers.image.ref.name': version,
   })
 })
 
 test('the configuration names the architecture and the launcher', () => {
-  expect(blob(manifest.config)).toMatchObject({
+  expect(archive.config).toMatchObject({
     architecture,
     os: 'linux',
     config: { Entrypoint: ['/usr/bin/heddle'], Env: ['PATH=/usr/bin'] },
@@ -91,8 +70,7 @@ test('the configuration names the architecture and the launcher', () => {
 
 describe('in the image', () => {
   test('heddle is on PATH and knows its commit', () => {
-    const { config } = blob<{ readonly config: { readonly Labels: Record<string, string> } }>(manifest.config)
-    const revision = config.Labels['org.opencontainers.image.revision']!
+    const revision = archive.config.config.Labels['org.opencontainers.image.revision']!
     execFileSync('git', ['cat-file', '-e', `${revision}^{commit}`])
     expect(JSON.parse(inImage('heddle', 'version', '-o', 'json'))).toMatchObject({ commit: revision.slice(0, 12) })
   })
