@@ -154,7 +154,7 @@ test: build asan
 	node tools/test.ts
 
 # A real Kubernetes: the first time its programs are built from Go modules, which takes some minutes.
-cluster-test: build
+cluster-test: image
 	tools/cluster.sh
 	node tools/test.ts cluster
 
