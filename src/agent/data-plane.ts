@@ -45,7 +45,7 @@ export interface DataPlaneOptions {
   readonly unavailable: () => string | null
   /** Kinds of which not every object is known yet. */
   readonly unseenKinds: () => ReadonlySet<Kind>
-  /** Gives up waiting for the first pass. */
+  /** Aborts when the agent is stopping: nobody waits for a pass any more. */
   readonly signal: AbortSignal
 }
 
@@ -109,7 +109,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   const handlers = createHandlers({
     ipam,
     wiring: createWiring(network, datapath, local),
-    endpoints: createEndpoints(world, loop, reconciler.isInForce),
+    endpoints: createEndpoints(world, loop, reconciler.isInForce, options.signal),
     bootId: options.bootId,
     unavailable: options.unavailable,
     report: options.onCni,

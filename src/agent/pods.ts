@@ -36,20 +36,31 @@ export function createWiring(
   }
 }
 
-/** isInForce: whether the tables have the endpoint with its policy. */
+/** isInForce: whether the tables have the endpoint with its policy. stopping: who waits then is told at once, so that an
+ *  agent that is replaced is gone in time. */
 export function createEndpoints(
   world: World,
   loop: Loop,
   isInForce: (addresses: readonly Address[]) => boolean,
+  stopping: AbortSignal,
 ): Endpoints {
+  const waiting = new Set<(reason: unknown) => void>()
+  stopping.addEventListener('abort', () => {
+    for (const reject of waiting) reject(stopping.reason)
+  })
+
   return {
     async join(endpoint, signal) {
       world.putEndpoint(endpoint)
+      const { promise: stopped, reject } = Promise.withResolvers<never>()
+      waiting.add(reject)
       try {
-        await loop.settled({ isDone: () => isInForce(endpoint.addresses), signal })
+        await Promise.race([loop.settled({ isDone: () => isInForce(endpoint.addresses), signal }), stopped])
       } catch (cause) {
-        if (world.podOf(endpoint) !== undefined) throw cause
+        if (stopping.aborted || world.podOf(endpoint) !== undefined) throw cause
         throw new Error(unknownPod(world, endpoint), { cause })
+      } finally {
+        waiting.delete(reject)
       }
     },
     async leave(id: AttachmentId) {
