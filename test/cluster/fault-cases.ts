@@ -9,7 +9,16 @@ import { soak } from '../support/soak.ts'
 import type { Cluster } from './cluster.ts'
 import { setNodeLink } from './network.ts'
 import { addressOf, commandInPod, curlFrom, hostPort, loadFrom, type PodView, readyPods } from './pods.ts'
-import { deployment, httpPort, idleSpec, namespaceObject, pod, serverSpec, service } from './workloads.ts'
+import {
+  deployment,
+  httpPort,
+  idleSpec,
+  loadServerSpec,
+  namespaceObject,
+  pod,
+  serverSpec,
+  service,
+} from './workloads.ts'
 
 const namespace = 'faults'
 
@@ -25,7 +34,7 @@ interface FaultFixture {
 export async function prepareFaults(cluster: Cluster): Promise<FaultFixture> {
   await cluster.apply(
     namespaceObject(namespace),
-    deployment(namespace, 'web', 2, serverSpec()),
+    deployment(namespace, 'web', 2, loadServerSpec()),
     service(namespace, 'web'),
     pod(namespace, 'client', idleSpec({ pod: { nodeName: 'n1' } })),
   )
@@ -95,7 +104,7 @@ export const faultCases: readonly FaultCase[] = [
   {
     name: 'the DaemonSet is upgraded under 2,000 requests/s and 500 new connections/s',
     async check(fixture, upgrade) {
-      await unnoticed(fixture, heavy, 60, upgrade)
+      await unnoticed(fixture, heavy, 30, upgrade)
     },
   },
   {
@@ -108,7 +117,7 @@ export const faultCases: readonly FaultCase[] = [
       const url = `http://${hostPort(addressOf(restarting!, restarting!.ips[0]!.includes(':') ? 6 : 4), httpPort)}/hostname`
       const ask = commandInPod(cluster, client, ['curl', '-sgf', '-m', '2', url])
       const answers = async () => (await startBackground(ask).ended) === 'restarts'
-      await unnoticed(fixture, steady, outageSeconds + 40, async () => {
+      await unnoticed(fixture, steady, outageSeconds + 25, async () => {
         await cluster.stopControl('kube-apiserver')
         const before = await cluster.run('n2', [
           'ctr',

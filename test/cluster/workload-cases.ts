@@ -202,24 +202,16 @@ export const workloadCases: readonly ClusterCase[] = [
       } finally {
         await forward.stop()
       }
-      const run = [
-        'run',
-        'once',
-        '-n',
-        namespace,
-        '-i',
-        '--rm',
-        '--restart=Never',
-        '--quiet',
-        `--image=${agnhost([]).containers[0]!.image}`,
-      ]
+      const image = agnhost([]).containers[0]!.image
+      const run = ['run', 'once', '-n', namespace, '-i', '--rm', '--restart=Never', '--quiet', `--image=${image}`]
       const url = `http://${hostPort(addressOf(far, familiesOf(cluster.state.families)[0]!), httpPort)}/hostname`
-      const outcome = await runProgram(
-        cluster.kubectlCommand([...run, '--command', '--', 'curl', '-sgf', '-m', '5', url]),
-        {
-          timeoutMs: 60_000,
-        },
-      )
+      // It waits for a line: what a container prints before kubectl has attached is not shown.
+      const command = ['--command', '--', 'sh', '-c', `read go && curl -sgf -m 5 '${url}'`]
+      const outcome = await runProgram(cluster.kubectlCommand([...run, ...command]), {
+        timeoutMs: 60_000,
+        input: 'go\n',
+      })
+      expect(outcome.exitCode, outcome.stderr).toBe(0)
       expect(outcome.stdout).toContain('far')
     },
   },

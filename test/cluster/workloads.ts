@@ -38,6 +38,14 @@ export function agnhost(args: readonly string[], container: object = {}) {
   }
 }
 
+/** A server for load: netexec writes a line for every request, which is most of its work. */
+export function loadServerSpec() {
+  return agnhost(['porter'], {
+    env: [{ name: `SERVE_PORT_${httpPort}`, value: 'served' }],
+    readinessProbe: { tcpSocket: { port: httpPort }, periodSeconds: 1 },
+  })
+}
+
 /** A pod's spec with one container that does nothing. */
 export function idleSpec(more: { readonly container?: object; readonly pod?: object } = {}) {
   return {
