@@ -30,8 +30,8 @@ export interface Built {
 
 /** Builds what is missing; `say` hears what and for how long. Several minutes the first time, nothing after that. */
 export async function buildPrograms(say: (text: string) => void): Promise<Built> {
-  const root = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'heddle/cluster')
-  const dir = join(root, cacheKey())
+  const root = cacheRoot()
+  const dir = cacheDir()
   const built = { bin: join(dir, 'bin'), images: join(dir, 'images') }
   if (existsSync(dir)) return built
   const work = join(root, `.building-${process.pid}`)
@@ -52,6 +52,15 @@ export async function buildPrograms(say: (text: string) => void): Promise<Built>
     if (isAbandoned) rmSync(join(root, other), { recursive: true, force: true })
   }
   return built
+}
+
+function cacheRoot(): string {
+  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'heddle/cluster')
+}
+
+/** Where this version is kept, or will be. */
+export function cacheDir(): string {
+  return join(cacheRoot(), cacheKey())
 }
 
 function cacheKey(): string {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A cluster by hand:
 //
+//   node test/cluster/main.ts build                               (its programs; the others do it too)
 //   node test/cluster/main.ts up --name k [--nodes 2] [--families 4|6|46] [--cni ptp|heddle] [--kube-proxy]
 //   node test/cluster/main.ts kubectl --name k -- get pods -A
 //   node test/cluster/main.ts helm --name k -- list -A
@@ -23,7 +24,7 @@ import { installCoreDns } from './coredns.ts'
 import { installHeddle } from './heddle.ts'
 
 const usage =
-  'usage: node test/cluster/main.ts up|install|dns|kubectl|helm|exec|import|down --name NAME [...] (see its first lines)'
+  'usage: node test/cluster/main.ts build|up|install|dns|kubectl|helm|exec|import|down --name NAME [...] (see its first lines)'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -49,6 +50,9 @@ async function run(command: string | undefined, rest: readonly string[]): Promis
   const say = (text: string) =>
     process.stdout.write(`${((performance.now() - started) / 1000).toFixed(1)} s  ${text}\n`)
   switch (command) {
+    case 'build':
+      await buildPrograms(say)
+      return 0
     case 'up': {
       const plan = {
         name,
