@@ -56,7 +56,13 @@ async function up(): Promise<void> {
   const cluster = await bringUp({ name: LAB, nodeCount: 1, mode: 'native', families: '4', wire: 'fabric' }, () => {})
   const node = await endAgent(cluster.state.nodes[0]!, 'SIGTERM')
   cluster.setNode(node)
-  await startServers(bin)
+  const start = await prepareServers(bin)
+  const startMs = performance.now()
+  const isUp = await waitUntil(async () => (await etcdHealth()).exitCode === 0, 30_000)
+  if (!isUp) throw new Error(`etcd does not answer: see ${dir}/api/etcd.log`)
+  await load(['load', values.services, values.endpoints])
+  process.stderr.write(`loaded in ${((performance.now() - startMs) / 1000).toFixed(1)} s\n`)
+  await start()
   const own = {
     apiVersion: 'v1',
     kind: 'Node',
@@ -66,14 +72,12 @@ async function up(): Promise<void> {
   const addresses = node.internalIPs.map((address) => ({ type: 'InternalIP', address }))
   await ask('POST', '/api/v1/nodes', 'application/json', own)
   await ask('PATCH', `/api/v1/nodes/${NODE}/status`, 'application/merge-patch+json', { status: { addresses } })
-  const startMs = performance.now()
-  await load(['load', values.services, values.endpoints])
-  process.stderr.write(`loaded in ${((performance.now() - startMs) / 1000).toFixed(1)} s\n`)
   const config = parse(readFileSync(`${dir}/config.yaml`, 'utf8'))
   writeFileSync(`${dir}/config.yaml`, stringify({ ...config, kubeconfig, cniConfDir: '', cniBinDir: '' }))
 }
 
-async function startServers(bin: string): Promise<void> {
+/** Starts etcd, and returns what starts the API server. */
+async function prepareServers(bin: string): Promise<() => Promise<void>> {
   const pki = `${dir}/api`
   await makePki(pki, SERVER, [
     { file: 'apiserver', subject: '/CN=kube-apiserver', names: ['IP:127.0.0.1', 'DNS:kubernetes.default.svc'] },
@@ -89,21 +93,27 @@ async function startServers(bin: string): Promise<void> {
     })
   }
   run('etcd', `--data-dir=${dir}/api/etcd`, '--unsafe-no-fsync', '--log-level=warn')
-  run(
-    'kube-apiserver',
-    '--etcd-servers=http://127.0.0.1:2379',
-    '--secure-port=6443',
-    '--service-cluster-ip-range=10.96.0.0/16',
-    '--authorization-mode=RBAC',
-    `--client-ca-file=${pki}/ca.crt`,
-    `--tls-cert-file=${pki}/apiserver.crt`,
-    `--tls-private-key-file=${pki}/apiserver.key`,
-    '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
-    `--service-account-key-file=${pki}/sa.pub`,
-    `--service-account-signing-key-file=${pki}/sa.key`,
-  )
-  const isReady = await waitUntil(async () => (await curl('/readyz')).exitCode === 0, 60_000)
-  if (!isReady) throw new Error(`kube-apiserver is not ready after 60 s: see ${dir}/api/kube-apiserver.log`)
+  return async () => {
+    run(
+      'kube-apiserver',
+      '--etcd-servers=http://127.0.0.1:2379',
+      '--secure-port=6443',
+      '--service-cluster-ip-range=10.96.0.0/16',
+      '--authorization-mode=RBAC',
+      `--client-ca-file=${pki}/ca.crt`,
+      `--tls-cert-file=${pki}/apiserver.crt`,
+      `--tls-private-key-file=${pki}/apiserver.key`,
+      '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
+      `--service-account-key-file=${pki}/sa.pub`,
+      `--service-account-signing-key-file=${pki}/sa.key`,
+    )
+    const isReady = await waitUntil(async () => (await curl('/readyz')).exitCode === 0, 60_000)
+    if (!isReady) throw new Error(`kube-apiserver is not ready after 60 s: see ${dir}/api/kube-apiserver.log`)
+  }
+}
+
+function etcdHealth(): ReturnType<typeof runProgram> {
+  return runProgram(['nsenter', `--net=${netnsPath(LAB, NODE)}`, '--', 'curl', '-sf', 'http://127.0.0.1:2379/health'])
 }
 
 async function measure(): Promise<void> {
