@@ -15,12 +15,13 @@
 
 Outcome InNetns(int netns, const std::function<Outcome()> &action)
 {
-	Descriptor home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-	if (!home.valid()) return Failure{ errno, "open", "/proc/thread-self/ns/net" };
+	// For the life of the process: outside of this function every thread is at home.
+	static const int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (home < 0) return Failure{ EBADF, "open", "/proc/thread-self/ns/net" };
 	if (setns(netns, CLONE_NEWNET)) return Failure{ errno, "setns", "" };
 	Outcome outcome = action();
 	// A thread that stays in a pod's namespace would act on the wrong devices from now on.
-	if (setns(home.get(), CLONE_NEWNET)) abort();
+	if (setns(home, CLONE_NEWNET)) abort();
 	return outcome;
 }
 

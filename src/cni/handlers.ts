@@ -10,7 +10,7 @@ import type { Ipam } from '../ipam/ipam.ts'
 import { checkAttachment } from './check.ts'
 import type { CniEvent, Endpoints, Site, Wiring } from './interfaces.ts'
 import { createLocks } from './locks.ts'
-import { identifyNetns, isNetnsGone } from './netns.ts'
+import { identifyNetns, isNetnsGone, ownNetnsInode } from './netns.ts'
 import {
   answerVersion,
   type CniCommand,
@@ -58,6 +58,7 @@ export function hostIfname(id: AttachmentId): string {
 
 export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, report }: CniParts): CniHandlers {
   const locks = createLocks()
+  const ownNetns = ownNetnsInode()
 
   async function add(command: Command<'ADD'>): Promise<Outcome> {
     const { id, config, pod, prevResult } = command
@@ -65,7 +66,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (found?.answered) {
       return cniError(CniErrorCode.ALREADY_ATTACHED, `${attachmentKey(id)} is attached already`, 'DEL it first')
     }
-    const netns = await attempt(async () => identifyNetns(command.netns, bootId), netnsRefused)
+    const netns = await attempt(async () => identifyNetns(command.netns, bootId, ownNetns), netnsRefused)
     if (isCniError(netns)) return netns
     const [problem] = ipam.problems()
     if (problem !== undefined) return cniError(CniErrorCode.TRY_AGAIN_LATER, 'pods must wait for addresses', problem)
@@ -84,7 +85,6 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (isCniError(attachment)) return attachment
     const gateways = attachment.addresses.map((address) => wiring.gateway(address))
     const result = attachmentResult(attachment, gateways, prevResult, config.dns)
-    startSync()
     return { output: formatResult(config.cniVersion, result), attachment }
   }
 
@@ -116,12 +116,6 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     return made ?? joined ?? wired
   }
 
-  /** Nobody waits for the disk: a record that a power cut loses names a network namespace that is gone too (ADR 0010).
-   *  Where the disk refuses, the journal writes itself anew with the next record. */
-  function startSync(): void {
-    ipam.sync().catch(() => {})
-  }
-
   async function unwire(attachment: AttachmentId & { readonly hostIfname: string }): Promise<void> {
     await wiring.unwire(attachment.hostIfname)
     await endpoints.leave(attachment)
@@ -135,7 +129,6 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
   async function del({ id }: Command<'DEL'>): Promise<Outcome> {
     // Also for what the journal does not know: the name alone says what there may be to remove.
     await remove({ ...id, hostIfname: hostIfname(id) })
-    startSync()
     return { output: '' }
   }
 
@@ -158,7 +151,6 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
       if (attachment.network !== config.name) return false
       return kept === null ? isNetnsGone(attachment.netns, bootId) : !kept.has(attachmentKey(attachment))
     })
-    startSync()
     if (problems.length === 0) return { output: '' }
     return cniError(CniErrorCode.KERNEL_REFUSED, `${problems.length} attachments could not be removed`, problems[0])
   }
@@ -216,9 +208,13 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
 
   /** An ADD whose result the runtime did not get stays open for completion. */
   async function settle(outcome: Outcome, whole: boolean): Promise<void> {
-    if (isCniError(outcome) || outcome.attachment === undefined || whole) return
-    // Should the file refuse, a repeated ADD after a restart is an error, until the runtime deletes the attachment.
-    await ipam.reopen(outcome.attachment).catch(() => {})
+    if (!isCniError(outcome) && outcome.attachment !== undefined && !whole) {
+      // Should the file refuse, a repeated ADD after a restart is an error, until the runtime deletes the attachment.
+      await ipam.reopen(outcome.attachment).catch(() => {})
+    }
+    // Nobody waits for the disk: a record that a power cut loses names a network namespace that is gone too (ADR 0010).
+    // Where the disk refuses, the journal writes itself anew with the next record.
+    ipam.sync().catch(() => {})
   }
 
   function reply(

@@ -7,12 +7,17 @@ import type { NetnsIdentity } from '../ipam/attachment.ts'
 /** include/uapi/linux/magic.h */
 const NSFS_MAGIC = 0x6e736673
 
+/** Inode of the caller's own network namespace. */
+export function ownNetnsInode(): number {
+  return namespaceInode('/proc/self/ns/net')!
+}
+
 /** The namespace at that path; throws when it cannot be a pod's. Whether it is one of the network kind is seen when it is
  *  entered. */
-export function identifyNetns(path: string, bootId: string): NetnsIdentity {
+export function identifyNetns(path: string, bootId: string, ownInode: number): NetnsIdentity {
   const inode = namespaceInode(path)
   if (inode === null) throw new Error(`${path} is no network namespace`)
-  if (inode === namespaceInode('/proc/self/ns/net')) throw new Error(`${path} is the node's own network namespace`)
+  if (inode === ownInode) throw new Error(`${path} is the node's own network namespace`)
   return { path, inode, bootId }
 }
 

@@ -7,6 +7,8 @@ const ATTRIBUTE_BYTES = 4
 const NESTED = 0x8000
 const TYPE_MASK = 0x3fff
 
+const encoder = new TextEncoder()
+
 export const Flag = {
   ROOT_AND_MATCH: 0x300, // NLM_F_DUMP
   REPLACE: 0x100,
@@ -24,11 +26,10 @@ export type Attributes = ReadonlyMap<number, Uint8Array>
 
 /** A whole message; sequence and port are the addon's to fill in. */
 export function message(type: number, flags: number, body: Uint8Array, attributes: readonly Uint8Array[]): Uint8Array {
-  const bytes = concat([new Uint8Array(HEADER_BYTES), body, ...attributes])
-  const view = viewOf(bytes)
-  view.setUint32(0, bytes.length, true)
-  view.setUint16(4, type, true)
-  view.setUint16(6, flags, true)
+  const bytes = joined(HEADER_BYTES, [body, ...attributes])
+  putU32(bytes, 0, bytes.length)
+  putU16(bytes, 4, type)
+  putU16(bytes, 6, flags)
   return bytes
 }
 
@@ -38,11 +39,7 @@ export function parseMessage(bytes: Uint8Array): Message {
 
 /** Padded to 4 bytes, as each attribute must be. */
 export function attribute(type: number, payload: Uint8Array): Uint8Array {
-  const length = ATTRIBUTE_BYTES + payload.length
-  const bytes = new Uint8Array(align(length))
-  const view = viewOf(bytes)
-  view.setUint16(0, length, true)
-  view.setUint16(2, type, true)
+  const bytes = attributeFor(type, payload.length)
   bytes.set(payload, ATTRIBUTE_BYTES)
   return bytes
 }
@@ -52,15 +49,19 @@ export function nested(type: number, attributes: readonly Uint8Array[]): Uint8Ar
 }
 
 export function textAttribute(type: number, text: string): Uint8Array {
-  return attribute(type, new TextEncoder().encode(`${text}\0`))
+  return attribute(type, encoder.encode(`${text}\0`))
 }
 
 export function u8Attribute(type: number, value: number): Uint8Array {
-  return attribute(type, Uint8Array.of(value))
+  const bytes = attributeFor(type, 1)
+  bytes[ATTRIBUTE_BYTES] = value
+  return bytes
 }
 
 export function u32Attribute(type: number, value: number): Uint8Array {
-  return attribute(type, u32Bytes(value))
+  const bytes = attributeFor(type, 4)
+  putU32(bytes, ATTRIBUTE_BYTES, value)
+  return bytes
 }
 
 /** Attributes of a body that begin at `offset`; of a repeated type the last. A truncated one ends the list. */
@@ -90,8 +91,15 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
+  return joined(0, parts)
+}
+
+/** The parts back to back behind `room` bytes of zeros. */
+function joined(room: number, parts: readonly Uint8Array[]): Uint8Array {
+  let at = room
+  for (const part of parts) at += part.length
+  const bytes = new Uint8Array(at)
+  at = room
   for (const part of parts) {
     bytes.set(part, at)
     at += part.length
@@ -99,10 +107,23 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
   return bytes
 }
 
-function u32Bytes(value: number): Uint8Array {
-  const bytes = new Uint8Array(4)
-  viewOf(bytes).setUint32(0, value, true)
+function attributeFor(type: number, payloadLength: number): Uint8Array {
+  const length = ATTRIBUTE_BYTES + payloadLength
+  const bytes = new Uint8Array(align(length))
+  putU16(bytes, 0, length)
+  putU16(bytes, 2, type)
   return bytes
+}
+
+// Not by a DataView: a pod's wire has 100 of these fields, and a view costs more than the field.
+function putU16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value
+  bytes[at + 1] = value >>> 8
+}
+
+function putU32(bytes: Uint8Array, at: number, value: number): void {
+  putU16(bytes, at, value)
+  putU16(bytes, at + 2, value >>> 16)
 }
 
 function align(length: number): number {

@@ -8,7 +8,7 @@
 //
 // Nobody owns the gateways 169.254.1.1 and fe80::1: both neighbours are permanent, so nobody asks for an address.
 
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { type Address, family, type Prefix } from '../core/address.ts'
 import type { Answers, Fd, NetworkStep } from './addon.ts'
@@ -31,9 +31,9 @@ import {
   withoutLinkLocal,
 } from './rtnetlink.ts'
 
-const LOOPBACK = 1
 /** Far beyond what the kernel gives by itself; a collision (EBUSY) among a node's pods is one in 100,000 ADDs. */
-const IFINDEX_RANGE = [1 << 20, 1 << 25] as const
+const IFINDEX_MIN = 1 << 20
+const IFINDEX_MASK = (1 << 25) - 1
 const RT_TABLE_LOCAL = 255
 const READY_TIMEOUT_MS = 5000
 const READY_POLL_MS = 2
@@ -81,14 +81,15 @@ export function wirePod(node: NodeNetwork, pod: PodWire, filters: (ifindex: numb
   const { addon } = node
   const subject = `wire ${pod.ifname} in ${pod.netnsPath} to ${pod.hostIfname}`
   const netns = attemptNow(subject, () => addon.openNetns(pod.netnsPath))
+  const pair = pairOf(pod, netns)
+  const { ifindex, mtu, mac: hostMac, peerMac: podMac } = pair
+  const done = attempt(subject, () => make(node, pod, pair, filters(ifindex))).finally(() => addon.closeFd(netns))
+  // While the kernel makes the pair.
   try {
-    const pair = pairOf(pod, netns)
-    const { ifindex, mtu, mac: hostMac, peerMac: podMac } = pair
     const netnsCookie = attemptNow(subject, () => addon.netnsCookie(netns))
-    const done = attempt(subject, () => make(node, pod, pair, filters(ifindex))).finally(() => addon.closeFd(netns))
     return { wired: { ifindex, hostMac, podMac, mtu, netnsCookie }, done }
   } catch (error) {
-    addon.closeFd(netns)
+    done.then(() => removeLink(node, ifindex)).catch(() => {}) // what failed has left nothing
     throw error
   }
 }
@@ -134,7 +135,7 @@ function podSteps(node: NodeNetwork, { ifname, addresses }: PodWire, pair: VethR
     putNeighbour(ifindex, podGateway(address), gatewayMac),
     putRoute({ destination: everywhere(address), gateway: podGateway(address), ifindex, protocol: ROUTE_PROTOCOL }),
   ])
-  const up = node.requests([withoutLinkLocal(ifindex), setUp(LOOPBACK), setUp(ifindex), ...requests], peerNetns)
+  const up = node.requests([withoutLinkLocal(ifindex), setUp(ifindex), ...requests], peerNetns)
   // Container runtimes switch IPv6 off in namespaces they make.
   const enable = node.setting(`ipv6/conf/${ifname}/disable_ipv6`, '0', peerNetns)
   return addresses.some(isIPv6) ? [enable, up] : [up]
@@ -178,14 +179,15 @@ function isReady([host, pod]: Answers): boolean {
 }
 
 function pairOf({ hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire, peerNetns: Fd): VethRequest {
+  const random = randomBytes(20)
   return {
-    ifindex: randomInt(...IFINDEX_RANGE),
-    peerIfindex: randomInt(...IFINDEX_RANGE),
+    ifindex: IFINDEX_MIN + (random.readUInt32LE(0) & IFINDEX_MASK),
+    peerIfindex: IFINDEX_MIN + (random.readUInt32LE(4) & IFINDEX_MASK),
     name: hostIfname,
-    mac: randomMac(),
+    mac: macFrom(random.subarray(8, 14)),
     mtu,
     peerName: ifname,
-    peerMac: randomMac(),
+    peerMac: macFrom(random.subarray(14, 20)),
     peerNetns,
     gsoIPv4MaxBytes,
   }
@@ -202,8 +204,6 @@ function hostRoute(address: Address): Prefix {
 }
 
 /** Locally administered, unicast. Set rather than left to the kernel, so that no policy of udev changes it. */
-function randomMac(): string {
-  const bytes = randomBytes(6)
-  bytes[0] = (bytes[0]! & 0xfc) | 0x02
-  return macText(bytes)
+function macFrom(random: Uint8Array): string {
+  return macText(Uint8Array.of((random[0]! & 0xfc) | 0x02, ...random.subarray(1)))
 }
