@@ -61,13 +61,24 @@ static __always_inline bool is_for_stack(enum verdict v, struct packet *p)
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
-	if (received_between_nodes(skb)) return TC_ACT_OK;
+	id64 sender = 0;
+	enum between between = received_between_nodes(skb, &sender);
+
+	if (between == BETWEEN_STACKS) return TC_ACT_OK;
 
 	struct packet p = {};
-	enum verdict v = parse(skb, &p);
+	bool tunnelled = between == BETWEEN_TUNNEL;
+	enum verdict v = NEXT;
 
-	if (is_for_stack(v, &p)) return TC_ACT_OK;
-	if (v == NEXT && self_has(&p.tuple.destination) && tunnel_is_for_us(&p)) {
+	if (tunnelled) {
+		tunnel_proven(skb, &p, sender);
+	} else {
+		v = parse(skb, &p);
+		if (is_for_stack(v, &p)) return TC_ACT_OK;
+		tunnelled = v == NEXT && self_has(&p.tuple.destination) && tunnel_is_for_us(&p);
+		if (tunnelled) v = tunnel_prove(&p);
+	}
+	if (v == NEXT && tunnelled) {
 		v = tunnel_decapsulate(skb, &p);
 		if (v == NEXT) v = parse(skb, &p);
 	}

@@ -4,9 +4,10 @@
  * the long way to the same end.
  *
  * sent_between_nodes: this node's address speaks to another node's.
- * received_between_nodes: the other way, whole TCP or UDP packets without options,
- * not the tunnel's, and nothing that `translations` has (a host's own flow to a
- * Service with a backend on a node's address). */
+ * received_between_nodes: the other way, whole TCP or UDP packets without options.
+ *   BETWEEN_STACKS   nothing that `translations` has (a host's own flow to a
+ *                    Service with a backend on a node's address)
+ *   BETWEEN_TUNNEL   the tunnel's; *sender is the node */
 #pragma once
 #include "parse.h"
 #include "route.h"
@@ -68,16 +69,23 @@ static __always_inline bool between_ports(struct __sk_buff *skb, struct tuple *t
 	return true;
 }
 
-static __always_inline bool received_between_nodes(struct __sk_buff *skb)
+enum between { BETWEEN_UNKNOWN = 0, BETWEEN_STACKS = 1, BETWEEN_TUNNEL = 2 };
+
+static __always_inline bool between_is_tunnel(const struct tuple *t)
+{
+	return self()->tunnel_mode == TUNNEL_VXLAN && t->protocol == IPPROTO_UDP &&
+	       t->destination_port == self()->tunnel_port;
+}
+
+static __always_inline enum between received_between_nodes(struct __sk_buff *skb, id64 *sender)
 {
 	const struct node *node;
 	ALIGNED struct tuple t;
 
-	if (!between_addresses(skb, &t) || !self_has(&t.destination)) return false;
+	if (!between_addresses(skb, &t) || !self_has(&t.destination)) return BETWEEN_UNKNOWN;
 	node = node_of(&t.source);
-	if (!node || node->flags & NODE_OWN || !between_ports(skb, &t)) return false;
-	if (self()->tunnel_mode == TUNNEL_VXLAN && t.protocol == IPPROTO_UDP &&
-	    t.destination_port == self()->tunnel_port)
-		return false;
-	return !translation_find(&t);
+	if (!node || node->flags & NODE_OWN || !between_ports(skb, &t)) return BETWEEN_UNKNOWN;
+	if (!between_is_tunnel(&t)) return translation_find(&t) ? BETWEEN_UNKNOWN : BETWEEN_STACKS;
+	*sender = node->node;
+	return BETWEEN_TUNNEL;
 }

@@ -5,10 +5,12 @@
  *
  * tunnel_encapsulate: the packet keeps its Ethernet header, which becomes the
  * outer one. DROP_HEADER_WRITE.
- * tunnel_decapsulate: for a packet whose outer headers are parsed. NEXT: the inner
- * packet stands behind the Ethernet header, PACKET_TUNNELLED and tunnel_node are
- * set, everything else of the packet is to be parsed again. DROP_TUNNEL_SOURCE,
- * DROP_PARSE (no VXLAN of ours), DROP_TUNNEL_ECN, DROP_HEADER_WRITE. */
+ * tunnel_prove: for a packet whose outer headers are parsed: sets tunnel_node, or
+ * DROP_TUNNEL_SOURCE. tunnel_proven: for one that between_nodes.h has recognised.
+ * tunnel_decapsulate: for one whose tunnel_node, family and transport are known.
+ * NEXT: the inner packet stands behind the Ethernet header, PACKET_TUNNELLED is set,
+ * everything else of the packet is to be parsed again. DROP_PARSE (no VXLAN of ours),
+ * DROP_TUNNEL_ECN, DROP_HEADER_WRITE. */
 #pragma once
 #include "parse.h"
 #include "route.h"
@@ -130,14 +132,30 @@ static __always_inline __u8 tunnel_ecn(struct __sk_buff *skb, const struct packe
 	return traffic_class & ECN_MASK;
 }
 
+/* Of the inner flow: the hash that its socket has, which TCP changes to try another path,
+ * or else one of the tuple. The kernel's own would dissect each datagram again. */
+static __always_inline __be16 tunnel_source_port(const struct __sk_buff *skb, const struct tuple *t)
+{
+	__u64 mixed = address_word(&t->source, 0) ^ address_word(&t->source, 1) * 3;
+	__u32 hash = skb->hash;
+
+	if (!hash) {
+		mixed ^= address_word(&t->destination, 0) * 5 ^ address_word(&t->destination, 1) * 7;
+		mixed ^= (__u64)t->source_port << 32 ^ (__u64)t->destination_port << 16 ^ t->protocol;
+		hash = mixed * 0x9e3779b97f4a7c15 >> 40; /* Knuth, TAOCP 6.4: multiplicative hashing */
+	}
+	return bpf_htons(0xc000 | (hash & 0x3fff));
+}
+
 /* Writes by helpers only: a program that writes to packets directly pays for a
  * check of every packet, and most that to_netdev sees are left alone. */
 __noinline int tunnel_encapsulate(struct __sk_buff *skb, struct packet *p, const struct address *to)
 {
-	__be16 source_port = bpf_htons(0xc000 | (bpf_get_hash_recalc(skb) & 0x3fff));
+	__be16 source_port;
 	__u8 ecn;
 
 	if (!p || !to) return DROP;
+	source_port = tunnel_source_port(skb, &p->tuple);
 	ecn = tunnel_ecn(skb, p);
 	if (p->family == 4 ? tunnel_wrap_ipv4(skb, to, source_port, ecn)
 			   : tunnel_wrap_ipv6(skb, to, source_port, ecn))
@@ -153,18 +171,32 @@ static __always_inline bool tunnel_is_for_us(const struct packet *p)
 	       !(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT));
 }
 
+static __always_inline enum verdict tunnel_prove(struct packet *p)
+{
+	const struct node *node = node_of(&p->tuple.source);
+
+	if (!node || node->flags & NODE_OWN) return drop(p, DROP_TUNNEL_SOURCE);
+	p->tunnel_node = node->node;
+	return NEXT;
+}
+
+static __always_inline void tunnel_proven(const struct __sk_buff *skb, struct packet *p, id64 sender)
+{
+	bool ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
+
+	p->tunnel_node = sender;
+	p->family = ipv4 ? 4 : 6;
+	p->transport = ETH_HLEN + (ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+}
+
 __noinline int tunnel_decapsulate(struct __sk_buff *skb, struct packet *p)
 {
-	const struct node *node;
 	struct vxlan *vxlan;
 	bool congested;
 	__u32 offset;
 
 	if (!p) return DROP;
 	offset = p->transport;
-	node = node_of(&p->tuple.source);
-	if (!node || node->flags & NODE_OWN) return drop(p, DROP_TUNNEL_SOURCE);
-	p->tunnel_node = node->node;
 	if (offset > TRANSPORT_OFFSET_MAX) return drop(p, DROP_IP_OPTIONS);
 	vxlan = packet_header(skb, offset, VXLAN_BYTES);
 	if (!vxlan || vxlan->flags != VXLAN_FLAG_VNI || vxlan->vni != bpf_htonl(self()->vni << 8) ||
