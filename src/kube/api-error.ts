@@ -45,14 +45,6 @@ export function isConflict(error: unknown): boolean {
   return hasStatus(error, 409)
 }
 
-export function isForbidden(error: unknown): boolean {
-  return hasStatus(error, 403)
-}
-
-export function isUnauthorized(error: unknown): boolean {
-  return hasStatus(error, 401)
-}
-
 /** The resourceVersion asked for is no longer kept. */
 export function isGone(error: unknown): boolean {
   return hasStatus(error, 410) || (error instanceof ApiError && error.fields.reason === 'Expired')
