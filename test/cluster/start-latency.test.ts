@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// How soon a dual-stack pod runs, against ptp and host-local on a second cluster beside this one: pods are started in turn
+// on both, so that the machine's load is the same for both.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { installHeddle } from './heddle.ts'
+import { obstacle, startTestCluster, type TestCluster } from './lane.ts'
+import { idleSpec, pod } from './workloads.ts'
+
+const isAsked = process.env.HEDDLE_SOAK === '1'
+const reason = isAsked ? await obstacle() : 'a figure for an idle machine: HEDDLE_SOAK=1 make cluster-test'
+const rounds = 20
+
+describe.skipIf(reason !== null)('pod start', () => {
+  const lanes: Partial<Record<'heddle' | 'ptp', TestCluster>> = {}
+
+  beforeAll(async () => {
+    const plan = { families: '46', kubeProxy: false } as const
+    lanes.heddle = await startTestCluster('heddle', { ...plan, cni: 'heddle' })
+    lanes.ptp = await startTestCluster('ptp', { ...plan, cni: 'ptp' })
+    await installHeddle(lanes.heddle.cluster, 'vxlan')
+  })
+
+  afterAll(async () => {
+    for (const lane of Object.values(lanes)) expect(await lane.down()).toEqual([])
+  })
+
+  /** Milliseconds from its creation until the API says that the pod runs. */
+  async function startMs({ cluster }: TestCluster, name: string): Promise<number> {
+    const started = performance.now()
+    await cluster.apply(pod('default', name, idleSpec({ pod: { nodeName: 'n1' } })))
+    await cluster.kubectl(['wait', '--for=jsonpath={.status.phase}=Running', `pod/${name}`, '--timeout=60s'])
+    return performance.now() - started
+  }
+
+  test('a dual-stack pod runs at least 1.5 s sooner than with ptp and host-local', async () => {
+    const taken = { heddle: [] as number[], ptp: [] as number[] }
+    // The service account of a namespace comes a moment after the namespace.
+    for (const lane of Object.values(lanes))
+      await lane.cluster.kubectl(['wait', '--for=create', 'sa/default', '--timeout=60s'])
+    for (let round = 0; round < rounds; round++)
+      for (const network of ['heddle', 'ptp'] as const)
+        taken[network].push(await startMs(lanes[network]!, `start-${round}`))
+    const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
+    const [heddle, ptp] = [median(taken.heddle), median(taken.ptp)]
+    console.log(
+      `${rounds} pods each: p50 ${heddle.toFixed(0)} ms with Heddle, ${ptp.toFixed(0)} ms with ptp and host-local`,
+    )
+    expect(ptp - heddle).toBeGreaterThan(1_500)
+  })
+})
+
+test('this machine measures the start of pods', ({ skip }) => {
+  if (reason !== null) skip(reason)
+})
