@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import { expect, test } from 'vitest'
+import type { Address, Port } from '../core/address.ts'
+import { Protocol } from '../core/protocol.ts'
+import { Realm } from '../generated/abi.ts'
+import { holdUnseen } from './hold.ts'
+import { tableEntry } from './tables.ts'
+
+const nobody = { ownerOf: () => undefined }
+const somebody = { ownerOf: () => 'shop/cart' }
+const frontend = tableEntry(
+  'frontends',
+  { address: '10.96.0.1' as Address, port: 80 as Port, protocol: Protocol.TCP },
+  { backendList: 1n, count: 1, flags: 0, service: 2n },
+)
+const peer = tableEntry('classes', { address: '10.1.0.5' as Address }, { classId: 3n, realm: Realm.POD })
+
+test('a frontend stays while a Service that was not seen may want it, and goes when all were seen', () => {
+  const gone = { key: frontend.key, desired: undefined, actual: frontend.value }
+  expect(holdUnseen(new Set(['EndpointSlice']), nobody)!('frontends', gone)).toBe(true)
+  expect(holdUnseen(new Set(['Pod']), nobody)!('frontends', gone)).toBe(false)
+  expect(holdUnseen(new Set(), nobody)).toBe(null)
+})
+
+test('an address keeps its class while pods were not seen, but not when somebody else has it now', () => {
+  const gone = { key: peer.key, desired: undefined, actual: peer.value }
+  expect(holdUnseen(new Set(['Pod']), nobody)!('classes', gone)).toBe(true)
+  expect(holdUnseen(new Set(['Pod']), somebody)!('classes', gone)).toBe(false)
+})
+
+test('what is known is written meanwhile', () => {
+  const come = { key: frontend.key, desired: frontend.value, actual: undefined }
+  expect(holdUnseen(new Set(['Service']), nobody)!('frontends', come)).toBe(false)
+})
