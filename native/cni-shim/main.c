@@ -218,8 +218,8 @@ static int ask_agent(const struct request *request, const char *frame, size_t le
 		print(reply.output, reply.length);
 		return reply.exit_code;
 	case AGENT_ABSENT:
-		/* The agent finds by itself that a network namespace is gone, also when it starts. A runtime that had to
-		 * wait for it could let go of no pod, and nobody drain the node to repair it. */
+		/* The agent finds by itself that a network namespace is gone, also when it starts. A runtime
+		 * that had to wait for it could let go of no pod, and nobody drain the node to repair it. */
 		if (is_del) return 0;
 		return fail(request, is_status ? PLUGIN_NOT_AVAILABLE : TRY_AGAIN_LATER,
 			    "the heddle agent does not answer", request->socket_path);

@@ -20,8 +20,8 @@ static void reap(int signal)
 
 int main(void)
 {
-	struct sigaction ends = {.sa_handler = end};
-	struct sigaction reaps = {.sa_handler = reap, .sa_flags = SA_NOCLDSTOP};
+	struct sigaction ends = { .sa_handler = end };
+	struct sigaction reaps = { .sa_handler = reap, .sa_flags = SA_NOCLDSTOP };
 
 	sigaction(SIGTERM, &ends, NULL);
 	sigaction(SIGINT, &ends, NULL);
