@@ -220,7 +220,7 @@ describe('asking the running system', () => {
       heddle('lab', 'exec', '--name', lab, 'node/n2', '--', `${checkout}/bin/heddle`, 'uninstall', '--config', config)
     expect(await uninstall()).toMatchObject({
       exitCode: 1,
-      stderr: expect.stringMatching(/another agent holds/) as string,
+      stderr: expect.stringMatching(/another agent \(pid \d+\) holds/) as string,
     })
     await heddle('lab', 'agent', 'stop', 'n2', '--name', lab)
     expect(await uninstall()).toMatchObject({ exitCode: 0 })
