@@ -363,10 +363,12 @@ describe('bad days', () => {
     await using server = await startApiServer()
     server.put(node)
     server.forbidden.add('watch networkpolicies')
-    using followed = follow([server.url])
+    using followed = follow([server.url], { timing: { ...timing, patienceMs: 30 } })
     await eventually(() => expect(followed.errors).toHaveLength(1))
     expect(followed.errors[0]).toContain('verb watch on networkpolicies.networking.k8s.io')
     expect(followed.errors[0]).toContain('rbac.create=true')
+    const asked = server.requests.length
+    await eventually(() => expect(server.requests.length).toBeGreaterThan(asked + 20)) // longer than its patience
     expect(followed.changes).toEqual([]) // pods without their policies would be open
     server.forbidden.clear()
     await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))

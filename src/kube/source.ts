@@ -85,8 +85,11 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   let serversDue = false
   let isClosed = false
 
+  // It is written once all was listed: one that knows this node knows its policies too.
+  let isNodeRemembered = false
   for (const held of loadJournal(options.journalPath)) {
     streams.find(({ name, isJournalled }) => isJournalled && name === held.file)?.mirror.restore(held)
+    if (held.object.kind === 'Node' && held.object.name === nodeName) isNodeRemembered = true
   }
   const impatience = setTimeout(restore, timing.patienceMs)
   for (const group of wanted) for (const stream of streamsOf(group)) stream.start()
@@ -173,10 +176,10 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     if (metadata.name === nodeName) options.onOwnNode()
   }
 
-  /** No server tells: begin with what was remembered, if that holds this node. Nothing that others know is taken away. */
+  /** No server tells: begin with what was remembered, if that holds this node. Nothing that others know is taken away. A
+   *  Node that was only listed just now says nothing about policies, without which pods would be open. */
   function restore(): void {
-    const nodes = streamsOf('nodes')[0]!
-    if (isTelling || isClosed || nodes.mirror.get(nodeName) === undefined) return
+    if (isTelling || isClosed || !isNodeRemembered) return
     for (const group of ['nodes', 'policies', 'ownPods'] as const) if (!openGroups.has(group)) open(group)
     flush(true)
   }
