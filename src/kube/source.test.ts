@@ -287,7 +287,10 @@ function namesOf(world: World): string[] {
 describe('bad days', () => {
   test('an agent that starts without API server begins with what it knew, and what it did not see may exist', async () => {
     await using server = await startApiServer()
-    for (const each of [node, policy('p', true), pod('own', 'n1'), pod('other', 'n2'), service('s')]) server.put(each)
+    const team: ApiJson = { kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'a', labels: { team: 'x' } } }
+    for (const each of [node, team, policy('p', true), pod('own', 'n1'), pod('other', 'n2'), service('s')]) {
+      server.put(each)
+    }
     const journalPath = join(folder, 'journal')
     {
       using followed = follow([server.url], { journalPath })
@@ -298,7 +301,8 @@ describe('bad days', () => {
     await server.stop()
     using followed = follow([server.url], { journalPath })
     await eventually(() => expect(followed.changes).toHaveLength(1))
-    expect(namesOf(followed.world)).toEqual(['NetworkPolicy a/p', 'Node n1', 'Pod a/own'])
+    // Without its namespace's labels the own pod would be no peer of its neighbours any more.
+    expect(namesOf(followed.world)).toEqual(['Namespace a', 'NetworkPolicy a/p', 'Node n1', 'Pod a/own'])
     expect(followed.source.unseenKinds()).toEqual(
       new Set(['Node', 'NetworkPolicy', 'Pod', 'Service', 'EndpointSlice', 'Namespace']),
     )
@@ -306,7 +310,8 @@ describe('bad days', () => {
     await server.start()
     server.delete('NetworkPolicy', 'a', 'p')
     await eventually(() => expect(followed.source.unseenKinds().size).toBe(0))
-    expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own', 'Service a/s'])
+    // No policy asks for namespaces any more.
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own', 'Service a/s']))
   })
 
   test('a server that is gone for a while takes nothing away, its age is visible, and nothing is told again', async () => {

@@ -180,7 +180,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
    *  Node that was only listed just now says nothing about policies, without which pods would be open. */
   function restore(): void {
     if (isTelling || isClosed || !isNodeRemembered) return
-    for (const group of ['nodes', 'policies', 'ownPods'] as const) if (!openGroups.has(group)) open(group)
+    for (const { group, isJournalled } of streams) if (isJournalled && !openGroups.has(group)) open(group)
     flush(true)
   }
 
@@ -255,7 +255,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       if (wanted.has('peers')) return
       wanted.add('peers')
       for (const stream of streamsOf('peers')) stream.start()
-    } else if (wanted.has('peers')) {
+    } else if (openGroups.has('peers') || wanted.has('peers')) {
       lingering ??= setTimeout(() => void leavePeers(), timing.lingerMs)
     }
   }
