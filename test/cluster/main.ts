@@ -10,6 +10,7 @@
 //   node test/cluster/main.ts install --name k [--mode vxlan]     (Heddle by Helm, the image of `make image`)
 //   node test/cluster/main.ts dns --name k                        (CoreDNS)
 //   node test/cluster/main.ts down --name k
+//   node test/cluster/main.ts sweep                               (takes down what killed tests left)
 //
 // HEDDLE_CLUSTER=k npx vitest run --project cluster FILE -t NAME runs cases on it.
 
@@ -19,12 +20,12 @@ import { CommandError } from '../../src/core/command-error.ts'
 import { runForeground } from '../../src/lab/process.ts'
 import type { Families, Mode } from '../../src/lab/state.ts'
 import { buildPrograms } from './build.ts'
-import { clusterDown, clusterUp, openCluster } from './cluster.ts'
+import { clusterDown, clusterUp, openCluster, sweepClusters } from './cluster.ts'
 import { installCoreDns } from './coredns.ts'
 import { installHeddle } from './heddle.ts'
 
 const usage =
-  'usage: node test/cluster/main.ts build|up|install|dns|kubectl|helm|exec|import|down --name NAME [...] (see its first lines)'
+  'usage: node test/cluster/main.ts build|up|install|dns|kubectl|helm|exec|import|down|sweep --name NAME [...] (see its first lines)'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -75,6 +76,9 @@ async function run(command: string | undefined, rest: readonly string[]): Promis
       return 0
     case 'down':
       await clusterDown(name)
+      return 0
+    case 'sweep':
+      await sweepClusters()
       return 0
     case 'kubectl':
       return runForeground(openCluster(name).kubectlCommand(rest))
