@@ -4,11 +4,13 @@
 # go into the test images. The runtime is never started on this machine itself, only inside the nodes.
 set -euo pipefail
 
-packages=(containerd runc openssl netcat-openbsd bind9-dnsutils curl)
+# By program, not by package: Docker brings a containerd of its own, in whose place apt-get would put Debian's.
+declare -A package_of=([containerd]=containerd [ctr]=containerd [runc]=runc [openssl]=openssl [nc.openbsd]=netcat-openbsd
+	[dig]=bind9-dnsutils [curl]=curl)
 
 missing=()
-for package in "${packages[@]}"; do
-	[ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = 'ii ' ] || missing+=("$package")
+for program in "${!package_of[@]}"; do
+	command -v "$program" >/dev/null || missing+=("${package_of[$program]}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -22,7 +24,7 @@ if [ ! -e "$policy" ]; then
 	trap 'rm -f "$policy"' EXIT
 fi
 log=$(mktemp)
-if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+if ! { apt-get update -qq && apt-get install -y -qq --no-remove --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
 	tail -n 20 "$log" >&2
 	echo "setup: apt-get failed; its whole output is in $log" >&2
 	exit 2
