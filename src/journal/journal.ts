@@ -30,7 +30,8 @@ const HEADER = { journal: 'heddle last good objects', version: 2 }
 const SLACK_LINES = 1000
 
 export interface Journal {
-  /** Appends; resolves when the kernel has it. `all` is what is held after the change. Calls are serialised by the caller. */
+  /** Appends; resolves when the kernel has it. `all` is what is held after the change; it is all written after a call that
+   *  failed. Calls are serialised by the caller. */
   record(held: readonly Held[], dropped: readonly Dropped[], all: () => readonly Held[]): Promise<void>
 }
 
@@ -56,17 +57,21 @@ export function loadJournal(path: string): readonly Held[] {
 export function openJournal(path: string, initial: readonly Held[]): Journal {
   let lines = rewrite(path, initial)
   let rewriteAt = 2 * lines + SLACK_LINES
+  let isTorn = false // an append failed: half of a line may be there, and what it was to say is missing
   return {
     async record(held, dropped, all) {
       lines += held.length + dropped.length
-      if (lines > rewriteAt) {
+      if (isTorn || lines > rewriteAt) {
         lines = rewrite(path, all())
         rewriteAt = 2 * lines + SLACK_LINES
+        isTorn = false
         return
       }
       const gone = dropped.map((entry) => `${JSON.stringify({ ...entry, object: null })}\n`)
       const text = [...gone, ...held.map(lineOf)].join('')
+      isTorn = true
       if (text !== '') await appendFile(path, text, { mode: 0o600 })
+      isTorn = false
     },
   }
 }
