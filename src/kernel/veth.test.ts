@@ -153,6 +153,15 @@ describe('what cannot be wired leaves nothing behind', () => {
     expect(linkNames('pod')).toEqual(['lo'])
   })
 
+  test('an index that another pod has already: that pod keeps its wire', async () => {
+    const random = Buffer.alloc(20, 7)
+    await wire(node, pod(), none, random)
+    const second = { ...pod(), ifname: 'eth1', hostIfname: 'hdtest1' }
+    await expect(wire(node, second, none, random)).rejects.toMatchObject({ name: 'KernelError' })
+    expect(linkNames('node')).toEqual(['lo', 'hdtest0'])
+    await unwirePod(node, 'hdtest0')
+  })
+
   test('a namespace that is none', async () => {
     const open = openDescriptors()
     await expect(wire(node, { ...pod(), netnsPath: '/etc/passwd' }, none)).rejects.toMatchObject({ code: 'EINVAL' })

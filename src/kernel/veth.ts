@@ -14,7 +14,7 @@ import { type Address, family, type Prefix } from '../core/address.ts'
 import type { Answers, Fd, NetworkStep } from './addon.ts'
 import { attempt, attemptNow, isCode } from './kernel-error.ts'
 import type { NodeNetwork } from './node-network.ts'
-import { ROUTE_PROTOCOL } from './routes.ts'
+import { findLink, ROUTE_PROTOCOL } from './routes.ts'
 import {
   addAddress,
   createVeth,
@@ -31,7 +31,7 @@ import {
   withoutLinkLocal,
 } from './rtnetlink.ts'
 
-/** Far beyond what the kernel gives by itself; a collision (EBUSY) among a node's pods is one in 100,000 ADDs. */
+/** Far beyond what the kernel gives by itself; on a node with 100 pods one ADD in 300,000 meets a collision (EEXIST). */
 const IFINDEX_MIN = 1 << 20
 const IFINDEX_MASK = (1 << 25) - 1
 const RT_TABLE_LOCAL = 255
@@ -76,12 +76,18 @@ export interface Wire {
 }
 
 /** Makes the pair and everything that the drawing shows. `filters` are the requests that give the host side (by ifindex)
- *  its programs: both ends are down until the kernel has taken them. Throws when there is no such namespace. */
-export function wirePod(node: NodeNetwork, pod: PodWire, filters: (ifindex: number) => readonly Uint8Array[]): Wire {
+ *  its programs: both ends are down until the kernel has taken them. `random`: 20 bytes. Throws when there is no such
+ *  namespace. */
+export function wirePod(
+  node: NodeNetwork,
+  pod: PodWire,
+  filters: (ifindex: number) => readonly Uint8Array[],
+  random = randomBytes(20),
+): Wire {
   const { addon } = node
   const subject = `wire ${pod.ifname} in ${pod.netnsPath} to ${pod.hostIfname}`
   const netns = attemptNow(subject, () => addon.openNetns(pod.netnsPath))
-  const pair = pairOf(pod, netns)
+  const pair = pairOf(pod, netns, random)
   const { ifindex, mtu, mac: hostMac, peerMac: podMac } = pair
   const done = attempt(subject, () => make(node, pod, pair, filters(ifindex))).finally(() => addon.closeFd(netns))
   // While the kernel makes the pair.
@@ -109,10 +115,15 @@ async function make(node: NodeNetwork, pod: PodWire, pair: VethRequest, filters:
     ])
     await waitUntilReady(node, look, answers.slice(-look.length))
   } catch (error) {
-    // By index: a device of that name may be another's.
-    await removeLink(node, pair.ifindex)
+    await removeMade(node, pair)
     throw error
   }
+}
+
+/** A device that has only the name or only the index is another's. */
+async function removeMade(node: NodeNetwork, { ifindex, name }: VethRequest): Promise<void> {
+  const link = await findLink(node, ifindex)
+  if (link?.name === name) await removeLink(node, ifindex)
 }
 
 /** Removes the pair with its routes and neighbours. Idempotent; succeeds when the pod's namespace is gone. */
@@ -178,8 +189,7 @@ function isReady([host, pod]: Answers): boolean {
   return parseLink(host![0]!).running && parseLink(podLink!).running && routes.every(isLocal)
 }
 
-function pairOf({ hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire, peerNetns: Fd): VethRequest {
-  const random = randomBytes(20)
+function pairOf({ hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire, peerNetns: Fd, random: Buffer): VethRequest {
   return {
     ifindex: IFINDEX_MIN + (random.readUInt32LE(0) & IFINDEX_MASK),
     peerIfindex: IFINDEX_MIN + (random.readUInt32LE(4) & IFINDEX_MASK),
