@@ -55,6 +55,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   const { client, nodeName } = options
   const timing = { ...TIMING, ...options.timing }
   const openGroups = new Set<Group>()
+  let justOpened: Group[] = [] // whose mirrors are to be told whole
   const wanted = new Set<Group>(GROUPS.filter((group) => group !== 'peers'))
   const streams = streamKinds(nodeName).map((what): Stream => {
     const stream: Stream = createStream(what, {
@@ -151,9 +152,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   /** What the group's mirrors hold is told from now on. */
   function open(group: Group): void {
     openGroups.add(group)
-    for (const stream of streamsOf(group)) {
-      for (const object of stream.mirror.objects()) pending.set(`${stream.name} ${keyOf(object)}`, { stream, object })
-    }
+    justOpened.push(group)
   }
 
   function live(stream: Stream, failure: Error | null): void {
@@ -194,21 +193,25 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     const isFirst = !isTelling
     isTelling = true
     if (serversDue) rememberServers()
-    const put = new Map<string, KubeObject>()
-    const deleted = new Map<string, KubeObject>()
+    // By identity: 30,000 Services and slices that come at once need no keys for it.
+    const put = new Set<KubeObject>()
+    const deleted: KubeObject[] = []
+    for (const { mirror } of justOpened.flatMap(streamsOf)) {
+      for (const object of mirror.objects()) put.add(inForce(object)!)
+    }
+    justOpened = []
     for (const { stream, object } of pending.values()) {
       if (!openGroups.has(stream.group)) continue
-      const key = objectKey(object)
       const now = inForce(object)
-      if (now !== undefined) put.set(key, now)
-      else deleted.set(key, object)
+      if (now !== undefined) put.add(now)
+      else deleted.push(object)
     }
     record()
     pending.clear()
-    if (isFirst || hasNews || put.size > 0 || deleted.size > 0) {
+    if (isFirst || hasNews || put.size > 0 || deleted.length > 0) {
       hasNews = false
       const parseMs = performance.now() - startMs
-      options.onChange({ put: [...put.values()], deleted: [...deleted.values()], parseMs })
+      options.onChange({ put: [...put], deleted, parseMs })
     }
     if (isFirst) clearTimeout(impatience)
   }
