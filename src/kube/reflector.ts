@@ -56,10 +56,6 @@ export interface ReflectorTiming {
 }
 
 export interface Reflector {
-  /** Of the object or bookmark that the next watch begins after; '' before the first list. */
-  resourceVersion(): string
-  /** Ends the stream and begins where it broke off: the network may have changed. */
-  reconnect(): void
   stop(): Promise<void>
 }
 
@@ -243,8 +239,6 @@ export function startReflector(options: ReflectorOptions): Reflector {
   }
 
   return {
-    resourceVersion: () => version,
-    reconnect: () => stream.abort(),
     async stop() {
       stopping.abort()
       clearTimeout(relisting)

@@ -36,7 +36,6 @@ export interface Stream {
   staleSinceMs: number | null
   failure: Error | null
   start(): void
-  reconnect(): void
   stop(): Promise<void>
 }
 
@@ -139,7 +138,6 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
         },
       })
     },
-    reconnect: () => reflector?.reconnect(),
     async stop() {
       const stopped = reflector
       reflector = undefined
