@@ -39,7 +39,7 @@ function joining() {
   const loop = startLoop({ pass: async () => {}, onSuccess() {}, onFailure() {}, onBroken() {} })
   const known = () => world.podOf(endpoint) !== undefined
   const { join } = createEndpoints(world, loop, known, stopping.signal)
-  return { world, stopping, late, loop, joined: join(endpoint, late.signal) }
+  return { world, stopping, late, loop, join, joined: join(endpoint, late.signal) }
 }
 
 test('a pod whose object comes late joins when it comes', async () => {
@@ -59,8 +59,9 @@ test('who waits for a pod that does not come is told why', async () => {
 })
 
 test('an agent that is stopped does not wait for a pod: its successor would not come in time', async () => {
-  const { stopping, loop, joined } = joining()
+  const { stopping, late, loop, join, joined } = joining()
   stopping.abort(new Error('the agent is stopping'))
   await expect(joined).rejects.toThrow('the agent is stopping')
+  await expect(join(endpoint, late.signal)).rejects.toThrow('the agent is stopping') // of a request that queued
   await loop.stop()
 })

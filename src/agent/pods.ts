@@ -51,6 +51,7 @@ export function createEndpoints(
 
   return {
     async join(endpoint, signal) {
+      stopping.throwIfAborted() // nobody tells it any more
       world.putEndpoint(endpoint)
       const { promise: stopped, reject } = Promise.withResolvers<never>()
       waiting.add(reject)
