@@ -2,6 +2,7 @@
 // Heddle's agents of the tested nodes, asked through their own pods for what they dropped. A cluster without them is none the
 // worse: their nodes' drops are then unknown, and the report says so.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { address, field, isRecord, list, root, text } from '../api/cursor.ts'
 import type { DropCounts, DropEvent, NodeDrops } from './drops.ts'
 import type { Container, Exec } from './exec.ts'
@@ -12,6 +13,8 @@ const EVENTS_MAX = 20_000
 const LINE_CHARS_MAX = 8_192
 const TEXT_MAX = 200
 const ASK_MS = 15_000
+/** An event is told within 50 ms of its packet; it also has to come through the API server. */
+export const LATE_EVENTS_MS = 500
 
 /** Where the agents of these nodes run, by node. */
 export function agentContainers(objects: readonly unknown[], nodes: readonly string[]): ReadonlyMap<string, Container> {
@@ -31,7 +34,7 @@ export function agentContainers(objects: readonly unknown[], nodes: readonly str
 export interface DropWatch {
   /** Every node's agent tells. */
   isComplete(): boolean
-  /** Forgets what was told and counts anew. */
+  /** Counts anew and forgets what was told; takes half a second. */
   begin(): Promise<void>
   /** What was told since; events come within 50 ms of the packet. */
   events(): readonly DropEvent[]
@@ -106,8 +109,10 @@ async function watchNode(
     why: () => unknown,
     events,
     begin: async () => {
-      events.length = 0
+      // Counts first: what is told afterwards has then been counted. What was dropped before them is told by the end of the pause.
       before = await counts()
+      await sleep(LATE_EVENTS_MS)
+      events.length = 0
     },
     finish: async () => {
       done.abort()

@@ -14,7 +14,7 @@ import { isNotFound } from '../kube/api-error.ts'
 import { type ApiClient, createApiClient } from '../kube/client.ts'
 import type { Connection } from '../kube/connection.ts'
 import { resources } from '../kube/resources.ts'
-import { AGENT_LABEL, agentContainers, type DropWatch, watchDrops } from './agents.ts'
+import { AGENT_LABEL, agentContainers, type DropWatch, LATE_EVENTS_MS, watchDrops } from './agents.ts'
 import { type Check, type Group, groups, type Outcome } from './check.ts'
 import { createObjects, removeNamespace, waitForPods } from './deploy.ts'
 import { type Attempt, blameOf, dropsOf, eventText, explains, judgeDrops, type OwnAddresses } from './drops.ts'
@@ -49,10 +49,9 @@ export interface Progress {
 }
 
 const SETTLE_MS = 20_000
-/** An event is told within 50 ms of its packet; it also has to come through the API server. */
+/** How long the event of a denied path is waited for. */
 const EVENTS_MS = 2_000
 const EVENTS_POLL_MS = 100
-const LATE_EVENTS_MS = 500
 /** Below the node ports (30000), above what is well known. */
 const PORTS = [20_000, 29_998] as const
 
@@ -144,8 +143,7 @@ async function runPlan(run: Run, progress: Progress): Promise<readonly Outcome[]
   const watch = await watchAgents(client, exec, facts, options, AbortSignal.any([interrupted, timeout]))
   const runner = { exec, namespace, interrupted, timeout }
   await settle(runner, facts, plan, SETTLE_MS)
-  // What came too early for a Service was dropped, and rightly so.
-  await sleep(LATE_EVENTS_MS)
+  // What came too early for a Service was dropped, and rightly so: it is forgotten here.
   await watch.begin()
   const outcomes: Outcome[] = []
   for (const group of groups) {
