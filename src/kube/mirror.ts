@@ -118,6 +118,8 @@ export function createMirror(options: MirrorOptions): Mirror {
     },
     refused(reason, start) {
       const known = nameIn(start, namespaced)
+      const isDeleted = reason === 'too large' && start.startsWith('{"type":"DELETED"')
+      if (isDeleted && known !== undefined) return remove(known)
       refuse(known, '', reason === 'too large' ? 'too large: more than 1 MiB that would be read' : reason)
     },
     restore(entry) {

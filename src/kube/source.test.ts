@@ -405,6 +405,8 @@ describe('bad days', () => {
     expect(followed.source.notices()).toEqual(['2 events of services could not be read'])
     server.put(service('s'))
     await eventually(() => expect(followed.source.problems()).toHaveLength(1))
+    server.delete('Service', 'a', 'huge')
+    await eventually(() => expect(followed.source.problems()).toEqual([]))
   })
 
   test('pods elsewhere are followed while a policy asks for them, and forgotten after', async () => {
