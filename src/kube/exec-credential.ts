@@ -46,9 +46,11 @@ function run({ command, args, env, apiVersion }: ExecPlugin, timeoutMs: number):
     const child = spawn(command, args, {
       env: { ...process.env, ...env, KUBERNETES_EXEC_INFO: info },
       stdio: ['ignore', 'pipe', 'ignore'],
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
     })
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      child.stdout.destroy() // a process that the plugin left behind may hold the other end for ever
+    }, timeoutMs)
     const chunks: Buffer[] = []
     let size = 0
     child.stdout.on('data', (chunk: Buffer) => {
@@ -56,9 +58,13 @@ function run({ command, args, env, apiVersion }: ExecPlugin, timeoutMs: number):
       if (size > OUTPUT_BYTES_MAX) child.kill('SIGKILL')
       else chunks.push(chunk)
     })
-    const fail = (why: string): void => reject(new Error(`exec plugin ${command}: ${why}`))
+    const fail = (why: string): void => {
+      clearTimeout(timer)
+      reject(new Error(`exec plugin ${command}: ${why}`))
+    }
     child.on('error', (error: NodeJS.ErrnoException) => fail(`cannot be run (${error.code})`))
     child.on('close', (code, signal) => {
+      clearTimeout(timer)
       if (size > OUTPUT_BYTES_MAX) fail(`more than ${OUTPUT_BYTES_MAX} bytes of output`)
       else if (signal !== null) fail(`ended by ${signal} (it may take ${timeoutMs} ms)`)
       else if (code !== 0) fail(`exit code ${code}; run it by hand to see why`)
