@@ -37,7 +37,10 @@ export function isParseError(value: unknown): value is ParseError {
 
 export function parseAddress(text: string): Address | ParseError {
   const bytes = new Uint8Array(16)
-  return parseBytes(text, bytes, 0) ? readAddress(bytes, 0) : { parseError: 'not an IP address', text }
+  if (!parseBytes(text, bytes, 0)) return { parseError: 'not an IP address', text }
+  const canonical = readAddress(bytes, 0)
+  // What was put together of pieces takes 72 bytes, what came in one takes 40, and there are 100,000 of them.
+  return canonical === text ? (text as Address) : canonical
 }
 
 /** Host bits are cleared, as the Kubernetes API does; ::ffff:a.b.c.d/n from /96 on is the IPv4 prefix. */
