@@ -129,6 +129,21 @@ test('a taint that comes while ours is removed is not lost', async () => {
   expect(life.failures).toEqual([])
 })
 
+test('a conflict that stays is told, once', async () => {
+  vi.useFakeTimers()
+  try {
+    const { client } = nodeServer((stored, subresource) => {
+      if (subresource === '') stored.version++
+    })
+    using life = writer(client)
+    life.look()
+    await vi.advanceTimersByTimeAsync(120_000)
+    expect(life.failures).toHaveLength(1)
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
 test('a missing permission names verb, resource and what grants it, and is tried again', async () => {
   let forbidden = true
   const server = nodeServer((_, subresource) => {

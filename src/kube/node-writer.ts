@@ -35,6 +35,7 @@ export function createNodeWriter(options: NodeWriterOptions): NodeWriter {
   const ending = new AbortController()
   let failures = 0 // in a row
   let problem = ''
+  let told = '' // the problem that onFailure heard last
   let timer: NodeJS.Timeout | undefined
   let running = false
   let asked = false
@@ -64,14 +65,17 @@ export function createNodeWriter(options: NodeWriterOptions): NodeWriter {
       await bringUpToDate(announcement)
       failures = 0
       problem = ''
+      told = ''
       schedule(LOOK_AGAIN_MS)
     } catch (error) {
       if (ending.signal.aborted) return
-      const isNews = problem !== (error as Error).message
       problem = (error as Error).message
       const retryMs = Math.min(RETRY_MS_MIN * 2 ** failures++, RETRY_MS_MAX) * (0.75 + Math.random() / 2)
       // Kubelet writes its Node at the same time: a conflict is no failure worth a word, unless it stays.
-      if (isNews && (!isConflict(error) || failures > 3)) options.onFailure(error as Error, retryMs)
+      if (problem !== told && (!isConflict(error) || failures > 3)) {
+        told = problem
+        options.onFailure(error as Error, retryMs)
+      }
       schedule(retryMs)
     }
   }
