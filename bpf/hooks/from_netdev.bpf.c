@@ -49,11 +49,13 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 }
 
 /* ARP, VLANs, what the stack itself refuses; for this node, fragments that it puts together,
- * and headers that we do not read, from a source that may be bare. */
+ * and headers that we do not read, from a source that may be bare. Not a first fragment
+ * without its ports, which the stack would complete unproven. */
 static __always_inline bool is_for_stack(enum verdict v, struct packet *p)
 {
 	if (v != DROP) return false;
-	if (p->reason == DROP_ETHERTYPE || p->reason == DROP_PARSE) return true;
+	if (p->reason == DROP_ETHERTYPE) return true;
+	if (p->reason == DROP_PARSE) return !(p->flags & PACKET_FIRST_FRAGMENT);
 	if (!self_has(&p->tuple.destination)) return false;
 	return p->reason == DROP_FRAGMENT || (p->reason == DROP_IP_OPTIONS && source_bare(p) == NEXT);
 }

@@ -28,16 +28,21 @@ __noinline int source_bare(struct packet *p)
 	return drop(p, DROP_BARE_SOURCE);
 }
 
-/* From this node's stack into a pod: its own address, and what from_pod or from_netdev
- * has proven where it came in; iptables may have changed its destination since.
- * DROP_BARE_SOURCE. */
+/* From this node's stack into a pod: its own address, one of a pod that the packet came
+ * from, and in VXLAN mode one of another node's pods, whose tunnel ends at the uplink;
+ * iptables may have changed the destination since. DROP_BARE_SOURCE. */
 static __always_inline enum verdict source_of_stack(struct __sk_buff *skb, struct packet *p)
 {
 	const struct endpoint *endpoint;
+	const struct route *route;
 
-	if (self_has(&p->tuple.source) || skb->ingress_ifindex == self()->uplink) return NEXT;
+	if (self_has(&p->tuple.source)) return NEXT;
 	endpoint = endpoint_of(&p->tuple.source);
 	if (endpoint && endpoint->ifindex == skb->ingress_ifindex) return NEXT;
+	if (self()->tunnel_mode == TUNNEL_VXLAN && skb->ingress_ifindex == self()->uplink) {
+		route = route_of(&p->tuple.source);
+		if (route && route->kind == ROUTE_PODS) return NEXT;
+	}
 	return source_bare(p);
 }
 

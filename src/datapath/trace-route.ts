@@ -49,14 +49,15 @@ export function sourceOfPod({ input, tuple }: Walk): Stage {
   return own ? null : drop(DropReason.SOURCE)
 }
 
-/** From this node's stack into a pod: its own, or what was proven where it came in. */
+/** From this node's stack into a pod: its own, a pod's that it came from, or out of the tunnel another node's pod's. */
 export function sourceOfStack(walk: Walk): Stage {
   const { tables, config, ingressIfindex } = walk.input
   const { source } = walk.tuple
+  const mayBeTunnelled = config.tunnelMode === TunnelMode.VXLAN && ingressIfindex === config.uplink
   const isProven =
     isOwnAddress(config, source) ||
-    ingressIfindex === config.uplink ||
-    endpointOf(tables, source)?.ifindex === ingressIfindex
+    endpointOf(tables, source)?.ifindex === ingressIfindex ||
+    (mayBeTunnelled && longestPrefix(tables.routes, source)?.kind === RouteKind.PODS)
   return isProven ? null : sourceOfNetdev(walk)
 }
 

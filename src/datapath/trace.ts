@@ -225,12 +225,14 @@ function isPacket(parsed: IpPacket | Verdict): parsed is IpPacket {
 }
 
 /** What could not be parsed: the uplink carries more than IP, and the node itself puts fragments together and reads headers
- *  that we do not, from a source that may be bare. */
+ *  that we do not, from a source that may be bare. Not a first fragment without its ports: the stack would complete it unproven. */
 function leftToStack(hook: HookName, unparsed: Verdict, walk?: Walk): Verdict {
   if (hook === 'to_netdev') return toStack
   if (hook !== 'from_netdev' || unparsed.kind !== 'drop') return unparsed
   const { reason } = unparsed
-  if (reason === DropReason.ETHERTYPE || reason === DropReason.PARSE) return toStack
+  if (reason === DropReason.ETHERTYPE) return toStack
+  const fragment = walk?.packet.fragment
+  if (reason === DropReason.PARSE) return fragment?.more && fragment.offset === 0 ? unparsed : toStack
   if (walk === undefined || !isOwnAddress(walk.input.config, walk.packet.destination)) return unparsed
   if (reason === DropReason.FRAGMENT) return toStack
   return reason === DropReason.IP_OPTIONS ? (sourceOfNetdev(walk) ?? toStack) : unparsed

@@ -3,7 +3,7 @@
 
 import { allow, egress, ingress, pod, tunnelled, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent } from './row.ts'
-import { echoRequest, firstFragment, laterFragment, tcp, udp, vxlan } from './vocabulary.ts'
+import { echoRequest, firstFragment, laterFragment, opaque, tcp, udp, vxlan } from './vocabulary.ts'
 
 const datagram = udp('away:4000', 'web:53', { payloadBytes: 64 })
 const out = udp('cart:4000', 'away:53', { payloadBytes: 64 })
@@ -28,6 +28,12 @@ packet('a later fragment in the middle follows its first', {
   given: [fromNetdev(firstFragment(datagram, 0x1234))],
   when: fromNetdev(laterFragment(datagram, 0x1234, 128, true)),
   then: delivered('web'),
+})
+
+packet('a first fragment without its ports is dropped', {
+  world: only53,
+  when: fromNetdev(firstFragment(opaque('away', 'web', 6, { payloadBytes: 16 }), 0x1234)),
+  then: dropped('PARSE'),
 })
 
 packet('a fragment before its first is dropped', {

@@ -46,6 +46,18 @@ for (const [mode, config] of [
   })
 }
 
+for (const [mode, config] of [
+  ['native', native],
+  ['vxlan', tunnelled],
+] as const) {
+  packet(`the uplink does not prove the address of a pod of this node (${mode})`, {
+    config,
+    world: cluster,
+    when: toPod('web', tcp('cart:4000', 'web:8080', 'S'), UPLINK),
+    then: dropped('BARE_SOURCE'),
+  })
+}
+
 packet('beside the tunnel, only the uplink proves the address of another node’s pod', {
   config: tunnelled,
   world: cluster,
