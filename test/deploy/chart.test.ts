@@ -77,6 +77,7 @@ const refused: readonly (readonly [value: string, says: string])[] = [
   ['maxUnavailable=0', "at '/maxUnavailable'"],
   ['imagee.tag=1', "additional properties 'imagee' not allowed"],
   ['rbac.create=maybe', "at '/rbac/create'"],
+  ['serviceAccount.name=a: b', "at '/serviceAccount/name'"],
   ['serviceMonitor.enabled=true', 'set config.metricsAddress to 0.0.0.0:9964'],
   ['k8sServiceHost=10.0.0.1,apiServers={https://10.0.0.1:6443}', 'two ways to say one thing'],
 ]
