@@ -66,7 +66,8 @@ describe('an uplink that can cut large packets', () => {
       nodeAddresses: [],
       mtu: 1450,
     }
-    await wirePod(node, { ...pod, addresses: ['10.1.0.5' as Address], gsoIPv4MaxBytes: 131_072 }, () => [])
+    const addresses = ['10.1.0.5' as Address]
+    await wirePod(node, { ...pod, addresses, gsoIPv4MaxBytes: 131_072 }, () => []).done
     expect(await findLink(node, 'hdtest1')).toMatchObject({ gsoIPv4MaxBytes: 131_072 })
     expect(await findLink(inPod, 'eth0')).toMatchObject({ gsoIPv4MaxBytes: 131_072 })
   })
