@@ -4,6 +4,7 @@
 //   node bench/kube.ts up|measure|down [--services 10000] [--endpoints 100000] [--changes 1000] [--rate 50]
 
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { parse, stringify } from 'yaml'
@@ -19,6 +20,8 @@ import { buildPrograms } from '../test/cluster/build.ts'
 import { makePki } from '../test/cluster/pki.ts'
 import { machine, stampedName } from '../tools/machine.ts'
 
+/** What reading everything has left is collected meanwhile. */
+const SETTLE_MS = 3_000
 const LAB = 'bench-kube'
 const NODE = 'n1'
 const SERVER = 'https://127.0.0.1:6443'
@@ -142,7 +145,7 @@ async function measure(): Promise<void> {
   const readyMs = performance.now() - startMs
   const first = (await status())!.sources[0]!
   const rssAtReady = watchRss()
-  await new Promise((resolve) => setTimeout(resolve, 3000))
+  await setTimeout(SETTLE_MS)
   const sampling = setInterval(watchRss, 200)
   const rssSettled = watchRss()
   const changed = JSON.parse(await load(['change', `${dir}/bpf`, values.changes, values.rate]))
