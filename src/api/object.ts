@@ -80,14 +80,19 @@ function readPod(object: Cursor): Pod {
     podIPs: (podIPs.length > 0 || isMissing(podIP) ? podIPs : [podIP]).map(address),
     finished: phase === 'Succeeded' || phase === 'Failed',
     createdMs: timeMs(field(metadata, 'creationTimestamp')),
-    containerPorts: list(field(spec, 'containers')).flatMap((container) =>
-      list(field(container, 'ports')).map((item) => ({
+    containerPorts: [...list(field(spec, 'initContainers')).filter(isSidecar), ...list(field(spec, 'containers'))]
+      .flatMap((container) => list(field(container, 'ports')))
+      .map((item) => ({
         name: text(field(item, 'name'), ''),
         port: port(field(item, 'containerPort')),
         protocol: readProtocol(item),
       })),
-    ),
   }
+}
+
+/** An init container that goes on beside the others. */
+function isSidecar(container: Cursor): boolean {
+  return text(field(container, 'restartPolicy'), '') === 'Always'
 }
 
 function readService(object: Cursor): Service {

@@ -59,6 +59,7 @@ test.each([
       spec: {
         nodeName: 'n1',
         hostNetwork: false,
+        initContainers: [{ restartPolicy: 'Always', ports: [{ name: 'mesh', containerPort: 15001, protocol: 'TCP' }] }],
         containers: [{ ports: [{ name: 'http', containerPort: 80, protocol: 'TCP' }] }],
       },
       status: { phase: 'Running', podIP: '10.1.0.1', podIPs: [{ ip: '10.1.0.1' }] },

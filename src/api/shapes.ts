@@ -25,6 +25,8 @@ const peers = { podSelector: selector, namespaceSelector: selector, ipBlock: KEE
 const policyPorts = { protocol: KEEP, port: KEEP, endPort: KEEP } as const
 const ports = { name: KEEP, port: KEEP, protocol: KEEP } as const
 
+const containerPorts = { name: KEEP, containerPort: KEEP, protocol: KEEP } as const
+
 export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>> = {
   Namespace: { metadata },
   Node: {
@@ -37,7 +39,8 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
     spec: {
       nodeName: KEEP,
       hostNetwork: KEEP,
-      containers: { ports: { name: KEEP, containerPort: KEEP, protocol: KEEP } },
+      initContainers: { restartPolicy: KEEP, ports: containerPorts },
+      containers: { ports: containerPorts },
     },
     status: { phase: KEEP, podIP: KEEP, podIPs: { ip: KEEP } },
   },

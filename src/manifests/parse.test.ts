@@ -41,6 +41,9 @@ kind: Pod
 metadata: {name: cart-1, namespace: shop, uid: 7f0c, labels: {app: cart}, creationTimestamp: 2026-01-02T03:04:05Z}
 spec:
   nodeName: n1
+  initContainers:
+    - {name: once, ports: [{name: gone, containerPort: 1}]}
+    - {name: mesh, restartPolicy: Always, ports: [{name: mesh, containerPort: 15001}]}
   containers:
     - {name: c, image: x, ports: [{name: http, containerPort: 8080}, {containerPort: 53, protocol: UDP}]}
 status: {phase: Running, podIPs: [{ip: 10.1.0.5}, {ip: 'FD00:1:0::5'}]}
@@ -57,6 +60,7 @@ status: {phase: Running, podIPs: [{ip: 10.1.0.5}, {ip: 'FD00:1:0::5'}]}
       finished: false,
       createdMs: Date.UTC(2026, 0, 2, 3, 4, 5),
       containerPorts: [
+        { name: 'mesh', port: 15001, protocol: 6 },
         { name: 'http', port: 8080, protocol: 6 },
         { name: '', port: 53, protocol: 17 },
       ],
