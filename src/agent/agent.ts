@@ -76,13 +76,14 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   const connection = config.kubeconfig === '' ? null : connectionFrom({ ...config, moreServers: servers.servers })
   const api = connection === null ? null : starting.use(createApiClient(connection))
   const ownNode = Promise.withResolvers<Node>()
-  const followed = { config, log, world, progress, api, servers, onOwnNode: ownNode.resolve }
+  const broken = Promise.withResolvers<BrokenInvariant>()
+  const onBroken = broken.resolve
+  const followed = { config, log, world, progress, api, servers, onOwnNode: ownNode.resolve, onBroken }
   progress.source = starting.use(await followSource(followed))
   progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${sourceName(config)}`
 
   progress.announcer = starting.use(createAnnouncer({ ...parts, api }))
 
-  const broken = Promise.withResolvers<BrokenInvariant>()
   const stopping = new AbortController()
   const stack = starting.move()
   const ready = bringUp()
@@ -106,7 +107,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     const dataPlane = await startDataPlane({
       ...parts,
       ...createRecorder(parts, metrics),
-      onBroken: broken.resolve,
+      onBroken,
       network,
       node,
       bootId: boot,

@@ -2,6 +2,7 @@
 // The source that the configuration names, wired to World and the loop.
 
 import type { Logger } from 'pino'
+import type { BrokenInvariant } from '../core/errors.ts'
 import type { ApiClient } from '../kube/client.ts'
 import type { ServerMemory } from '../kube/servers.ts'
 import { followKubernetes } from '../kube/source.ts'
@@ -22,6 +23,7 @@ export interface FollowParts {
   readonly servers: ServerMemory
   /** The own Node is in World and has an InternalIP. */
   readonly onOwnNode: (node: Node) => void
+  readonly onBroken: (error: BrokenInvariant) => void
 }
 
 /** What the source is called while nobody has heard of it. */
@@ -63,6 +65,7 @@ export async function followSource(parts: FollowParts): Promise<Source> {
     journalPath: `${config.stateDir}/kubernetes.journal`,
     servers: parts.servers,
     onError: (error) => log.warn({ server: api.server() }, error.message),
+    onBroken: parts.onBroken,
     onChange,
     onOwnNode: () => progress.announcer?.nodeChanged(),
     onReachable(isReachable) {

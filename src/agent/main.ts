@@ -29,7 +29,7 @@ async function serve(addon: Addon, config: Config, log: Logger): Promise<number>
     () => agent.broken,
     (error: unknown) => error,
   )
-  const end = await Promise.race([asked.promise, failed])
+  const end = await Promise.race([asked.promise, failed, agent.broken])
   if (typeof end !== 'string') {
     log.fatal({ err: end }, (end as Error).message)
     await agent.stop()

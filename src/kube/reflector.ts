@@ -12,6 +12,7 @@ import type { IncomingMessage } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isRecord } from '../api/cursor.ts'
 import { KEEP, type Shape } from '../api/shapes.ts'
+import { type BrokenInvariant, isBrokenInvariant, unfailing } from '../core/errors.ts'
 import { ApiError, ApiUnreachable, isGone, isRefusedRequest } from './api-error.ts'
 import { createBackoff } from './backoff.ts'
 import { type ApiClient, type Query, statusError } from './client.ts'
@@ -26,6 +27,8 @@ export interface ReflectorOptions {
   /** What is kept of an object; metadata.name, namespace and resourceVersion among it. */
   readonly shape: { readonly [field: string]: Shape }
   readonly sink: Sink
+  /** What the sink threw, which is a bug and no broken stream: the reflector has ended, the process should. */
+  readonly onBroken: (error: BrokenInvariant) => void
   readonly timing?: Partial<ReflectorTiming>
 }
 
@@ -76,7 +79,8 @@ const RELIST_FACTOR_MAX = 512
 const SHORT_WATCH_MS = 1_000
 
 export function startReflector(options: ReflectorOptions): Reflector {
-  const { client, resource, sink } = options
+  const { client, resource } = options
+  const sink = unfailingSink(options.sink, resourceName(resource))
   const timing = { ...TIMING, ...options.timing }
   const selectors: Query = { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector }
   const subject = { verb: 'watch', resource: resourceName(resource), name: '' } as const
@@ -89,7 +93,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
   const relistBackoff = createBackoff(timing.relistMs, timing.relistMs * RELIST_FACTOR_MAX)
   let relisting: NodeJS.Timeout | undefined
 
-  const running = run()
+  const running = run().catch(options.onBroken)
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
@@ -103,6 +107,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
         if (performance.now() - startMs < SHORT_WATCH_MS) await rest(0)
         else backoff.reset()
       } catch (error) {
+        if (isBrokenInvariant(error)) throw error
         if (stopping.signal.aborted) return
         if (!stream.signal.aborted) await recover(error as Error)
       }
@@ -229,7 +234,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
       }
     } catch (error) {
       if (isSilent) throw new ApiUnreachable(`${resourceName(resource)}: nothing came for ${timing.silenceMs} ms`)
-      if (error instanceof ApiError) throw error
+      if (error instanceof ApiError || isBrokenInvariant(error)) throw error
       throw new ApiUnreachable(`${resourceName(resource)}: the stream broke off: ${(error as Error).message}`)
     } finally {
       clearInterval(watchdog)
@@ -249,6 +254,18 @@ export function startReflector(options: ReflectorOptions): Reflector {
 
 /** The server took the question for another one: it is too old for it. */
 class NoInitialEventsEnd extends Error {}
+
+function unfailingSink(sink: Sink, name: string): Sink {
+  const told = (work: () => void): void => unfailing(`what ${name} told`, work)
+  return {
+    listBegins: () => told(sink.listBegins),
+    listEnds: () => told(sink.listEnds),
+    seen: (object) => told(() => sink.seen(object)),
+    deleted: (object) => told(() => sink.deleted(object)),
+    refused: (reason, start) => told(() => sink.refused(reason, start)),
+    live: (failure) => told(() => sink.live(failure)),
+  }
+}
 
 function watchShape(shape: { readonly [field: string]: Shape }): Shape {
   const metadata = shape.metadata === undefined || shape.metadata === KEEP ? {} : shape.metadata

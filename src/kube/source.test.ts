@@ -62,6 +62,7 @@ function follow(urls: readonly string[], more: Partial<Parameters<typeof followK
     },
     onReachable: world.setLive,
     onError: (error) => errors.push(error.message),
+    onBroken: (error) => errors.push(error.message),
     timing,
     ...more,
   })
@@ -419,6 +420,29 @@ describe('bad days', () => {
     await eventually(() => expect(namesOf(followed.world)).toContain('Pod a/other'))
     server.put(policy('p', false))
     await eventually(() => expect(namesOf(followed.world)).not.toContain('Pod a/other'))
+  })
+
+  test('a bug met while an event is worked in is told as one, and not taken for a stream that broke', async () => {
+    await using server = await startApiServer()
+    server.put(node)
+    const broken: Error[] = []
+    using followed = follow([server.url], {
+      onOwnNode() {
+        throw new TypeError('a bug')
+      },
+      onBroken: (error) => broken.push(error),
+    })
+    await eventually(() =>
+      expect(broken.map(({ message }) => message)).toEqual(['broken invariant: what nodes told: a bug']),
+    )
+    server.put({ ...node, metadata: { name: 'n1', labels: { a: 'b' } } })
+    await eventually(() => {
+      server.cut()
+      expect(server.requests.filter((url) => url.includes('pods')).length).toBeGreaterThan(1)
+    })
+    expect(server.requests.filter((url) => url.includes('nodes?'))).toHaveLength(1)
+    expect(broken).toHaveLength(1)
+    expect(followed.errors.filter((message) => message.includes('nodes'))).toEqual([])
   })
 
   test('a connection on which nothing comes any more is given up', async () => {

@@ -8,6 +8,7 @@
 // Told is what is complete: each group of streams from its first whole list on. A server that is gone takes nothing away.
 
 import { isRecord } from '../api/cursor.ts'
+import type { BrokenInvariant } from '../core/errors.ts'
 import { type Journal, loadJournal, openJournal } from '../journal/journal.ts'
 import { needsPeers } from '../policy/interest.ts'
 import type { EndpointSlice, Kind, KubeObject, NetworkPolicy, Pod } from '../world/objects.ts'
@@ -34,6 +35,8 @@ export interface KubeSourceOptions {
   readonly onReachable?: (isReachable: boolean) => void
   /** A stream that fails, once per failure in a row; a journal that cannot be written. */
   readonly onError: (error: Error) => void
+  /** A bug met while an event was worked in: the source may be wrong from now on, the process should end. */
+  readonly onBroken: (error: BrokenInvariant) => void
   readonly timing?: Partial<ReflectorTiming & SourceTiming>
 }
 
@@ -66,6 +69,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       onListed: () => listed(stream),
       onLive: (failure) => live(stream, failure),
       onSeen: (object) => seen(stream, object),
+      onBroken: options.onBroken,
     })
     return stream
   })

@@ -7,7 +7,7 @@ import { shapes } from '../api/shapes.ts'
 import type { Kind } from '../world/objects.ts'
 import type { ApiClient } from './client.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
-import { type Reflector, type ReflectorTiming, startReflector } from './reflector.ts'
+import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
 import { type Resource, resources } from './resources.ts'
 
 /** Parts that are told together, since one without the other would say something wrong: a Service without its slices has
@@ -81,6 +81,7 @@ export interface StreamOptions {
   readonly onListed: () => void
   /** It is up to date (null) or not any more. */
   readonly onLive: (failure: Error | null) => void
+  readonly onBroken: ReflectorOptions['onBroken']
   /** An object as it came, trimmed. */
   readonly onSeen: (object: unknown) => void
 }
@@ -116,6 +117,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
         ...(what.fieldSelector === undefined ? {} : { fieldSelector: what.fieldSelector }),
         shape: shapes[kind],
         timing: options.timing,
+        onBroken: options.onBroken,
         sink: {
           listBegins: mirror.listBegins,
           listEnds() {
