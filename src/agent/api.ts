@@ -59,6 +59,8 @@ export interface SourceProblem {
   readonly object: string
   /** Since when the last good version has been stale, milliseconds; null where there never was one. */
   readonly lastGoodAgeMs: number | null
+  /** A policy that never was good: the pods that it may select are isolated. */
+  readonly isolates: boolean
 }
 
 export interface SourceStatus {

@@ -103,7 +103,7 @@ export function objectCounts(world: WorldView): Readonly<Record<string, number>>
 }
 
 export function describeProblem(problem: HeldProblem): SourceProblem {
-  const { file, document, field, message, object, keptSinceMs } = problem
+  const { file, document, field, message, object, keptSinceMs, isolates } = problem
   return {
     file,
     document,
@@ -111,6 +111,7 @@ export function describeProblem(problem: HeldProblem): SourceProblem {
     message,
     object,
     lastGoodAgeMs: keptSinceMs === null ? null : Date.now() - keptSinceMs,
+    isolates,
   }
 }
 

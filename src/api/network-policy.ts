@@ -24,19 +24,52 @@ export function readNetworkPolicy(object: Cursor): NetworkPolicy {
   if (isMissing(spec)) throw new BadField(spec, 'missing')
   const ingress = list(field(spec, 'ingress'))
   const egress = list(field(spec, 'egress'))
-  const types = list(field(spec, 'policyTypes'), 2).map((item) =>
-    choice(item, { Ingress: 'Ingress', Egress: 'Egress' } as const),
-  )
-  // policyTypes: ingress always, egress if there are egress rules.
-  const isolatesIngress = types.length === 0 || types.includes('Ingress')
-  const isolatesEgress = types.length === 0 ? egress.length > 0 : types.includes('Egress')
+  const isolated = readDirections(spec, egress.length > 0)
   return {
     kind: 'NetworkPolicy',
     ...readMetadata(object),
     podSelector: readSelector(field(spec, 'podSelector')),
-    ingress: isolatesIngress ? ingress.map((rule) => readRule(rule, 'from')) : null,
-    egress: isolatesEgress ? egress.map((rule) => readRule(rule, 'to')) : null,
+    ingress: isolated.ingress ? ingress.map((rule) => readRule(rule, 'from')) : null,
+    egress: isolated.egress ? egress.map((rule) => readRule(rule, 'to')) : null,
   }
+}
+
+/** What stands for a policy that readNetworkPolicy refuses and of which no good version is known: it isolates what the
+ *  policy may select, in the directions that it may name. A pod selector that cannot be read selects the whole namespace,
+ *  policyTypes that cannot be read are both. Throws BadField where not even the name can be read. */
+export function standInForPolicy(object: Cursor): NetworkPolicy {
+  const metadata = readMetadata(object)
+  const spec = field(object, 'spec')
+  const isolated = isMissing(spec) ? BOTH : orElse(BOTH, () => readDirections(spec, !isMissing(field(spec, 'egress'))))
+  return {
+    kind: 'NetworkPolicy',
+    ...metadata,
+    podSelector: orElse(EVERY_POD, () => readSelector(field(spec, 'podSelector'))),
+    ingress: isolated.ingress ? [] : null,
+    egress: isolated.egress ? [] : null,
+    unreadable: true,
+  }
+}
+
+const EVERY_POD: LabelSelector = { matchLabels: {}, matchExpressions: [] }
+const BOTH = { ingress: true, egress: true }
+
+function orElse<T>(otherwise: T, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof BadField) return otherwise
+    throw error
+  }
+}
+
+/** policyTypes; without them ingress always, and egress if there are egress rules. */
+function readDirections(spec: Cursor, hasEgress: boolean): { readonly ingress: boolean; readonly egress: boolean } {
+  const types = list(field(spec, 'policyTypes'), 2).map((item) =>
+    choice(item, { Ingress: 'Ingress', Egress: 'Egress' } as const),
+  )
+  if (types.length === 0) return { ingress: true, egress: hasEgress }
+  return { ingress: types.includes('Ingress'), egress: types.includes('Egress') }
 }
 
 function readRule(rule: Cursor, peersField: 'from' | 'to'): PolicyRule {

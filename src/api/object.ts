@@ -3,7 +3,7 @@
 // Source: core/v1, discovery.k8s.io/v1, networking.k8s.io/v1.
 
 import { type Family, family } from '../core/address.ts'
-import type { EndpointSlice, KubeObject, Namespace, Node, Pod, Service } from '../world/objects.ts'
+import type { EndpointSlice, Kind, KubeObject, Namespace, Node, Pod, Service } from '../world/objects.ts'
 import {
   address,
   BadField,
@@ -20,7 +20,7 @@ import {
   timeMs,
 } from './cursor.ts'
 import { readMetadata, readProtocol } from './fields.ts'
-import { readNetworkPolicy } from './network-policy.ts'
+import { readNetworkPolicy, standInForPolicy } from './network-policy.ts'
 
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
 /** On what kubelet shows of a static pod; its value is the static pod's own uid, which the runtime tells the plugin. */
@@ -35,6 +35,16 @@ export const readers: Readonly<Record<string, (object: Cursor) => KubeObject | n
   'v1 Service': readService,
   'discovery.k8s.io/v1 EndpointSlice': readEndpointSlice,
   'networking.k8s.io/v1 NetworkPolicy': readNetworkPolicy,
+}
+
+/** What stands for an object that its reader refuses and of which no good version is known, where none at all would open
+ *  what it closes. Throws BadField where not even its name can be read. */
+export const standIns: Readonly<Partial<Record<Kind, (object: Cursor) => KubeObject>>> = {
+  NetworkPolicy: standInForPolicy,
+}
+
+export function isStandIn(object: KubeObject): boolean {
+  return object.kind === 'NetworkPolicy' && object.unreadable === true
 }
 
 /** As the API server does, a Namespace is labelled with its name. */

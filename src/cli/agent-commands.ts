@@ -212,13 +212,13 @@ function statusText(call: Call, status: Status): string {
       .map(({ problems }) =>
         table(
           ['REFUSED', 'FILE', 'DOCUMENT', 'FIELD', 'WHY', 'IN FORCE'],
-          problems.map(({ object, file, document, field, message, lastGoodAgeMs }) => [
+          problems.map(({ object, file, document, field, message, lastGoodAgeMs, isolates }) => [
             object,
             file,
             document,
             field,
             message,
-            lastGoodAgeMs === null ? 'nothing' : `the version of ${durationText(lastGoodAgeMs)} ago`,
+            inForceText(lastGoodAgeMs, isolates),
           ]),
         ),
       ),
@@ -235,6 +235,11 @@ function statusText(call: Call, status: Status): string {
         ]
       : []),
   ].join('\n')
+}
+
+function inForceText(lastGoodAgeMs: number | null, isolates: boolean): string {
+  if (lastGoodAgeMs !== null) return `the version of ${durationText(lastGoodAgeMs)} ago`
+  return isolates ? 'isolation of its pods' : 'nothing'
 }
 
 function endpointTable(rows: readonly EndpointRow[]): string {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one stream of the API says, validated, with the last good version of what is refused. A list becomes a difference
+// What one stream of the API says, validated, with the last good version of what is refused, or a stand-in. A list becomes a difference
 // to what is held: whoever is told hears of changes only, however often the stream begins anew.
 
 import { BadField, isRecord, pathText, root, type root as rootCursor } from '../api/cursor.ts'
 import { readMetadata } from '../api/fields.ts'
+import { isStandIn, standIns } from '../api/object.ts'
 import { objectName } from '../core/names.ts'
 import type { Held } from '../journal/journal.ts'
 import { sameValue } from '../world/equal.ts'
@@ -28,7 +29,8 @@ export interface Mirror {
   listEnds(): void
   seen(object: unknown): void
   deleted(object: unknown): void
-  refused(reason: string, start: string): void
+  /** `kept`: what the skimmer kept of it (skim.ts). */
+  refused(reason: string, kept: string): void
   /** Puts back what a journal remembers, without telling; before the first list. */
   restore(held: Held): void
   get(name: ObjectName): KubeObject | undefined
@@ -60,17 +62,33 @@ export function createMirror(options: MirrorOptions): Mirror {
     }
   }
 
-  function refuse(name: ObjectName | undefined, field: string, message: string): void {
+  function refuse(value: unknown, field: string, message: string): void {
     refusals++
+    const name = nameOf(value)
     if (name === undefined) {
       isListUnclear = true
       return
     }
     unseen?.delete(name)
+    const isGood = isHeldGood(name)
+    const standIn = isGood ? undefined : standIns[kind]?.(root(value))
+    if (standIn !== undefined) hold(name, standIn)
     const before = refusedNames.get(name)
     if (before === undefined && refusedNames.size >= PROBLEMS_MAX) return
-    const keptSinceMs = held.has(name) ? (before?.keptSinceMs ?? Date.now()) : null
-    refusedNames.set(name, { file, line: 1, document: 1, object: `${kind} ${name}`, field, message, keptSinceMs })
+    const place = { file, line: 1, document: 1, object: `${kind} ${name}`, field, message }
+    const keptSinceMs = isGood ? (before?.keptSinceMs ?? Date.now()) : null
+    refusedNames.set(name, { ...place, keptSinceMs, isolates: standIn !== undefined })
+  }
+
+  function isHeldGood(name: ObjectName): boolean {
+    const object = held.get(name)
+    return object !== undefined && !isStandIn(object)
+  }
+
+  function hold(name: ObjectName, object: KubeObject): void {
+    if (sameValue(held.get(name), object)) return
+    held.set(name, object)
+    options.onPut(object)
   }
 
   function remove(name: ObjectName): void {
@@ -103,24 +121,23 @@ export function createMirror(options: MirrorOptions): Mirror {
         const name = keyOf(object)
         unseen?.delete(name)
         if (refusedNames.size > 0) refusedNames.delete(name)
-        if (sameValue(held.get(name), object)) return
-        held.set(name, object)
-        options.onPut(object)
+        hold(name, object)
       } catch (error) {
         if (!(error instanceof BadField)) throw error
-        refuse(nameOf(value), pathText(error.path), error.message)
+        refuse(value, pathText(error.path), error.message)
       }
     },
     deleted(value) {
       const name = nameOf(value)
-      if (name === undefined) refuse(name, '', 'deleted, without a name')
+      if (name === undefined) refuse(value, '', 'deleted, without a name')
       else remove(name)
     },
-    refused(reason, start) {
-      const known = nameIn(start, namespaced)
-      const isDeleted = reason === 'too large' && start.startsWith('{"type":"DELETED"')
-      if (isDeleted && known !== undefined) return remove(known)
-      refuse(known, '', reason === 'too large' ? 'too large: more than 1 MiB that would be read' : reason)
+    refused(reason, kept) {
+      const value = objectIn(kept, namespaced)
+      const name = nameOf(value)
+      const isDeleted = reason === 'too large' && kept.startsWith('{"type":"DELETED"')
+      if (isDeleted && name !== undefined) return remove(name)
+      refuse(value, '', reason === 'too large' ? 'too large: more than 1 MiB that would be read' : reason)
     },
     restore(entry) {
       if (isRecord(entry.object) && entry.object.kind === kind) held.set(keyOf(entry.object), entry.object)
@@ -139,11 +156,16 @@ export function createMirror(options: MirrorOptions): Mirror {
   }
 }
 
-/** Of an object whose end was not understood, what its metadata begins with; name and namespace come before the labels. */
-function nameIn(start: string, namespaced: boolean): ObjectName | undefined {
-  const metadata = start.slice(start.indexOf('"metadata":{'))
-  const name = /"name":"([a-z0-9][-a-z0-9.]{0,252})"/.exec(metadata)?.[1]
-  const namespace = /"namespace":"([a-z0-9][-a-z0-9]{0,62})"/.exec(metadata)?.[1]
-  if (name === undefined || (namespaced && namespace === undefined)) return undefined
-  return objectName(namespaced ? namespace! : '', name)
+/** What was kept of an object or of an event with it; where that breaks off, the name that its metadata begin with. */
+function objectIn(kept: string, namespaced: boolean): unknown {
+  try {
+    const value: unknown = JSON.parse(kept)
+    return isRecord(value) && 'type' in value ? value.object : value
+  } catch {
+    // Name and namespace come before the labels; a namespace that is not there was not understood.
+    const start = kept.slice(kept.indexOf('"metadata":{'))
+    const name = /"name":"([^"\\]*)"/.exec(start)?.[1]
+    const namespace = /"namespace":"([^"\\]*)"/.exec(start)?.[1] ?? ''
+    return { metadata: namespaced ? { name, namespace } : { name } }
+  }
 }

@@ -126,6 +126,39 @@ describe('only what is read of a stream is kept', () => {
     })
   })
 
+  test('of what is too large, all but the contents of its lists is told, wherever they stand and however it is cut', () => {
+    const shape = { name: KEEP, from: { x: KEEP }, types: KEEP } as const
+    const many = (count: number) => Array.from({ length: count }, (_, x) => ({ x, list: [[x]] }))
+    const wrap = {
+      lines: (text: string) => text,
+      list: (text: string) => `{"items":[${text.replaceAll('\n', ',')}{}]}`,
+    }
+    fc.assert(
+      fc.property(fc.nat(200), fc.nat(200), fc.constantFrom('lines', 'list'), cuts, (first, second, stream, cuts) => {
+        const value = { name: 'n', from: [{ x: many(first) }, ...many(second)], more: [1], types: ['a', 'b'] }
+        const keptBytesMax = 1000
+        const kept: string[] = []
+        const frames: unknown[] = []
+        const skimmer = createSkimmer({
+          stream: stream as 'lines' | 'list',
+          shape,
+          keptBytesMax,
+          onFrame: (frame) => frames.push(frame),
+          onRefused: (reason, text) => kept.push(`${reason} ${text}`),
+        })
+        const line = `${JSON.stringify(value)}\n`
+        for (const chunk of cut(wrap[stream as 'lines' | 'list'](line + line), cuts)) skimmer.push(chunk)
+        const whole = keep(value, shape) as typeof value
+        const isTooLarge = JSON.stringify({ name: 'n', from: whole.from }).length - 2 > keptBytesMax
+        const left = 'too large {"name":"n","from":[],"types":["a","b"]}'
+        expect(kept).toEqual(isTooLarge ? [left, left] : [])
+        expect(frames.filter((frame) => Object.keys(frame as object).length > 0)).toEqual(
+          isTooLarge ? [] : [whole, whole],
+        )
+      }),
+    )
+  })
+
   test('megabytes that nobody reads pass; what would be kept beyond the bound is refused', () => {
     const big = 'x'.repeat(3_000_000)
     const lines = [{ a: 1, annotations: { big } }, { a: big }, { a: [big], annotations: 1 }, { a: 2 }]

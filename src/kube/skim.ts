@@ -6,6 +6,7 @@
 // A newline inside a line's value cannot be JSON, so a garbled line ends where the next one begins.
 
 import { KEEP, type Shape } from '../api/shapes.ts'
+import { createKeptText } from './kept-text.ts'
 
 export interface SkimmerOptions {
   /** 'lines': frames are the lines and have this shape. 'list': one object, whose `items` are frames of this shape. */
@@ -17,8 +18,9 @@ export interface SkimmerOptions {
   readonly keptBytesMax: number
   /** A frame, parsed. */
   readonly onFrame: (value: unknown) => void
-  /** A frame that is no JSON, or of which more would be kept than keptBytesMax; and how that began which was kept. */
-  readonly onRefused: (reason: 'not JSON' | 'too large', start: string) => void
+  /** A frame that is no JSON, with its beginning; or one of which more would be kept than keptBytesMax, without the
+   *  contents of its lists where that is enough (kept-text.ts). */
+  readonly onRefused: (reason: 'not JSON' | 'too large', kept: string) => void
 }
 
 export interface Skimmer {
@@ -43,8 +45,7 @@ interface Field {
 
 const DEPTH_MAX = 64
 const KEY_BYTES_MAX = 64
-const FIRST_OUTPUT_BYTES = 4096
-const START_BYTES = 1024
+const START_CHARACTERS = 1024
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -88,7 +89,6 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
   const containers: (Wanted | null)[] = [] // of what is open
   const lists: boolean[] = []
   const counts: number[] = [] // kept members so far
-  let frameAt = 0 // where in output the frame began
   let frameDepth = 0 // containers open around it
 
   // Inside a value taken whole: brackets open, in a string, after a backslash, a number or word.
@@ -101,35 +101,7 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
   const key = new Uint8Array(KEY_BYTES_MAX)
   let keyLength = 0
 
-  let output = Buffer.allocUnsafe(FIRST_OUTPUT_BYTES)
-  let length = 0
-  let isOversize = false
-
-  function reserve(bytes: number): boolean {
-    if (isOversize || length - frameAt + bytes > options.keptBytesMax) {
-      isOversize = true
-      return false
-    }
-    if (length + bytes > output.length) {
-      const larger = Buffer.allocUnsafe(Math.max(2 * output.length, length + bytes))
-      output.copy(larger, 0, 0, length)
-      output = larger
-    }
-    return true
-  }
-
-  function write(bytes: Uint8Array, from: number, to: number): void {
-    if (!reserve(to - from)) return
-    if (to - from < 32) for (let i = from; i < to; i++) output[length++] = bytes[i]!
-    else {
-      output.set(bytes.subarray(from, to), length)
-      length += to - from
-    }
-  }
-
-  function writeByte(byte: number): void {
-    if (reserve(1)) output[length++] = byte
-  }
+  const kept = createKeptText(options.keptBytesMax)
 
   function reset(): void {
     at = At.VALUE
@@ -137,13 +109,11 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     containers.length = 0
     lists.length = 0
     counts.length = 0
-    length = 0
-    frameAt = 0
-    isOversize = false
+    kept.clear()
   }
 
   function garbled(): void {
-    options.onRefused('not JSON', start())
+    options.onRefused('not JSON', kept.frame().slice(0, START_CHARACTERS))
     at = At.GARBLED
   }
 
@@ -157,29 +127,25 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     }
     if (depth === frameDepth && containers[depth - 1]?.isFrames) {
       emit()
-      length = frameAt
-      isOversize = false
+      kept.frameEnds()
     } else counts[depth - 1]!++
     at = At.AFTER
   }
 
   function emit(): void {
-    if (isOversize) {
-      options.onRefused('too large', start())
+    if (kept.isCut) {
+      options.onRefused('too large', kept.whatIsLeft())
       return
     }
+    const text = kept.frame()
     let value: unknown
     try {
-      value = JSON.parse(output.toString('utf8', frameAt, length))
+      value = JSON.parse(text)
     } catch {
-      options.onRefused('not JSON', start())
+      options.onRefused('not JSON', text.slice(0, START_CHARACTERS))
       return
     }
     options.onFrame(value)
-  }
-
-  function start(): string {
-    return output.toString('utf8', frameAt, Math.min(length, frameAt + START_BYTES))
   }
 
   /** The frame or member that begins now; a comma where one came before it. */
@@ -187,9 +153,9 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     const depth = containers.length
     if (depth > 0 && lists[depth - 1]) {
       if (containers[depth - 1]!.isFrames) {
-        frameAt = length
+        kept.frameBegins()
         frameDepth = depth
-      } else if (counts[depth - 1]! > 0) writeByte(COMMA)
+      } else if (counts[depth - 1]! > 0) kept.writeByte(COMMA)
     }
   }
 
@@ -198,7 +164,8 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
       garbled()
       return
     }
-    writeByte(byte)
+    kept.writeByte(byte)
+    if (byte === OPEN_LIST && !wanted!.isFrames) kept.listOpened()
     containers.push(wanted)
     lists.push(byte === OPEN_LIST)
     counts.push(0)
@@ -213,11 +180,9 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     const closed = containers.pop()
     lists.pop()
     counts.pop()
-    if (closed?.isFrames) {
-      frameAt = 0
-      frameDepth = 0
-    }
-    writeByte(byte)
+    if (closed?.isFrames) frameDepth = 0
+    else if (byte === CLOSE_LIST) kept.listCloses()
+    kept.writeByte(byte)
     complete()
   }
 
@@ -240,7 +205,7 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     escaped = false
     isBare = nesting === 0 && !inString
     if (isBare) return within(chunk, i)
-    if (copying) writeByte(byte)
+    if (copying) kept.writeByte(byte)
     return within(chunk, i + 1)
   }
 
@@ -280,7 +245,7 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
         if (isDone) break
       }
     }
-    if (copying) write(chunk, from, i)
+    if (copying) kept.write(chunk, from, i)
     nesting = open
     inString = text
     escaped = after
@@ -321,8 +286,8 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     const depth = containers.length - 1
     for (const field of containers[depth]!.fields) {
       if (!sameBytes(field.name, bytes, from, to)) continue
-      if (counts[depth]! > 0) writeByte(COMMA)
-      write(field.written, 0, field.written.length)
+      if (counts[depth]! > 0) kept.writeByte(COMMA)
+      kept.write(field.written, 0, field.written.length)
       return field.wanted
     }
     return null
@@ -396,8 +361,8 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     },
     end() {
       if (isLines) return undefined
-      if (at !== At.OVER || isOversize) throw new Error('the list is not complete')
-      return JSON.parse(output.toString('utf8', 0, length))
+      if (at !== At.OVER || kept.isCut) throw new Error('the list is not complete')
+      return JSON.parse(kept.around())
     },
   }
 }

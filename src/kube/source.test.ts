@@ -380,6 +380,25 @@ describe('bad days', () => {
     await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
   })
 
+  test('pods go on to come while the policies are behind: the last known ones count, and their age is visible', async () => {
+    await using server = await startApiServer()
+    for (const each of [node, policy('p', false)]) server.put(each)
+    using followed = follow([server.url])
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['NetworkPolicy a/p', 'Node n1']))
+    server.forbidden.add('watch networkpolicies')
+    server.cut()
+    const part = () => followed.source.state().parts.find(({ name }) => name === 'networkpolicies')
+    await eventually(() => expect(part()?.failure).toContain('rbac.create=true'))
+    server.put(policy('late', false))
+    server.put(pod('own', 'n1'))
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['NetworkPolicy a/p', 'Node n1', 'Pod a/own']))
+    expect(part()).toMatchObject({ synchronised: true, ageMs: expect.any(Number) })
+    expect(followed.world.isLive()).toBe(true)
+    server.forbidden.clear()
+    await eventually(() => expect(namesOf(followed.world)).toContain('NetworkPolicy a/late'))
+    await eventually(() => expect(part()).toMatchObject({ ageMs: 0, failure: '' }))
+  })
+
   test('an object that does not validate is named; its last good version stays; one of many megabytes passes', async () => {
     await using server = await startApiServer()
     server.put(service('s'))
@@ -408,6 +427,94 @@ describe('bad days', () => {
     await eventually(() => expect(followed.source.problems()).toHaveLength(1))
     server.delete('Service', 'a', 'huge')
     await eventually(() => expect(followed.source.problems()).toEqual([]))
+  })
+
+  describe('a policy that cannot be read and never could isolates what it may select', () => {
+    const cidrs = (count: number) =>
+      Array.from({ length: count }, (_, at) => ({
+        ipBlock: { cidr: `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}/32` },
+      }))
+    const web = { matchLabels: { app: 'web' }, matchExpressions: [] }
+    const everyPod = { matchLabels: {}, matchExpressions: [] }
+    const labels = Object.fromEntries(Array.from({ length: 20_000 }, (_, at) => [`l${at}`, 'x'.repeat(50)]))
+
+    test.each([
+      [
+        'more than 1 MiB of peers',
+        { podSelector: web, ingress: [{ from: cidrs(40_000) }], policyTypes: ['Ingress'] },
+        web,
+        [],
+        null,
+      ],
+      [
+        'more than 10,000 items',
+        { podSelector: web, egress: [{ to: cidrs(10_001) }], policyTypes: ['Egress'] },
+        web,
+        null,
+        [],
+      ],
+      [
+        'a peer of a kind that nobody knows',
+        { podSelector: web, ingress: [{ from: [{ planet: 'mars' }] }] },
+        web,
+        [],
+        null,
+      ],
+      [
+        'a pod selector that nobody knows',
+        { podSelector: { matchExpressions: [{ key: 'a', operator: 'Like' }] }, policyTypes: ['Ingress'] },
+        everyPod,
+        [],
+        null,
+      ],
+      ['a direction that nobody knows', { podSelector: web, policyTypes: ['Sideways'] }, web, [], []],
+      [
+        'a pod selector of more than 1 MiB',
+        { podSelector: { matchLabels: labels }, policyTypes: ['Ingress'] },
+        everyPod,
+        [],
+        [],
+      ],
+    ])('%s', async (_, spec, podSelector, ingress, egress) => {
+      await using server = await startApiServer()
+      server.put(node)
+      server.put({ ...policy('p', false), spec })
+      const journalPath = join(folder, 'journal')
+      const inForce = (world: World) => contents(world)['NetworkPolicy a/p']
+      const standIn = {
+        kind: 'NetworkPolicy',
+        namespace: 'a',
+        name: 'p',
+        podSelector,
+        ingress,
+        egress,
+        unreadable: true,
+      }
+      {
+        using followed = follow([server.url], { journalPath })
+        await eventually(() => expect(inForce(followed.world)).toEqual(standIn))
+        expect(followed.source.problems()).toMatchObject([
+          { object: 'NetworkPolicy a/p', keptSinceMs: null, isolates: true },
+        ])
+        await followed.source.sync()
+      }
+      await server.stop()
+      using followed = follow([server.url], { journalPath })
+      await eventually(() => expect(inForce(followed.world)).toEqual(standIn)) // also where nobody can be asked
+      await server.start()
+      // Listed again it is no good version of before.
+      await eventually(() => expect(followed.source.problems()).toMatchObject([{ keptSinceMs: null, isolates: true }]))
+      server.put(policy('p', true))
+      await eventually(() => expect(inForce(followed.world)).toMatchObject({ ingress: [{ ports: null }] }))
+      expect(inForce(followed.world)).not.toHaveProperty('unreadable')
+      server.put({ ...policy('p', false), spec })
+      await eventually(() =>
+        expect(followed.source.problems()).toMatchObject([{ keptSinceMs: expect.any(Number), isolates: false }]),
+      )
+      expect(inForce(followed.world)).toMatchObject({ ingress: [{ ports: null }] })
+      server.delete('NetworkPolicy', 'a', 'p')
+      await eventually(() => expect(inForce(followed.world)).toBeUndefined())
+    })
   })
 
   test('pods elsewhere are followed while a policy asks for them, and forgotten after', async () => {

@@ -16,9 +16,9 @@ import {
   text,
 } from '../api/cursor.ts'
 import { readMetadata } from '../api/fields.ts'
-import { readers } from '../api/object.ts'
+import { readers, standIns } from '../api/object.ts'
 import { sameValue } from '../world/equal.ts'
-import type { KubeObject } from '../world/objects.ts'
+import type { Kind, KubeObject } from '../world/objects.ts'
 import type { SourceProblem } from '../world/source.ts'
 import { objectKey } from '../world/world.ts'
 
@@ -27,6 +27,8 @@ export interface ParsedFile {
   /** By "Kind namespace/name"; equal definitions of one object count once. */
   readonly objects: ReadonlyMap<string, KubeObject>
   readonly problems: readonly SourceProblem[]
+  /** By "Kind namespace/name": for those among the problems that nothing at all would open. */
+  readonly standIns: ReadonlyMap<string, KubeObject>
   /** What is ignored, one sentence each. */
   readonly notices: readonly string[]
 }
@@ -35,8 +37,11 @@ export interface ParsedFile {
 interface Finding {
   readonly objects: readonly { readonly object: KubeObject; readonly line: number }[]
   readonly problems: readonly Omit<SourceProblem, 'file' | 'document'>[]
+  readonly standIns: readonly KubeObject[]
   readonly notices: readonly string[]
 }
+
+const EMPTY: Finding = { objects: [], problems: [], standIns: [], notices: [] }
 
 const FILE_CHARACTERS_MAX = 256 * 1024 * 1024
 
@@ -152,11 +157,12 @@ function parseYaml(chunk: string): readonly Finding[] {
 type LineOf = (path: readonly (string | number)[]) => number
 
 function readDocument(value: unknown, lineOf: LineOf): Finding {
-  if (value === null || value === undefined) return { objects: [], problems: [], notices: [] }
+  if (value === null || value === undefined) return EMPTY
   const findings = [...itemsOf(root(value))].map((item) => readObject(item, lineOf))
   return {
     objects: findings.flatMap((finding) => finding.objects),
     problems: findings.flatMap((finding) => finding.problems),
+    standIns: findings.flatMap((finding) => finding.standIns),
     notices: findings.flatMap((finding) => finding.notices),
   }
 }
@@ -180,17 +186,19 @@ function readObject(object: Cursor, lineOf: LineOf): Finding {
     name = `${kind} ${clusterScoped ? metadata.name : `${metadata.namespace}/${metadata.name}`}`
     const read = reader(object)
     if (read === null) return notice(`${name} has an address type that is not read`)
-    return { objects: [{ object: read, line: lineOf(pathOf(object)) }], problems: [], notices: [] }
+    return { ...EMPTY, objects: [{ object: read, line: lineOf(pathOf(object)) }] }
   } catch (error) {
     if (!(error instanceof BadField)) throw error
     const problem = { line: lineOf(error.path), object: name, field: pathText(error.path), message: error.message }
-    return { objects: [], problems: [problem], notices: [] }
+    const standIn = name === '' ? undefined : standIns[name.split(' ')[0] as Kind]?.(object)
+    return { ...EMPTY, problems: [problem], standIns: standIn === undefined ? [] : [standIn] }
   }
 }
 
 function merge(path: string, found: readonly (readonly [line: number, findings: readonly Finding[]])[]): ParsedFile {
   const objects = new Map<string, KubeObject>()
   const problems: SourceProblem[] = []
+  const standIns = new Map<string, KubeObject>()
   const notices: string[] = []
   let document = 0
   for (const [firstLineOfChunk, findings] of found) {
@@ -206,10 +214,11 @@ function merge(path: string, found: readonly (readonly [line: number, findings: 
       for (const problem of finding.problems) {
         problems.push({ ...problem, file: path, document, line: problem.line + firstLineOfChunk - 1 })
       }
+      for (const object of finding.standIns) standIns.set(objectKey(object), object)
       for (const text of finding.notices) notices.push(`${path}: document ${document}: ${text}`)
     }
   }
-  return { path, objects, problems, notices }
+  return { path, objects, problems, standIns, notices }
 }
 
 export function definedTwice(file: string, line: number, document: number, object: string): SourceProblem {
@@ -217,11 +226,11 @@ export function definedTwice(file: string, line: number, document: number, objec
 }
 
 function refusal(line: number, object: string, message: string): Finding {
-  return { objects: [], problems: [{ line, object, field: '', message }], notices: [] }
+  return { ...EMPTY, problems: [{ line, object, field: '', message }] }
 }
 
 function notice(text: string): Finding {
-  return { objects: [], problems: [], notices: [text] }
+  return { ...EMPTY, notices: [text] }
 }
 
 function firstLine(message: string): string {

@@ -91,6 +91,44 @@ describe('World follows the folder', () => {
     expect(clusterIPs(world)).toEqual({ b: ['10.96.0.3'] })
   })
 
+  test('a policy that never was readable isolates what it may select; a good one takes its place and outlives a bad one', async () => {
+    const policy = (podSelector: object, from: object) =>
+      JSON.stringify({
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: 'p' },
+        spec: { podSelector, ingress: [{ from: [from] }] },
+      })
+    const selecting = (app: string) => ({ matchLabels: { app } })
+    const unknown = { planet: 'mars' }
+    write('p.json', policy(selecting('a'), unknown))
+    {
+      const { source, world } = await follow()
+      const inForce = () => [...world.networkPolicies()]
+      const standIn = { podSelector: selecting('a'), ingress: [], egress: null, unreadable: true }
+      expect(inForce()).toMatchObject([standIn])
+      expect(source.problems()).toMatchObject([{ keptSinceMs: null, isolates: true }])
+      write('p.json', policy(selecting('b'), unknown))
+      await source.sync()
+      expect(inForce()).toMatchObject([{ ...standIn, podSelector: selecting('b') }])
+      write('p.json', '{')
+      await source.sync()
+      expect(inForce()).toMatchObject([{ ...standIn, podSelector: selecting('b') }])
+      stop(source)
+    }
+    write('p.json', policy(selecting('c'), unknown))
+    const { source, world } = await follow()
+    expect([...world.networkPolicies()]).toMatchObject([{ podSelector: selecting('c'), unreadable: true }])
+    expect(source.problems()).toMatchObject([{ keptSinceMs: null, isolates: true }])
+    write('p.json', policy(selecting('a'), { podSelector: {} }))
+    await source.sync()
+    expect([...world.networkPolicies()]).toMatchObject([{ ingress: [{ ports: null }] }])
+    write('p.json', policy(selecting('d'), unknown))
+    await source.sync()
+    expect([...world.networkPolicies()]).toMatchObject([{ podSelector: selecting('a'), ingress: [{ ports: null }] }])
+    expect(source.problems()).toMatchObject([{ keptSinceMs: expect.any(Number), isolates: false }])
+  })
+
   test('without sync, by watching', async () => {
     const { world, nextChange } = await follow()
     const change = nextChange()

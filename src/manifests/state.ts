@@ -4,6 +4,7 @@
 //
 //   ParsedFile --settle--> held objects of that file --first file by name wins--> objects in force
 
+import { isStandIn } from '../api/object.ts'
 import type { Dropped, Held } from '../journal/journal.ts'
 import { sameValue } from '../world/equal.ts'
 import type { KubeObject } from '../world/objects.ts'
@@ -80,7 +81,7 @@ export function createManifests(): Manifests {
     remove: (path) => replace(path, null),
     fail(path, message, nowMs) {
       const problem = { file: path, line: 1, document: 1, object: '', field: '', message }
-      const parsed = { path, objects: new Map(), problems: [problem], notices: [] }
+      const parsed = { path, objects: new Map(), problems: [problem], standIns: new Map(), notices: [] }
       return replace(path, settle(files.get(path) ?? EMPTY, parsed, nowMs))
     },
     restore(held) {
@@ -110,7 +111,12 @@ function settle(before: FileState, parsed: ParsedFile, nowMs: number): FileState
   }
   for (const [key, old] of before.held) {
     if (held.has(key) || !(refused.has(key) || refused.has(''))) continue
-    held.set(key, old.keptSinceMs === null ? { ...old, keptSinceMs: nowMs } : old)
+    held.set(key, old.keptSinceMs === null && !isStandIn(old.object) ? { ...old, keptSinceMs: nowMs } : old)
+  }
+  for (const [key, object] of parsed.standIns) {
+    const kept = held.get(key)?.object
+    if (kept !== undefined && (!isStandIn(kept) || sameValue(kept, object))) continue
+    held.set(key, { file: parsed.path, object, keptSinceMs: null })
   }
   const { problems, notices } = parsed
   return {
@@ -126,14 +132,20 @@ function* allProblems(
 ): Iterable<HeldProblem> {
   for (const state of files.values()) {
     for (const problem of state.problems) {
-      yield { ...problem, keptSinceMs: state.held.get(problem.object)?.keptSinceMs ?? null }
+      const held = state.held.get(problem.object)
+      yield {
+        ...problem,
+        keptSinceMs: held?.keptSinceMs ?? null,
+        isolates: held !== undefined && isStandIn(held.object),
+      }
     }
   }
   for (const [key, [first, ...others]] of holders) {
     for (const other of others) {
       if (sameValue(first!.object, other.object)) continue
       const message = `also defined in ${first!.file}, which counts`
-      yield { file: other.file, line: 1, document: 1, object: key, field: '', message, keptSinceMs: other.keptSinceMs }
+      const place = { file: other.file, line: 1, document: 1, object: key, field: '', message }
+      yield { ...place, keptSinceMs: other.keptSinceMs, isolates: false }
     }
   }
 }

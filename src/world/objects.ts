@@ -118,6 +118,8 @@ export interface NetworkPolicy {
   /** null: the policy does not isolate that direction (policyTypes, after defaulting). */
   readonly ingress: readonly PolicyRule[] | null
   readonly egress: readonly PolicyRule[] | null
+  /** It stands for one that cannot be read, and has no rule: what that one may select is isolated. */
+  readonly unreadable?: true
 }
 
 export type KubeObject = Namespace | Node | Pod | Service | EndpointSlice | NetworkPolicy

@@ -28,6 +28,8 @@ export interface SourceProblem {
 /** A problem and how old the version in force is; null: there never was a good one, or the object is not kept. */
 export interface HeldProblem extends SourceProblem {
   readonly keptSinceMs: number | null
+  /** There never was a good one, so what it may select is isolated. */
+  readonly isolates: boolean
 }
 
 /** How far one part of a source is. */
