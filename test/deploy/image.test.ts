@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The image, built twice from nothing, and what runs in it.
 
-import { execFileSync } from 'node:child_process'
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -38,6 +38,32 @@ beforeAll(() => {
 beforeEach((context) => context.skip(!isDebian12, 'the image is built on Debian 12 only'))
 
 afterAll(() => rmSync(work, { recursive: true, force: true }))
+
+test('a package that Debian has withdrawn is replaced by the current one and named; a false one is not taken', () => {
+  const place = join(work, 'elsewhere')
+  const store = join(place, '.tools/debian', architecture)
+  for (const folder of ['tools/image', 'deploy/image']) mkdirSync(join(place, folder), { recursive: true })
+  copyFileSync('tools/image/packages.sh', join(place, 'tools/image/packages.sh'))
+  const pinned = readFileSync(`deploy/image/packages-${architecture}.sha256`, 'utf8').split('\n')
+  const current = pinned.find((line) => line.includes(' zlib1g_'))!
+  const [sha256, file] = current.split('  ') as [string, string]
+  const bring = (list: string): { status: number | null; stderr: string } => {
+    writeFileSync(join(place, `deploy/image/packages-${architecture}.sha256`), `${list}\n`)
+    return spawnSync('bash', [join(place, 'tools/image/packages.sh'), architecture], { encoding: 'utf8' })
+  }
+  const withdrawn = `${'0'.repeat(64)}  ${file.replace('1.2.13', '1.2.12')}`
+  for (const _ of ['fetched', 'there'])
+    expect(bring(withdrawn)).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining(`WARNING: ${file} is not pinned`),
+    })
+  expect(readFileSync(join(store, 'packages.sha256'), 'utf8')).toBe(`${current}\n`)
+  expect(bring(current)).toMatchObject({ status: 0, stderr: '' })
+  expect(bring(current.replace(sha256, withdrawn.slice(0, 64)))).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining(`${file} is not the one of`),
+  })
+})
 
 test('an image built anew has the same bytes', () => {
   expect(build('two').equals(first)).toBe(true)

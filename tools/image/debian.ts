@@ -25,7 +25,7 @@ const kept = [
   /^usr\/share\/doc\/[^/]+(\/copyright)?$/,
 ]
 
-/** Lines of `sha256sum`: deploy/image/packages-ARCH.sha256. */
+/** Lines of `sha256sum`: .tools/debian/ARCH/packages.sha256. */
 export function packageList(path: string): readonly { readonly sha256: string; readonly file: string }[] {
   return readFileSync(path, 'utf8')
     .trimEnd()

@@ -38,7 +38,8 @@ const runtime = `node-linux-${architectures[architecture]}`
 const isNative = process.arch === architectures[architecture]
 const runtimeFolder = isNative ? `node_modules/${runtime}` : `.tools/${runtime}/package`
 const nativeFolder = isNative ? 'build' : `build/${architecture}`
-const listFile = `deploy/image/packages-${architecture}.sha256`
+/** What tools/image/packages.sh has brought. */
+const listFile = `.tools/debian/${architecture}/packages.sha256`
 const developmentOnly = /^(.*-dev)_/
 
 /** What every version of Heddle stands on: Debian's libraries and Node. Its time is fixed, so that it stays one layer. */
