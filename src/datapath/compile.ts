@@ -3,6 +3,7 @@
 // contributed again.
 
 import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
+import type { Id64 } from '../core/id64.ts'
 import { objectName, podId, serviceId, servicePortName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
 import { createPolicyCompiler } from '../policy/compile.ts'
@@ -88,10 +89,25 @@ function compileService(store: TableStore, world: WorldView, name: ObjectName): 
   const service = world.service(name)
   const frontends = service === undefined ? [] : serviceFrontends(service, world.slicesOfService(name))
   const before = udpBackendsOf(store, name)
-  store.contribute('backends', name, frontends.flatMap(backendEntries))
-  store.contribute('frontends', name, frontends.map(frontendEntry))
-  const after = new Set(frontends.flatMap(({ backends }) => backends.map(backendText)))
+  const lists = backendLists(name, frontends)
+  store.contribute('backends', name, [...lists].flatMap(backendEntries))
+  store.contribute(
+    'frontends',
+    name,
+    frontends.map((frontend) => frontendEntry(frontend, lists)),
+  )
+  const after = new Set([...lists.keys()].flatMap((backends) => backends.map(backendText)))
   return before.filter((backend) => !after.has(backendText(backend)))
+}
+
+/** Each list of backends once, with its id; the empty ones have 0. */
+function backendLists(service: ObjectName, frontends: readonly Frontend[]): BackendLists {
+  const lists = new Map<readonly Backend[], Id64>()
+  for (const { internal } of frontends) {
+    const { backends } = internal
+    if (!lists.has(backends)) lists.set(backends, backends.length === 0 ? 0n : backendListId(service, backends))
+  }
+  return lists
 }
 
 /** Backends of the Service as last contributed; none where none of its ports is UDP. */
@@ -105,24 +121,24 @@ function backendText({ address, port }: Backend): string {
   return `${address} ${port}`
 }
 
-function frontendEntry(frontend: Frontend): TableEntry {
-  const { address, port, protocol, backends, service, portName } = frontend
+type BackendLists = ReadonlyMap<readonly Backend[], Id64>
+
+function frontendEntry(frontend: Frontend, lists: BackendLists): TableEntry {
+  const { address, port, protocol, internal, service, portName } = frontend
   return tableEntry(
     'frontends',
     { address, port, protocol },
     {
-      backendList: backends.length === 0 ? 0n : backendListId(frontend),
-      count: backends.length,
+      backendList: lists.get(internal.backends)!,
+      count: internal.backends.length,
       flags: 0,
       service: serviceId(servicePortName(service, portName, port)),
     },
   )
 }
 
-function backendEntries(frontend: Frontend): TableEntry[] {
-  if (frontend.backends.length === 0) return []
-  const backendList = backendListId(frontend)
-  return frontend.backends.map((backend, slot) => tableEntry('backends', { backendList, slot }, backend))
+function backendEntries([backends, backendList]: readonly [readonly Backend[], Id64]): TableEntry[] {
+  return backends.map((backend, slot) => tableEntry('backends', { backendList, slot }, backend))
 }
 
 function contributeRouting(store: TableStore, before: CompiledRouting, after: CompiledRouting): void {

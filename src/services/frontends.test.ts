@@ -45,8 +45,8 @@ function slice(family: 4 | 6, ports: EndpointSlice['ports'], ...endpoints: reado
 }
 
 function print(frontends: readonly Frontend[]): readonly string[] {
-  return frontends.map(({ address, port: number, protocol, portName, backends }) => {
-    const list = backends.map((backend) => `${backend.address}:${backend.port}`).join(' ')
+  return frontends.map(({ address, port: number, protocol, portName, internal }) => {
+    const list = internal.backends.map((backend) => `${backend.address}:${backend.port}`).join(' ')
     return `${address} ${number}/${protocol} ${portName} -> ${list || 'refuse'}`
   })
 }
@@ -109,18 +109,20 @@ test('frontends depend on the slices, not on their order or on repetition', () =
       const of = service(['10.96.0.1'], [web])
       const expected = serviceFrontends(of, slices)
       expect(serviceFrontends(of, [...slices, ...slices].toReversed())).toEqual(expected)
-      expect(expected[0]!.backends.length).toBe(new Set(lists.flat()).size)
+      expect(expected[0]!.internal.backends.length).toBe(new Set(lists.flat()).size)
     }),
   )
 })
 
-test('a list id names its frontend and its backends: another list, another id', () => {
+test('a list id names its Service and its backends: another list, another id', () => {
   const lists = [['10.1.0.1'], ['10.1.0.2'], ['10.1.0.1', '10.1.0.2'], []]
-  const ids = ['10.96.0.1', '10.96.0.2'].flatMap((clusterIP) =>
-    lists.map((list) => {
-      const slices = [slice(4, [servicePort('web', 8080)], ...list)]
-      return backendListId(serviceFrontends(service([clusterIP], [web]), slices)[0]!)
-    }),
+  const ids = ['shop/cart', 'shop/web'].flatMap((name) =>
+    lists.map((list) =>
+      backendListId(
+        name,
+        list.map((address) => ({ address: address as Address, port: port(80) })),
+      ),
+    ),
   )
   expect(new Set(ids).size).toBe(ids.length)
 })
