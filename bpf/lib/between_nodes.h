@@ -6,13 +6,52 @@
  * sent_between_nodes: this node's address speaks to another node's.
  * received_between_nodes: the other way, whole TCP or UDP packets without options.
  *   BETWEEN_STACKS   nothing that `translations` has (a host's own flow to a
- *                    Service with a backend on a node's address)
+ *                    Service with a backend on a node's address); they are asked only
+ *                    once such a one was entered
  *   BETWEEN_TUNNEL   the tunnel's; *sender is the node */
 #pragma once
+#include "epoch.h"
 #include "parse.h"
 #include "route.h"
 #include "takeover.h"
 #include "tuple.h"
+
+#define NODES_SEEN_BITS 8
+
+/* The node of an address as `nodes` had it under that policy epoch, which every change of
+ * `nodes` moves. One for each CPU: nobody else reads while it is written. A hit costs a
+ * fifth of what the hash table does, and each packet between nodes needs one. */
+struct node_seen {
+	struct address address;
+	struct node node;
+	__u32 epoch;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << NODES_SEEN_BITS);
+	__type(key, __u32);
+	__type(value, struct node_seen);
+} nodes_seen SEC(".maps");
+
+static __always_inline const struct node *between_node_of(const struct address *a)
+{
+	/* Knuth, TAOCP 6.4: multiplicative hashing. */
+	__u32 slot = (address_word(a, 0) ^ address_word(a, 1)) * 0x9e3779b97f4a7c15 >> (64 - NODES_SEEN_BITS);
+	struct node_seen *seen = bpf_map_lookup_elem(&nodes_seen, &slot);
+	__u32 epoch = epoch_current(); /* before `nodes` is read */
+	const struct node *node;
+
+	if (seen && seen->epoch == epoch && address_equal(&seen->address, a) && seen->node.node)
+		return &seen->node;
+	node = node_of(a);
+	if (!seen || !node) return node;
+	address_copy(&seen->address, a);
+	seen->node = *node;
+	seen->epoch = epoch;
+	return node;
+}
 
 static __always_inline bool between_addresses(struct __sk_buff *skb, struct tuple *t)
 {
@@ -39,7 +78,7 @@ static __always_inline bool sent_between_nodes(struct __sk_buff *skb)
 {
 	ALIGNED struct tuple t;
 
-	return between_addresses(skb, &t) && self_has(&t.source) && node_of(&t.destination);
+	return between_addresses(skb, &t) && self_has(&t.source) && between_node_of(&t.destination);
 }
 
 static __always_inline bool between_ports(struct __sk_buff *skb, struct tuple *t)
@@ -77,15 +116,23 @@ static __always_inline bool between_is_tunnel(const struct tuple *t)
 	       t->destination_port == self()->tunnel_port;
 }
 
+static __always_inline bool between_is_translated(const struct tuple *t)
+{
+	__u32 zero = 0;
+	const struct translations_kinds *kinds = bpf_map_lookup_elem(&translations_kinds, &zero);
+
+	return kinds && kinds->between_nodes && translation_find(t);
+}
+
 static __always_inline enum between received_between_nodes(struct __sk_buff *skb, id64 *sender)
 {
 	const struct node *node;
 	ALIGNED struct tuple t;
 
 	if (!between_addresses(skb, &t) || !self_has(&t.destination)) return BETWEEN_UNKNOWN;
-	node = node_of(&t.source);
+	node = between_node_of(&t.source);
 	if (!node || node->flags & NODE_OWN || !between_ports(skb, &t)) return BETWEEN_UNKNOWN;
-	if (!between_is_tunnel(&t)) return translation_find(&t) ? BETWEEN_UNKNOWN : BETWEEN_STACKS;
+	if (!between_is_tunnel(&t)) return between_is_translated(&t) ? BETWEEN_UNKNOWN : BETWEEN_STACKS;
 	*sender = node->node;
 	return BETWEEN_TUNNEL;
 }

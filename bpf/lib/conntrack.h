@@ -25,6 +25,7 @@
 #pragma once
 #include "../abi/conntrack.h"
 #include "clock.h"
+#include "epoch.h"
 #include "idle.h"
 #include "policy.h"
 
@@ -65,14 +66,6 @@ static __always_inline bool flow_touch(struct flow *flow, __u8 protocol, bool op
 	if ((__s64)idle > (__s64)idle_limit_ns(protocol, opening)) return false;
 	flow->seen_ns = now;
 	return true;
-}
-
-static __always_inline __u32 epoch_current(void)
-{
-	__u32 zero = 0;
-	const struct policy_epoch *epoch = bpf_map_lookup_elem(&policy_epoch, &zero);
-
-	return epoch ? epoch->epoch : 0;
 }
 
 /* Does the packet answer a flow that its destination has opened? */

@@ -165,6 +165,21 @@ static __always_inline enum verdict nat_source(struct packet *p)
 	return NEXT;
 }
 
+/* Will packets between this node and another one find the entry of this key? */
+static __always_inline bool nat_is_between_nodes(const struct tuple *key)
+{
+	return self_has(&key->destination) && node_of(&key->source);
+}
+
+static __always_inline void nat_note_kind(const struct tuple *from, const struct tuple *answer)
+{
+	__u32 zero = 0;
+	struct translations_kinds *kinds = bpf_map_lookup_elem(&translations_kinds, &zero);
+
+	if (!kinds || kinds->between_nodes) return;
+	if (nat_is_between_nodes(from) || nat_is_between_nodes(answer)) kinds->between_nodes = 1;
+}
+
 /* Both entries of the translation from (source, asked) to packet.to, or none. */
 __noinline int nat_insert(struct packet *p)
 {
@@ -177,6 +192,7 @@ __noinline int nat_insert(struct packet *p)
 	address_copy(&from.destination, &p->asked);
 	from.destination_port = p->asked_port;
 	tuple_reverse(&answer, &p->to);
+	nat_note_kind(&from, &answer);
 
 	tuple_reverse(&t.to, &from);
 	t.flags = TRANSLATION_REVERSE | (p->flags & PACKET_HOST ? TRANSLATION_HOST : 0);

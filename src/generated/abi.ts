@@ -595,6 +595,26 @@ export const translation: Codec<Translation> = {
   },
 }
 
+export interface TranslationsKinds {
+  readonly betweenNodes: number
+}
+
+export const translationsKinds: Codec<TranslationsKinds> = {
+  name: 'translations_kinds',
+  size: 4,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
+    bytes.fill(0, offset, offset + 4)
+    view.setUint32(0, value.betweenNodes, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
+    return {
+      betweenNodes: view.getUint32(0, true),
+    }
+  },
+}
+
 export interface FragmentKey {
   readonly source: Address
   readonly destination: Address
@@ -1213,6 +1233,17 @@ export const maps = {
     layout: 'da864e5d',
     key: tuple,
     value: translation,
+  },
+  translations_kinds: {
+    name: 'translations_kinds',
+    type: 2,
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 1,
+    flags: 0,
+    layout: 'b8c489fb',
+    key: u32,
+    value: translationsKinds,
   },
 } as const
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the network may bring: bare sources and tunnel packets are proven before they are looked up (DESIGN 12).
 
-import { native, pod, tunnelled, world } from './cluster.ts'
+import { epoch, native, pod, tunnelled, without, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, packet, passed } from './row.ts'
 import { echoRequest, frame, tcp, udp, vxlan } from './vocabulary.ts'
 
@@ -67,6 +67,15 @@ packet('a tunnel packet of no known node is dropped', {
   config: tunnelled,
   world: cluster,
   when: fromNetdev(vxlan('neighbour', 'n1', tcp('away:4000', 'web:80', 'S'))),
+  then: dropped('TUNNEL_SOURCE'),
+})
+
+packet('a tunnel packet of a node that has just gone is dropped', {
+  config: tunnelled,
+  world: cluster,
+  given: [fromNetdev(vxlan('n2', 'n1', tcp('away:4000', 'web:80', 'S')))],
+  changed: without('nodes', world(pod('cart'), pod('web'), epoch(8))),
+  when: fromNetdev(vxlan('n2', 'n1', tcp('away:4000', 'web:80', 'S'))),
   then: dropped('TUNNEL_SOURCE'),
 })
 

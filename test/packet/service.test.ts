@@ -223,6 +223,13 @@ packet('the reply to the own node comes from the Service', {
   then: passed(tcp('shop:80', 'n1:4000', 'SA')),
 })
 
+packet('the reply of another node to the own node comes from the Service', {
+  world: world(service('shop:443', 'n2:6443')),
+  given: [fromNetdev(tcp('n2:6443', 'n1:4001', 'A')), toNetdev(tcp('n1:4000', 'shop:443', 'S'))],
+  when: fromNetdev(tcp('n2:6443', 'n1:4000', 'SA')),
+  then: passed(tcp('shop:443', 'n1:4000', 'SA')),
+})
+
 packet('the stack answers the last hop of a packet that already has its backend', {
   world: remote,
   when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S', { hopLimit: 1 })),
