@@ -30,6 +30,7 @@ ANYWHERE := -ffile-prefix-map=$(CURDIR)=.
 BPF_CFLAGS := -target bpf -O2 -g -mcpu=v3 -std=gnu11 $(ANYWHERE) -Wall -Werror -I bpf
 ADDON_CXXFLAGS := -std=c++17 -fPIC -g1 $(ANYWHERE) -Wall -Wextra -Wno-cast-function-type -Wno-missing-field-initializers \
   -isystem node_modules/node-api-headers/include -isystem node_modules/node-addon-api \
+  -isystem $$(echo node_modules/node-linux-*/include/node) \
   -DNAPI_VERSION=9 -DNODE_ADDON_API_DISABLE_DEPRECATED -DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 ADDON_LIBS := -lbpf -lelf -lz
 ARCHITECTURE := $(patsubst x86_64,amd64,$(patsubst aarch64,arm64,$(shell uname -m)))

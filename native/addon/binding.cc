@@ -30,6 +30,7 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports)
 	ExportNetlink(env, exports);
 	ExportNetns(env, exports);
 	ExportConfigure(env, exports);
+	ExportWatch(env, exports);
 #ifdef __SANITIZE_ADDRESS__
 	exports.Set("overflowOnPurpose", Napi::Function::New(env, OverflowOnPurpose));
 #endif

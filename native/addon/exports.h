@@ -14,3 +14,4 @@ void ExportNetns(Napi::Env env, Napi::Object exports);
 void ExportConfigure(Napi::Env env, Napi::Object exports);
 void ExportMount(Napi::Env env, Napi::Object exports);
 void ExportFile(Napi::Env env, Napi::Object exports);
+void ExportWatch(Napi::Env env, Napi::Object exports);

@@ -128,7 +128,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     stack.defer(watchLink(addon, local.uplink.ifindex, lookAgain)) // its routes go down with it
     stack.defer(every(ROUTES_EVERY_MS, lookAgain))
     stack.defer(every(COLLECT_EVERY_MS, () => void handlers.collect()))
-    const cni = await serveCni(`${config.runDir}/cni.sock`, handlers)
+    const cni = await serveCni(`${config.runDir}/cni.sock`, handlers, addon)
     stack.defer(() => cni.close())
     releaseMemory() // reading and compiling everything has left garbage
     progress.waitingFor = ''

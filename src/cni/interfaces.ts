@@ -55,6 +55,13 @@ export interface Endpoints {
   leave(id: AttachmentId): Promise<void>
 }
 
+/** Unix sockets; src/kernel/addon.ts says what each call does. */
+export interface Sockets {
+  listenAt(path: string): number
+  acceptFrom(listener: number): number | null
+  watch(fd: number, event: 'readable' | 'writable', onReady: () => void): () => void
+}
+
 /** One request as it ended, for the log. */
 export interface CniEvent {
   readonly command: string

@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { addon } from '../../test/support/addon.ts'
 import { cniRequest } from '../../test/support/cni.ts'
 import type { CniReply, CniRequest } from './protocol.ts'
 import { type CniServer, serveCni } from './server.ts'
@@ -22,7 +23,7 @@ beforeEach(async () => {
   path = join(folder, 'cni.sock')
   delivered = []
   handle = async ({ command }) => reply(`said ${command}`)
-  server = await serveCni(path, { handle: (request) => handle(request) })
+  server = await serveCni(path, { handle: (request) => handle(request) }, addon)
 })
 afterEach(async () => {
   await server.close()
@@ -72,7 +73,7 @@ test('the socket is for root alone, and nothing else is left in its folder', asy
 test('whatever a dead agent left at the path is replaced; closing removes it', async () => {
   const other = join(folder, 'other.sock')
   await writeFile(other, '')
-  const second = await serveCni(other, { handle })
+  const second = await serveCni(other, { handle }, addon)
   expect((await stat(other)).isSocket()).toBe(true)
   await second.close()
   expect(await readdir(folder)).toEqual(['cni.sock'])

@@ -2,10 +2,11 @@
 // The socket that native/cni-shim talks to; native/cni-shim/agent.h describes the frames. One request on each connection.
 
 import { isUtf8 } from 'node:buffer'
-import { once } from 'node:events'
+import { closeSync } from 'node:fs'
 import { chmod, rename, rm } from 'node:fs/promises'
-import { createServer, type Socket } from 'node:net'
+import { Connection, LENGTH_BYTES } from './connection.ts'
 import { type CniHandlers, formatError } from './handlers.ts'
+import type { Sockets } from './interfaces.ts'
 import {
   answerVersion,
   CniErrorCode,
@@ -17,7 +18,6 @@ import {
 } from './protocol.ts'
 
 const REQUEST_LENGTH_MAX = 8 << 20
-const LENGTH_BYTES = 4
 /** A shim sends its request at once. */
 const REQUEST_TIMEOUT_MS = 10_000
 const CONNECTIONS_MAX = 256
@@ -30,84 +30,82 @@ export interface CniServer {
 
 /** Listens on a socket that only root can use. Whatever was at the path is replaced. Further requests wait while 16 run;
  *  beyond 256 connections the shim is sent away and tries again. */
-export async function serveCni(path: string, handlers: Pick<CniHandlers, 'handle'>): Promise<CniServer> {
+export async function serveCni(
+  path: string,
+  handlers: Pick<CniHandlers, 'handle'>,
+  sockets: Sockets,
+): Promise<CniServer> {
   const limit = createLimit(RUNNING_MAX)
-  const idle = new Set<Socket>()
-  const server = createServer((socket) => {
-    idle.add(socket)
-    socket.on('error', () => {}) // The write's callback and 'close' say it too.
-    socket.once('close', () => idle.delete(socket))
-    socket.setTimeout(REQUEST_TIMEOUT_MS, () => socket.destroy())
-    readFrame(socket, (frame) => {
-      idle.delete(socket)
-      socket.setTimeout(0)
-      void limit(() => answer(socket, frame, handlers))
-    })
-  })
-  server.maxConnections = CONNECTIONS_MAX
+  const idle = new Set<Connection>()
+  const open = new Set<Promise<void>>()
+
+  async function serve(connection: Connection): Promise<void> {
+    idle.add(connection)
+    const timer = setTimeout(() => connection.close(), REQUEST_TIMEOUT_MS)
+    const frame = await connection.receive(REQUEST_LENGTH_MAX)
+    clearTimeout(timer)
+    idle.delete(connection)
+    if (frame !== undefined) await limit(() => answer(connection, frame, handlers))
+    connection.close()
+  }
+
+  function accept(): void {
+    const fd = sockets.acceptFrom(listener)
+    if (fd === null) return
+    const connection = new Connection(fd, sockets)
+    if (open.size >= CONNECTIONS_MAX) {
+      connection.close()
+    } else {
+      const served: Promise<void> = serve(connection).finally(() => open.delete(served))
+      open.add(served)
+    }
+  }
 
   // Bound under another name and moved: at its path the socket is never open to anyone else.
   const binding = `${path}~`
   await rm(binding, { force: true })
-  server.listen(binding)
-  await once(server, 'listening')
+  const listener = sockets.listenAt(binding)
   await chmod(binding, 0o600)
   await rename(binding, path)
+  const unwatch = sockets.watch(listener, 'readable', accept)
 
   return {
     async close() {
       await rm(path, { force: true })
-      const closed = once(server, 'close')
-      server.close()
-      for (const socket of idle) socket.destroy()
-      await closed
+      unwatch()
+      closeSync(listener)
+      for (const connection of idle) connection.close()
+      await Promise.all(open)
     },
   }
 }
 
-/** Calls back once, with null for a frame that is too long. */
-function readFrame(socket: Socket, onFrame: (frame: Buffer | null) => void): void {
-  let chunks: Buffer[] = []
-  let received = 0
-  const onData = (chunk: Buffer) => {
-    chunks.push(chunk)
-    received += chunk.length
-    if (received < LENGTH_BYTES) return
-    if (chunks[0]!.length < LENGTH_BYTES) chunks = [Buffer.concat(chunks)]
-    const length = chunks[0]!.readUInt32BE()
-    if (length <= REQUEST_LENGTH_MAX && received < LENGTH_BYTES + length) return
-    socket.off('data', onData)
-    socket.resume()
-    onFrame(length > REQUEST_LENGTH_MAX ? null : Buffer.concat(chunks).subarray(LENGTH_BYTES, LENGTH_BYTES + length))
-  }
-  socket.on('data', onData)
-}
-
-async function answer(socket: Socket, frame: Buffer | null, handlers: Pick<CniHandlers, 'handle'>): Promise<void> {
+async function answer(
+  connection: Connection,
+  frame: Buffer | null,
+  handlers: Pick<CniHandlers, 'handle'>,
+): Promise<void> {
   const request =
     frame === null ? cniError(CniErrorCode.DECODE_FAILURE, 'the request is too long') : parseRequest(frame.toString())
   if (isCniError(request)) {
-    await send(socket, { exitCode: 1, output: formatError(NEWEST_VERSION, request) })
+    await send(connection, { exitCode: 1, output: formatError(NEWEST_VERSION, request) })
   } else if (!isUtf8(frame!)) {
     const error = cniError(CniErrorCode.DECODE_FAILURE, 'environment or configuration is not UTF-8')
-    await send(socket, { exitCode: 1, output: formatError(answerVersion(request.config), error) })
+    await send(connection, { exitCode: 1, output: formatError(answerVersion(request.config), error) })
   } else {
     const reply = await handlers.handle(request)
-    reply.delivered(await send(socket, reply))
+    reply.delivered(await send(connection, reply))
   }
 }
 
 /** Whether the kernel has taken the whole reply for a shim that is still there. */
-async function send(socket: Socket, { exitCode, output }: Pick<CniReply, 'exitCode' | 'output'>): Promise<boolean> {
+function send(connection: Connection, { exitCode, output }: Pick<CniReply, 'exitCode' | 'output'>): Promise<boolean> {
   const text = Buffer.from(output === '' ? '' : `${output}\n`)
   const frame = Buffer.alloc(LENGTH_BYTES + 1 + text.length)
   frame.writeUInt32BE(1 + text.length)
   frame.writeUInt8(exitCode, LENGTH_BYTES)
   text.copy(frame, LENGTH_BYTES + 1)
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  socket.write(frame, (error) => resolve(!error))
-  socket.end()
-  return promise
+  return connection.send(frame)
 }
 
 /** Runs at most `max` at a time, the others in the order they came. */

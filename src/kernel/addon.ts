@@ -128,6 +128,13 @@ export interface Addon {
   /** Performs the steps one after the other in one trip to the thread pool. A failure ends it: the messages of the step that
    *  failed were all performed, of later steps nothing. The descriptors stay open until it settles. */
   configure(steps: readonly NetworkStep[]): Promise<Answers>
+  /** A listening Unix socket, bound there; it does not block. EADDRINUSE: there is a file. */
+  listenAt(path: string): Fd
+  /** The next connection, which does not block either; null: nobody waits. */
+  acceptFrom(listener: Fd): Fd | null
+  /** Calls back from the event loop whenever the descriptor is ready, again and again while it is; the returned function
+   *  ends it and comes before closeFd. */
+  watch(fd: Fd, event: 'readable' | 'writable', onReady: () => void): () => void
   /** Mounts a bpf file system there, in the caller's mount namespace. */
   mountBpffs(path: string): void
   /** Directory fd, for cgroups. */

@@ -24,7 +24,8 @@ interface Options {
 const MTU = 1450
 
 const { socket, journal, pools, hang } = JSON.parse(process.argv[2]!) as Options
-const node = new NodeNetwork(loadAddon())
+const addon = loadAddon()
+const node = new NodeNetwork(addon)
 const bootId = await readBootId()
 const ipam = await openIpam({
   file: diskFile(journal),
@@ -58,7 +59,7 @@ const handlers = createHandlers({
   report: (event) => process.stdout.write(`${JSON.stringify(event)}\n`),
 })
 await handlers.collect()
-const server = await serveCni(socket, handlers)
+const server = await serveCni(socket, handlers, addon)
 process.stdout.write('ready\n')
 
 process.once('SIGTERM', async () => {
