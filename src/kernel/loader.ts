@@ -67,6 +67,8 @@ export class Datapath implements Disposable {
   /** Host interfaces of pods that only have filters -> ifindex. */
   readonly #toLink = new Map<string, number>()
   #timer: NodeJS.Timeout | undefined
+  /** How often a pod came or went. */
+  #changes = 0
 
   constructor(addon: Addon, links: Links, loaded: Loaded, takeover: Takeover) {
     this.#addon = addon
@@ -121,13 +123,17 @@ export class Datapath implements Disposable {
   /** Idempotent; after the device has gone. */
   detachPod(hostIfname: string): void {
     this.#toLink.delete(hostIfname)
+    this.#linkLater()
     for (const name of ['from_pod', 'to_pod']) this.#links.detach(name, hostIfname)
   }
 
   /** Gives pods that only have filters their links, one after the other: each keeps the kernel's network configuration
-   *  locked for two RCU grace periods. Runs by itself when no pod was attached for a second. */
+   *  locked for two RCU grace periods. Runs by itself when no pod came or went for a second, and leaves off, to go on
+   *  later, when one does: its ADD or DEL would wait for the lock. */
   async linkPods(): Promise<void> {
+    const changes = this.#changes
     for (const [hostIfname, ifindex] of [...this.#toLink]) {
+      if (changes !== this.#changes) return
       const isWanted = () => this.#toLink.get(hostIfname) === ifindex
       for (const hook of this.#podHooks(ifindex, hostIfname)) {
         if (isWanted()) await this.#links.linkDevice(hook, isWanted)
@@ -157,6 +163,7 @@ export class Datapath implements Disposable {
   }
 
   #linkLater(): void {
+    this.#changes++
     clearTimeout(this.#timer)
     if (this.#toLink.size === 0) return
     // A failure is repeated at the next start: the filters judge as the links would.

@@ -184,12 +184,18 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     datapath.detachPod(POD)
     await linking
     const detached = attached(site).links
+    for (const pod of [POD, 'second']) await datapath.attachPod(site.ifindex, pod)
+    const linkingBoth = datapath.linkPods()
+    datapath.detachPod('third')
+    await linkingBoth
+    const leftOff = attached(site).links
+    for (const pod of [POD, 'second']) datapath.detachPod(pod)
     await datapath.attachPod(site.ifindex, POD)
     const atOnce = attached(site)
     await datapath.linkPods()
     const later = attached(site)
     await datapath.attachPod(site.ifindex, POD)
-    return { detached, atOnce, later, again: attached(site) }
+    return { detached, leftOff, atOnce, later, again: attached(site) }
   },
 
   /** Translations that the programs before wrote at different moments of the change. */

@@ -51,13 +51,14 @@ test('what the programs before translated meanwhile is found by its next packet,
   expect(links).toEqual(LINKS)
 })
 
-test('a pod has filters at once and links later, never neither; one that is gone by then gets none', () => {
+test('a pod has filters at once and links later, never neither; one that is gone by then gets none, and a DEL waits for one pod at most', () => {
   const links = ['from_pod-hdpod0', 'to_pod-hdpod0']
-  const { atOnce, later, again, detached } = observe('pod')
+  const { atOnce, later, again, detached, leftOff } = observe('pod')
   expect(atOnce).toEqual({ filters: ['from_pod', 'to_pod'], links: [] })
   expect(later).toEqual({ filters: [], links })
   expect(again).toEqual(later)
   expect(detached).toEqual([])
+  expect(leftOff).toEqual(links)
 })
 
 test('links whose device has gone are unpinned at the next start', () => {
