@@ -10,7 +10,7 @@ import type { Ipam } from '../ipam/ipam.ts'
 import { checkAttachment } from './check.ts'
 import type { CniEvent, Endpoints, Site, Wiring } from './interfaces.ts'
 import { createLocks } from './locks.ts'
-import { identifyNetns, isNetnsGone, ownNetnsInode } from './netns.ts'
+import { identifyNetns, isNetnsGone } from './netns.ts'
 import {
   answerVersion,
   type CniCommand,
@@ -51,6 +51,13 @@ type Command<Name> = Extract<CniCommand, { command: Name }>
 /** Success: the output. */
 type Outcome = { readonly output: string; readonly attachment?: Attachment } | CniError
 
+/** A wire that is made, its endpoint in the tables. */
+interface Ready {
+  readonly wired: Wired
+  /** What the runtime gets. */
+  readonly output: string
+}
+
 /** Name of the host side of an attachment's veth pair; always the same for the same attachment. */
 export function hostIfname(id: AttachmentId): string {
   return `hd${hash('sha256', attachmentKey(id), 'hex').slice(0, 12)}`
@@ -58,7 +65,6 @@ export function hostIfname(id: AttachmentId): string {
 
 export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, report }: CniParts): CniHandlers {
   const locks = createLocks()
-  const ownNetns = ownNetnsInode()
 
   async function add(command: Command<'ADD'>): Promise<Outcome> {
     const { id, config, pod, prevResult } = command
@@ -66,7 +72,7 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     if (found?.answered) {
       return cniError(CniErrorCode.ALREADY_ATTACHED, `${attachmentKey(id)} is attached already`, 'DEL it first')
     }
-    const netns = await attempt(async () => identifyNetns(command.netns, bootId, ownNetns), netnsRefused)
+    const netns = await attempt(async () => identifyNetns(command.netns, bootId), netnsRefused)
     if (isCniError(netns)) return netns
     const [problem] = ipam.problems()
     if (problem !== undefined) return cniError(CniErrorCode.TRY_AGAIN_LATER, 'pods must wait for addresses', problem)
@@ -81,27 +87,33 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
       const details = `all ${capacity} addresses are taken (${used} in use, ${resting} resting)`
       return cniError(CniErrorCode.POOL_EXHAUSTED, `pool ${prefix} is exhausted`, details)
     }
-    const attachment = await attach(allocated)
-    if (isCniError(attachment)) return attachment
-    const gateways = attachment.addresses.map((address) => wiring.gateway(address))
-    const result = attachmentResult(attachment, gateways, prevResult, config.dns)
-    return { output: formatResult(config.cniVersion, result), attachment }
+    return attach(allocated, (attachment) => {
+      const gateways = attachment.addresses.map((address) => wiring.gateway(address))
+      return formatResult(config.cniVersion, attachmentResult(attachment, gateways, prevResult, config.dns))
+    })
   }
 
   /** Wires, joins and completes an allocated attachment; on failure nothing of it is left. */
-  async function attach(allocated: Attachment): Promise<Attachment | CniError> {
-    const wired = await wireAndJoin(allocated)
+  async function attach(allocated: Attachment, describe: (attachment: Attachment) => string): Promise<Outcome> {
+    const ready = await wireAndJoin(allocated, describe)
     // Written before the reply and in the same turn: a process killed afterwards knows on its return that it answered, one
     // killed before has not.
-    const attached = isCniError(wired) ? wired : await attempt(() => ipam.complete(allocated, wired), journalFailed)
-    if (!isCniError(attached)) return attached
+    const outcome = isCniError(ready) ? ready : await attempt(() => complete(allocated, ready), journalFailed)
+    if (!isCniError(outcome)) return outcome
     const left = await attempt(() => remove(allocated), kernelFailed)
-    return left === undefined ? attached : { ...attached, details: `${attached.details}; ${left.msg}: ${left.details}` }
+    return left === undefined ? outcome : { ...outcome, details: `${outcome.details}; ${left.msg}: ${left.details}` }
   }
 
-  /** The tables take the endpoint in while the kernel makes its wire. Waits for both also when one fails: what is undone
-   *  then must not be done after it. */
-  async function wireAndJoin(allocated: Attachment): Promise<Wired | CniError> {
+  async function complete(id: AttachmentId, { wired, output }: Ready): Promise<Outcome> {
+    return { output, attachment: await ipam.complete(id, wired) }
+  }
+
+  /** The tables take the endpoint in, and the result is put into words, while the kernel makes the wire. Waits for all also
+   *  when one fails: what is undone then must not be done after it. */
+  async function wireAndJoin(
+    allocated: Attachment,
+    describe: (attachment: Attachment) => string,
+  ): Promise<Ready | CniError> {
     const wire = await attempt(async () => wiring.wire(siteOf(allocated), allocated.addresses), wireFailed)
     if (isCniError(wire)) return wire
     const { wired, done } = wire
@@ -109,11 +121,12 @@ export function createHandlers({ ipam, wiring, endpoints, bootId, unavailable, r
     const timer = setTimeout(() => late.abort(new Error(`not within ${JOIN_TIMEOUT_MS} ms`)), JOIN_TIMEOUT_MS)
     const endpoint = endpointOf({ ...allocated, wired })!
     const joining = attempt(() => endpoints.join(endpoint, late.signal), joinFailed)
+    const output = describe({ ...allocated, wired })
     const made = await attempt(() => done, wireFailed)
     if (made !== undefined) late.abort(made.cause)
     const joined = await joining
     clearTimeout(timer)
-    return made ?? joined ?? wired
+    return made ?? joined ?? { wired, output }
   }
 
   async function unwire(attachment: AttachmentId & { readonly hostIfname: string }): Promise<void> {

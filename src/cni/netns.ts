@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which network namespace a path means, and whether it still means that one.
 
-import { statfsSync, statSync } from 'node:fs'
+import { type Stats, statSync } from 'node:fs'
 import type { NetnsIdentity } from '../ipam/attachment.ts'
 
-/** include/uapi/linux/magic.h */
-const NSFS_MAGIC = 0x6e736673
-
-/** Inode of the caller's own network namespace. */
-export function ownNetnsInode(): number {
-  return namespaceInode('/proc/self/ns/net')!
+/** The caller's own network namespace. */
+function ownNetns(): Stats {
+  return statSync('/proc/self/ns/net')
 }
 
 /** The namespace at that path; throws when it cannot be a pod's. Whether it is one of the network kind is seen when it is
  *  entered. */
-export function identifyNetns(path: string, bootId: string, ownInode: number): NetnsIdentity {
+export function identifyNetns(path: string, bootId: string): NetnsIdentity {
   const inode = namespaceInode(path)
   if (inode === null) throw new Error(`${path} is no network namespace`)
-  if (inode === ownInode) throw new Error(`${path} is the node's own network namespace`)
+  if (inode === ownNetns().ino) throw new Error(`${path} is the node's own network namespace`)
   return { path, inode, bootId }
 }
 
@@ -30,7 +27,8 @@ export function isNetnsGone({ path, inode, bootId }: NetnsIdentity, currentBootI
  *  asynchronous: these paths are in memory, and a trip to the thread pool costs an ADD ten times as much. */
 function namespaceInode(path: string): number | null {
   try {
-    return statfsSync(path).type === NSFS_MAGIC ? statSync(path).ino : null
+    const { dev, ino } = statSync(path)
+    return dev === ownNetns().dev ? ino : null // all namespaces are in one file system
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ESRCH') return null

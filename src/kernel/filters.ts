@@ -2,7 +2,7 @@
 // Programs as direct-action filters of a device's clsact qdisc: messages (include/uapi/linux/pkt_{sched,cls}.h).
 
 import type { Fd } from './addon.ts'
-import { attribute, Flag, message, nested, textAttribute, u32Attribute, viewOf } from './netlink.ts'
+import { attribute, Flag, message, nested, putU32, textAttribute, u32Attribute } from './netlink.ts'
 
 export type Direction = 'ingress' | 'egress'
 
@@ -61,10 +61,9 @@ function filterBody(ifindex: number, direction: Direction): Uint8Array {
 /** struct tcmsg */
 function tcBody(ifindex: number, handle: number, parent: number, info: number): Uint8Array {
   const body = new Uint8Array(TCMSG_BYTES)
-  const view = viewOf(body)
-  view.setInt32(4, ifindex, true)
-  view.setUint32(8, handle, true)
-  view.setUint32(12, parent, true)
-  view.setUint32(16, info, true)
+  putU32(body, 4, ifindex)
+  putU32(body, 8, handle)
+  putU32(body, 12, parent)
+  putU32(body, 16, info)
   return body
 }

@@ -2,7 +2,7 @@
 
 import type { Addon } from './addon.ts'
 import { parseMessage } from './netlink.ts'
-import { parseLink } from './rtnetlink.ts'
+import { linkIndex } from './rtnetlink.ts'
 
 const NETLINK_ROUTE = 0
 const RTNLGRP_LINK = 1
@@ -13,8 +13,8 @@ const NLMSG_OVERRUN = 4
 export function watchLink(addon: Addon, ifindex: number, onChange: () => void): () => void {
   const socket = addon.openNetlink(NETLINK_ROUTE, null)
   socket.subscribe(RTNLGRP_LINK, (message) => {
-    const lost = parseMessage(message).type === NLMSG_OVERRUN
-    if (lost || parseLink(message).ifindex === ifindex) onChange()
+    const { type, body } = parseMessage(message)
+    if (type === NLMSG_OVERRUN || linkIndex(body) === ifindex) onChange()
   })
   return () => socket.close()
 }

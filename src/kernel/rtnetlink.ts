@@ -14,12 +14,15 @@ import {
 import type { Fd } from './addon.ts'
 import {
   attribute,
-  concat,
+  type Bytes,
   Flag,
+  findAttribute,
   message,
   nested,
   parseAttributes,
   parseMessage,
+  putU16,
+  putU32,
   textAttribute,
   textOf,
   u8Attribute,
@@ -91,6 +94,7 @@ const IFINFOMSG_BYTES = 16
 const IFADDRMSG_BYTES = 8
 const RTMSG_BYTES = 12
 const SCOPE_OFFSET = 6
+const MAC_BYTES = 6
 
 export interface Link {
   readonly ifindex: number
@@ -165,20 +169,20 @@ export function createVeth({
     u32Attribute(IFLA_NUM_RX_QUEUES, 1),
     ...size,
   ]
-  const peer = concat([
+  const peer = [
     linkBody(peerIfindex, 0, 0),
     textAttribute(IFLA_IFNAME, peerName),
     attribute(IFLA_ADDRESS, macBytes(peerMac)),
     u32Attribute(IFLA_NET_NS_FD, peerNetns),
     ...both,
-  ])
+  ]
   return message(RTM_NEWLINK, Flag.CREATE | Flag.EXCLUDE, linkBody(ifindex, 0, 0), [
     textAttribute(IFLA_IFNAME, name),
     attribute(IFLA_ADDRESS, macBytes(mac)),
     ...both,
     nested(IFLA_LINKINFO, [
       textAttribute(IFLA_INFO_KIND, 'veth'),
-      nested(IFLA_INFO_DATA, [attribute(VETH_INFO_PEER, peer)]),
+      nested(IFLA_INFO_DATA, [attribute(VETH_INFO_PEER, ...peer)]),
     ]),
   ])
 }
@@ -212,12 +216,23 @@ export function dumpLinks(): Uint8Array {
   return message(RTM_GETLINK, Flag.ROOT_AND_MATCH, linkBody(0, 0, 0), [])
 }
 
+/** ifindex of a link message's body; a node hears of each of its pods' devices several times. */
+export function linkIndex(body: Uint8Array): number {
+  return viewOf(body).getInt32(4, true)
+}
+
+/** Link.running, and nothing else of it. */
+export function isRunning(bytes: Uint8Array): boolean {
+  const { body } = parseMessage(bytes)
+  return findAttribute(body, IFINFOMSG_BYTES, IFLA_OPERSTATE)?.[0] === IF_OPER_UP
+}
+
 export function parseLink(bytes: Uint8Array): Link {
   const { body } = parseMessage(bytes)
   const view = viewOf(body)
   const attributes = parseAttributes(body, IFINFOMSG_BYTES)
   return {
-    ifindex: view.getInt32(4, true),
+    ifindex: linkIndex(body),
     name: textOf(attributes.get(IFLA_IFNAME)),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     running: attributes.get(IFLA_OPERSTATE)?.[0] === IF_OPER_UP,
@@ -236,7 +251,7 @@ export function addAddress(ifindex: number, address: Address): Uint8Array {
   const body = new Uint8Array(IFADDRMSG_BYTES)
   body[0] = familyNumber(family(address))
   body[1] = bytes.length * 8
-  viewOf(body).setUint32(4, ifindex, true)
+  putU32(body, 4, ifindex)
   return message(RTM_NEWADDR, Flag.CREATE | Flag.EXCLUDE, body, [
     attribute(IFA_LOCAL, bytes),
     attribute(IFA_ADDRESS, bytes),
@@ -318,8 +333,8 @@ export function parseRoute(bytes: Uint8Array): RouteEntry | undefined {
 export function putNeighbour(ifindex: number, address: Address, mac: string): Uint8Array {
   const body = new Uint8Array(12)
   body[0] = familyNumber(family(address))
-  viewOf(body).setInt32(4, ifindex, true)
-  viewOf(body).setUint16(8, NUD_PERMANENT, true)
+  putU32(body, 4, ifindex)
+  putU16(body, 8, NUD_PERMANENT)
   return message(RTM_NEWNEIGH, Flag.CREATE | Flag.REPLACE, body, [
     attribute(NDA_DST, rawAddress(address)),
     attribute(NDA_LLADDR, macBytes(mac)),
@@ -335,10 +350,9 @@ function linkMessage(type: number, nameOrIndex: string | number): Uint8Array {
 function linkBody(ifindex: number, flags: number, change: number): Uint8Array {
   const body = new Uint8Array(IFINFOMSG_BYTES)
   body[0] = AF_UNSPEC
-  const view = viewOf(body)
-  view.setInt32(4, ifindex, true)
-  view.setUint32(8, flags, true)
-  view.setUint32(12, change, true)
+  putU32(body, 4, ifindex)
+  putU32(body, 8, flags)
+  putU32(body, 12, change)
   return body
 }
 
@@ -353,11 +367,11 @@ function routeBody({ destination, gateway, ifindex, protocol }: RouteKey, type: 
   body[5] = protocol
   body[SCOPE_OFFSET] = gateway === undefined && ifindex !== 0 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
   body[7] = type
-  if (gateway !== undefined) viewOf(body).setUint32(8, RTNH_F_ONLINK, true)
+  if (gateway !== undefined) putU32(body, 8, RTNH_F_ONLINK)
   return body
 }
 
-function routeAttributes({ destination, gateway, ifindex, source, mtu }: RouteKey): Uint8Array[] {
+function routeAttributes({ destination, gateway, ifindex, source, mtu }: RouteKey): Bytes[] {
   const { address, length } = splitPrefix(destination)
   const attributes = length === 0 ? [] : [attribute(RTA_DST, rawAddress(address))]
   if (gateway !== undefined) attributes.push(attribute(RTA_GATEWAY, rawAddress(gateway)))
@@ -387,9 +401,14 @@ function addressOf(payload: Uint8Array | undefined): Address | undefined {
 }
 
 function macBytes(text: string): Uint8Array {
-  return Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16))
+  const bytes = new Uint8Array(MAC_BYTES)
+  for (let i = 0; i < MAC_BYTES; i++) bytes[i] = Number.parseInt(text.slice(i * 3, i * 3 + 2), 16)
+  return bytes
 }
 
-export function macText(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+export function macText(bytes: Bytes): string {
+  let text = ''
+  for (let i = 0; i < bytes.length; i++)
+    text += `${i === 0 ? '' : ':'}${bytes[i]! < 16 ? '0' : ''}${bytes[i]!.toString(16)}`
+  return text
 }

@@ -154,7 +154,7 @@ describe('what cannot be wired leaves nothing behind', () => {
   })
 
   test('an index that another pod has already: that pod keeps its wire', async () => {
-    const random = Buffer.alloc(20, 7)
+    const random = () => 0.3
     await wire(node, pod(), none, random)
     const second = { ...pod(), ifname: 'eth1', hostIfname: 'hdtest1' }
     await expect(wire(node, second, none, random)).rejects.toMatchObject({ name: 'KernelError' })

@@ -8,7 +8,6 @@
 //
 // Nobody owns the gateways 169.254.1.1 and fe80::1: both neighbours are permanent, so nobody asks for an address.
 
-import { randomBytes } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { type Address, family, type Prefix } from '../core/address.ts'
 import type { Answers, Fd, NetworkStep } from './addon.ts'
@@ -20,9 +19,9 @@ import {
   createVeth,
   deleteLink,
   getLink,
+  isRunning,
   lookupRoute,
   macText,
-  parseLink,
   parseRoute,
   putNeighbour,
   putRoute,
@@ -33,7 +32,7 @@ import {
 
 /** Far beyond what the kernel gives by itself; on a node with 100 pods one ADD in 300,000 meets a collision (EEXIST). */
 const IFINDEX_MIN = 1 << 20
-const IFINDEX_MASK = (1 << 25) - 1
+const IFINDEX_COUNT = 1 << 25
 const RT_TABLE_LOCAL = 255
 const READY_TIMEOUT_MS = 5000
 const READY_POLL_MS = 2
@@ -76,13 +75,14 @@ export interface Wire {
 }
 
 /** Makes the pair and everything that the drawing shows. `filters` are the requests that give the host side (by ifindex)
- *  its programs: both ends are down until the kernel has taken them. `random`: 20 bytes. Throws when there is no such
+ *  its programs: both ends are down until the kernel has taken them. Throws when there is no such
  *  namespace. */
 export function wirePod(
   node: NodeNetwork,
   pod: PodWire,
   filters: (ifindex: number) => readonly Uint8Array[],
-  random = randomBytes(20),
+  // Enough for what must only differ; node:crypto costs an ADD .1 ms.
+  random: () => number = Math.random,
 ): Wire {
   const { addon } = node
   const subject = `wire ${pod.ifname} in ${pod.netnsPath} to ${pod.hostIfname}`
@@ -186,18 +186,22 @@ async function waitUntilReady(node: NodeNetwork, look: readonly NetworkStep[], f
 function isReady([host, pod]: Answers): boolean {
   const [podLink, ...routes] = pod!
   const isLocal = (route: Uint8Array): boolean => parseRoute(route)?.table === RT_TABLE_LOCAL
-  return parseLink(host![0]!).running && parseLink(podLink!).running && routes.every(isLocal)
+  return isRunning(host![0]!) && isRunning(podLink!) && routes.every(isLocal)
 }
 
-function pairOf({ hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire, peerNetns: Fd, random: Buffer): VethRequest {
+function pairOf(
+  { hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire,
+  peerNetns: Fd,
+  random: () => number,
+): VethRequest {
   return {
-    ifindex: IFINDEX_MIN + (random.readUInt32LE(0) & IFINDEX_MASK),
-    peerIfindex: IFINDEX_MIN + (random.readUInt32LE(4) & IFINDEX_MASK),
+    ifindex: IFINDEX_MIN + below(IFINDEX_COUNT, random),
+    peerIfindex: IFINDEX_MIN + below(IFINDEX_COUNT, random),
     name: hostIfname,
-    mac: macFrom(random.subarray(8, 14)),
+    mac: randomMac(random),
     mtu,
     peerName: ifname,
-    peerMac: macFrom(random.subarray(14, 20)),
+    peerMac: randomMac(random),
     peerNetns,
     gsoIPv4MaxBytes,
   }
@@ -214,6 +218,11 @@ function hostRoute(address: Address): Prefix {
 }
 
 /** Locally administered, unicast. Set rather than left to the kernel, so that no policy of udev changes it. */
-function macFrom(random: Uint8Array): string {
-  return macText(Uint8Array.of((random[0]! & 0xfc) | 0x02, ...random.subarray(1)))
+function randomMac(random: () => number): string {
+  const first = (below(256, random) & 0xfc) | 0x02
+  return macText([first, ...Array.from({ length: 5 }, () => below(256, random))])
+}
+
+function below(count: number, random: () => number): number {
+  return Math.floor(random() * count)
 }
