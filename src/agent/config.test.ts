@@ -19,6 +19,10 @@ describe('a setting that is silently ignored is a setting that an operator belie
       'serviceCIDRs: ["::/64"]\n',
       'config.yaml:1: serviceCIDRs must be prefixes that hold no IPv4-mapped address, not ::/64',
     ],
+    [
+      'nodePortAddresses: [primary]\n',
+      'config.yaml:1: nodePortAddresses must be prefixes such as 10.96.0.0/16, not primary',
+    ],
     ['serviceCIDRs: 10.96.0.0/16\n', 'config.yaml:1: serviceCIDRs must be a list of prefixes'],
     ['mtu: 500\n', 'config.yaml:1: mtu must be a whole number from 1280 to 65535'],
     ['masquerade: 1\n', 'config.yaml:1: masquerade must be true or false'],

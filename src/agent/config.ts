@@ -26,6 +26,7 @@ export interface Config {
   readonly bigTCP: 'auto' | 'always' | 'never'
   readonly masquerade: boolean
   readonly serviceCIDRs: readonly Prefix[]
+  readonly nodePortAddresses: readonly Prefix[]
   readonly tunnelPort: number
   readonly vni: number
   readonly natPortMin: number
@@ -100,13 +101,17 @@ const integer =
       ? value
       : { expected: `a whole number from ${min} to ${max}` }
 
-const prefixes = (value: unknown): readonly Prefix[] | Expected => {
+const anyPrefixes = (value: unknown): readonly Prefix[] | Expected => {
   if (!Array.isArray(value)) return { expected: 'a list of prefixes' }
   const parsed = value.map((item) => parsePrefix(String(item)))
   const bad = parsed.find(isParseError)
-  if (bad) return { expected: `prefixes such as 10.96.0.0/16, not ${bad.text}` }
-  const tooWide = (parsed as Prefix[]).find(coversMapped)
-  return tooWide ? { expected: `prefixes that hold no IPv4-mapped address, not ${tooWide}` } : (parsed as Prefix[])
+  return bad ? { expected: `prefixes such as 10.96.0.0/16, not ${bad.text}` } : (parsed as Prefix[])
+}
+
+const prefixes = (value: unknown): readonly Prefix[] | Expected => {
+  const read = anyPrefixes(value)
+  const tooWide = isExpected(read) ? undefined : read.find(coversMapped)
+  return tooWide ? { expected: `prefixes that hold no IPv4-mapped address, not ${tooWide}` } : read
 }
 
 const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected => {
@@ -173,6 +178,12 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     meaning: 'Prefixes of ClusterIPs: an address in them that no Service has is refused.',
     initial: [],
     read: prefixes,
+  },
+  nodePortAddresses: {
+    meaning:
+      "Prefixes of this node's own addresses where NodePorts are answered, 127.0.0.0/8 for the node itself; empty: its InternalIPs.",
+    initial: [],
+    read: anyPrefixes,
   },
   tunnelPort: {
     meaning: 'UDP port of the tunnel.',

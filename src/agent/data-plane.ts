@@ -21,7 +21,14 @@ import type { Kind, Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
 import type { Config } from './config.ts'
 import { type Loop, startLoop } from './loop.ts'
-import { examineNode, findGateways, type LocalNode, nodeConfigOf, prepareNode } from './node-setup.ts'
+import {
+  examineNode,
+  findGateways,
+  findNodePortAddresses,
+  type LocalNode,
+  nodeConfigOf,
+  prepareNode,
+} from './node-setup.ts'
 import { createEndpoints, createWiring } from './pods.ts'
 import { findCgroup } from './preflight.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
@@ -94,6 +101,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
       uplinkMtu: local.uplink.mtu,
     },
     gateways: (addresses) => findGateways(network, local.uplink, addresses),
+    nodePortAddresses: () => findNodePortAddresses(network, config, node),
     async onRemovedBackends(backends, store) {
       const paths = ipam.attachments().map(({ netns }) => netns.path)
       const cut = await cutRemovedBackends(addon, datapath, store, paths, backends)

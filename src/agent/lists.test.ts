@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { beforeEach, describe, expect, test } from 'vitest'
+import { servicePort, serviceWith, sliceEndpoint, sliceWith } from '../../test/support/services.ts'
 import type { Address, Port, Prefix } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { readKey, readValue, type TableEntry, type TableName, tableEntry } from '../datapath/tables.ts'
@@ -42,29 +43,11 @@ const objects: readonly KubeObject[] = [
     createdMs: 0,
     containerPorts: [],
   },
-  {
-    kind: 'Service',
-    namespace: 'shop',
-    name: 'cart',
-    clusterIPs: ['10.96.0.1'] as Address[],
-    ports: [{ name: 'http', protocol: Protocol.TCP, port: 80 as Port }],
-    selector: null,
-  },
-  {
-    kind: 'EndpointSlice',
-    namespace: 'shop',
-    name: 'cart-1',
-    serviceName: 'cart',
-    family: 4,
+  serviceWith({ clusterIPs: ['10.96.0.1' as Address], ports: [servicePort('http', 80)] }),
+  sliceWith({
     ports: [{ name: 'http', port: 8080 as Port, protocol: Protocol.TCP }],
-    endpoints: ['10.1.0.5', '10.2.0.5'].map((address) => ({
-      addresses: [address as Address],
-      ready: true,
-      serving: true,
-      terminating: false,
-      nodeName: 'n1',
-    })),
-  },
+    endpoints: ['10.1.0.5', '10.2.0.5'].map((address) => sliceEndpoint(address)),
+  }),
   {
     kind: 'NetworkPolicy',
     namespace: 'shop',
@@ -102,6 +85,7 @@ beforeEach(async () => {
     world,
     kernel,
     node: { nodeName: 'n1', mode: 'native', serviceCIDRs: [], ownAddresses: [], uplink: 2, uplinkMtu: 1500 },
+    nodePortAddresses: async () => [],
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
     onRemovedBackends: async () => {},
     onApplied: () => {},

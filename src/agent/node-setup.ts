@@ -2,7 +2,7 @@
 // This node as its own network namespace shows it: the uplink, the MTU of pods, and the settings that forwarding needs.
 
 import { existsSync, readFileSync } from 'node:fs'
-import { type Address, family } from '../core/address.ts'
+import { type Address, compareAddresses, family, prefixContains, specialAddress } from '../core/address.ts'
 import { nodeId } from '../core/names.ts'
 import { type NodeConfig, TunnelMode } from '../generated/abi.ts'
 import { bigTCPBytes, disableBigTCP, enableBigTCP } from '../kernel/big-tcp.ts'
@@ -40,6 +40,20 @@ export async function examineNode(network: NodeNetwork, config: Config, node: No
 /** Drivers promise to cut large packets, but few have met one inside a tunnel, whose UDP header cannot tell its length. */
 function wantsBigTCP({ bigTCP, mode }: Config, uplink: Link): boolean {
   return bigTCP === 'auto' ? mode === 'native' || uplink.kind === 'veth' : bigTCP === 'always'
+}
+
+/** This node's InternalIPs, or what its devices have of the prefixes that the configuration names; sorted. */
+export async function findNodePortAddresses(
+  network: NodeNetwork,
+  { nodePortAddresses }: Config,
+  node: Node,
+): Promise<readonly Address[]> {
+  if (nodePortAddresses.length === 0) return node.internalIPs
+  const held = new Set((await readAddresses(network)).map(({ address }) => address))
+  return [...held]
+    .filter((address) => [null, 'loopback'].includes(specialAddress(address)))
+    .filter((address) => nodePortAddresses.some((prefix) => prefixContains(prefix, address)))
+    .sort(compareAddresses)
 }
 
 async function findUplink(network: NodeNetwork, config: Config, node: Node): Promise<Link> {

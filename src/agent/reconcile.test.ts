@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
+import { servicePort, serviceWith, sliceEndpoint, sliceWith } from '../../test/support/services.ts'
 import { soak } from '../../test/support/soak.ts'
 import { objects } from '../../test/support/worlds.ts'
 import type { Address, Port } from '../core/address.ts'
@@ -44,6 +45,7 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
     world,
     kernel,
     node: { nodeName: 'n1', mode: 'vxlan', serviceCIDRs: [], ownAddresses: [], uplink: 2, uplinkMtu: 1500 },
+    nodePortAddresses: async () => [],
     unseenKinds: () => unseen,
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
     async onRemovedBackends(backends) {
@@ -89,26 +91,16 @@ function perform(world: World, change: Change): void {
 }
 
 function service(name: string, clusterIP: string, port = 80): Service {
-  const ports = [{ name: 'http', protocol: Protocol.TCP, port: port as Port }]
-  return { kind: 'Service', namespace: 'shop', name, clusterIPs: [clusterIP as Address], ports, selector: null }
+  return serviceWith({ name, clusterIPs: [clusterIP as Address], ports: [servicePort('http', port)] })
 }
 
 function slice(serviceName: string, addresses: readonly string[], protocol: 6 | 17 = Protocol.TCP): EndpointSlice {
-  return {
-    kind: 'EndpointSlice',
-    namespace: 'shop',
+  return sliceWith({
     name: `${serviceName}-1`,
     serviceName,
-    family: 4,
     ports: [{ name: 'http', port: 8080 as Port, protocol }],
-    endpoints: addresses.map((address) => ({
-      addresses: [address as Address],
-      ready: true,
-      serving: true,
-      terminating: false,
-      nodeName: 'n2',
-    })),
-  }
+    endpoints: addresses.map((address) => sliceEndpoint(address, { nodeName: 'n2' })),
+  })
 }
 
 function pod(name: string, address: string, app = name): Pod {
@@ -331,7 +323,7 @@ describe('a pod that starts must not be reachable before its policy is', () => {
 describe('sockets of a UDP client must learn that their backend is gone', () => {
   test('backends that a UDP Service loses are told once, those of TCP and those that move never', async () => {
     const agent = agentOn(createFakeKernel())
-    const udp = { ...service('dns', '10.96.0.2'), ports: [{ name: 'http', protocol: Protocol.UDP, port: 53 as Port }] }
+    const udp = { ...service('dns', '10.96.0.2'), ports: [servicePort('http', 53, Protocol.UDP)] }
     agent.world.put(udp)
     agent.world.put(slice('dns', ['10.2.0.1', '10.2.0.2'], Protocol.UDP))
     agent.world.put(service('web', '10.96.0.3'))
@@ -369,7 +361,7 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
 
   test('backends are told again after telling failed', async () => {
     const agent = agentOn(createFakeKernel())
-    const udp = { ...service('dns', '10.96.0.2'), ports: [{ name: 'http', protocol: Protocol.UDP, port: 53 as Port }] }
+    const udp = { ...service('dns', '10.96.0.2'), ports: [servicePort('http', 53, Protocol.UDP)] }
     agent.world.put(udp)
     agent.world.put(slice('dns', ['10.2.0.1', '10.2.0.2'], Protocol.UDP))
     await agent.reconciler.pass()

@@ -47,6 +47,8 @@ export interface ReconcilerOptions {
   readonly unseenKinds?: () => ReadonlySet<Kind>
   /** For each node address the neighbour on the uplink that leads there; absent: unreachable now. */
   readonly gateways: (addresses: readonly Address[]) => Promise<ReadonlyMap<Address, Address>>
+  /** Addresses of this node where NodePorts are answered. */
+  readonly nodePortAddresses: () => Promise<readonly Address[]>
   /** Backends that no Service leads to any more: sockets connected to them must learn it. 'unknown' in the first pass:
    *  whichever went while no agent ran, or whose removal a killed one had written and not told. */
   readonly onRemovedBackends: (backends: readonly Backend[] | 'unknown', store: TableStore) => Promise<void>
@@ -83,6 +85,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   let refusals: readonly Refusal[] = []
   let lookedUp: readonly Address[] = []
   let gateways: ReadonlyMap<Address, Address> | undefined
+  let nodePortAddresses: readonly Address[] = []
 
   async function readKernel(): Promise<void> {
     for (const table of tableNames) store.adopt(table, await kernel.readTable(table))
@@ -111,11 +114,14 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   async function pass(): Promise<void> {
     const addresses = [...nodeAddresses(world), ...Object.values(NOWHERE)]
-    if (gateways === undefined || !sameValue(addresses, lookedUp)) gateways = await options.gateways(addresses)
+    if (gateways === undefined || !sameValue(addresses, lookedUp)) {
+      gateways = await options.gateways(addresses)
+      nodePortAddresses = await options.nodePortAddresses()
+    }
     lookedUp = addresses
-    const routing = { ...options.node, gateways }
+    const input = { ...options.node, gateways, nodePortAddresses }
     const started = performance.now()
-    const { removedBackends } = unfailing('compile', () => compiler.compile(world, world.takeDirty(), routing))
+    const { removedBackends } = unfailing('compile', () => compiler.compile(world, world.takeDirty(), input))
     if (removed !== 'unknown') removed = [...removed, ...removedBackends]
     // Whoever wrote last, an agent that was killed or a pass that failed, may not have come to the epoch.
     const isEpochOwed = !isKernelKnown

@@ -4,6 +4,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { native, pod, service, world as tablesOf } from '../../test/packet/cluster.ts'
 import { address } from '../../test/support/packet.ts'
+import { serviceWith } from '../../test/support/services.ts'
 import { type TableName, tableEntry } from '../datapath/tables.ts'
 import { createFakeKernel, type FakeKernel } from '../kernel/fake.ts'
 import type { Names } from '../observe/events.ts'
@@ -33,14 +34,7 @@ world.put({
   containerPorts: [],
 })
 world.put({ kind: 'Node', name: 'n2', labels: {}, internalIPs: [address('192.168.0.2')], podCIDRs: [], createdMs: 0 })
-world.put({
-  kind: 'Service',
-  namespace: 'shop',
-  name: 'web',
-  clusterIPs: [address('10.96.0.10')],
-  ports: [],
-  selector: null,
-})
+world.put(serviceWith({ name: 'web', clusterIPs: [address('10.96.0.10')] }))
 
 let kernel: FakeKernel
 

@@ -82,6 +82,12 @@ export function choice<T>(cursor: Cursor, choices: Readonly<Record<string, T>>, 
   return choices[chosen]!
 }
 
+export function integer(cursor: Cursor, min: number, max: number): number {
+  const { value } = cursor
+  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value
+  throw new BadField(cursor, `expected a whole number from ${min} to ${max}, found ${describe(value)}`)
+}
+
 export function port(cursor: Cursor): Port {
   return parsed(cursor, parsePort(cursor.value))
 }
@@ -167,7 +173,7 @@ export function clip(written: string): string {
   return written.length > 64 ? `${written.slice(0, 64)}…` : written
 }
 
-function parsed<T>(cursor: Cursor, value: T | ParseError): T {
+export function parsed<T>(cursor: Cursor, value: T | ParseError): T {
   if (isParseError(value)) throw new BadField(cursor, `"${clip(value.text)}": ${value.parseError}`)
   return value
 }

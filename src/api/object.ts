@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One API object -> one object of World: trimmed to what is read, validated, canonical.
-// Source: core/v1, discovery.k8s.io/v1, networking.k8s.io/v1.
+// Source: core/v1.
 
-import { type Family, family } from '../core/address.ts'
-import type { EndpointSlice, Kind, KubeObject, Namespace, Node, Pod, Service } from '../world/objects.ts'
+import type { Kind, KubeObject, Namespace, Node, Pod } from '../world/objects.ts'
 import {
   address,
-  BadField,
   bool,
   type Cursor,
-  choice,
   field,
   isMissing,
   labels,
@@ -19,12 +16,15 @@ import {
   text,
   timeMs,
 } from './cursor.ts'
+import { readEndpointSlice } from './endpoint-slice.ts'
 import { readMetadata, readProtocol } from './fields.ts'
 import { readNetworkPolicy, standInForPolicy } from './network-policy.ts'
+import { readService } from './service.ts'
 
-const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
 /** On what kubelet shows of a static pod; its value is the static pod's own uid, which the runtime tells the plugin. */
 export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
+/** Set by the cluster autoscaler on a node that it is about to remove. */
+const REMOVAL_TAINT = 'ToBeDeletedByClusterAutoscaler'
 const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name'
 
 /** By "apiVersion kind". A reader throws BadField, and returns null for an object that Heddle has no use for. */
@@ -70,7 +70,16 @@ function readNode(object: Cursor): Node {
       .map((item) => address(field(item, 'address'))),
     podCIDRs: (podCIDRs.length > 0 || isMissing(podCIDR) ? podCIDRs : [podCIDR]).map(routePrefix),
     createdMs: timeMs(field(field(object, 'metadata'), 'creationTimestamp')),
+    ...(isLeaving(object) ? { leaving: true as const } : {}),
   }
+}
+
+function isLeaving(node: Cursor): boolean {
+  const isDeleted = !isMissing(field(field(node, 'metadata'), 'deletionTimestamp'))
+  return (
+    isDeleted ||
+    list(field(field(node, 'spec'), 'taints')).some((taint) => text(field(taint, 'key'), '') === REMOVAL_TAINT)
+  )
 }
 
 function readPod(object: Cursor): Pod {
@@ -103,61 +112,4 @@ function readPod(object: Cursor): Pod {
 /** An init container that goes on beside the others. */
 function isSidecar(container: Cursor): boolean {
   return text(field(container, 'restartPolicy'), '') === 'Always'
-}
-
-function readService(object: Cursor): Service {
-  const spec = field(object, 'spec')
-  const clusterIPs = list(field(spec, 'clusterIPs'), 2)
-  const clusterIP = field(spec, 'clusterIP')
-  const written = clusterIPs.length > 0 || isMissing(clusterIP) ? clusterIPs : [clusterIP]
-  const external = text(field(spec, 'type'), 'ClusterIP') === 'ExternalName'
-  const selector = field(spec, 'selector')
-  return {
-    kind: 'Service',
-    ...readMetadata(object),
-    clusterIPs: external ? [] : written.filter((item) => text(item) !== 'None' && text(item) !== '').map(address),
-    ports: list(field(spec, 'ports')).map((item) => ({
-      name: text(field(item, 'name'), ''),
-      protocol: readProtocol(item),
-      port: port(field(item, 'port')),
-    })),
-    selector: isMissing(selector) ? null : labels(selector),
-  }
-}
-
-function readEndpointSlice(object: Cursor): EndpointSlice | null {
-  const type = choice<Family | null>(field(object, 'addressType'), { IPv4: 4, IPv6: 6, FQDN: null })
-  if (type === null) return null
-  return {
-    kind: 'EndpointSlice',
-    ...readMetadata(object),
-    serviceName: labels(field(field(object, 'metadata'), 'labels'))[SERVICE_NAME_LABEL] ?? '',
-    family: type,
-    // A port without a number means all ports, which no Service port asks for.
-    ports: list(field(object, 'ports'))
-      .filter((item) => !isMissing(field(item, 'port')))
-      .map((item) => ({
-        name: text(field(item, 'name'), ''),
-        port: port(field(item, 'port')),
-        protocol: readProtocol(item),
-      })),
-    endpoints: list(field(object, 'endpoints')).map((item) => readSliceEndpoint(item, type)),
-  }
-}
-
-/** Conditions that are missing read as the API says: ready, serving as ready, not terminating. */
-function readSliceEndpoint(item: Cursor, type: Family): EndpointSlice['endpoints'][number] {
-  const conditions = field(item, 'conditions')
-  const ready = bool(field(conditions, 'ready'), true)
-  return {
-    addresses: list(field(item, 'addresses'), 100).map((at) => {
-      const value = address(at)
-      if (family(value) !== type) throw new BadField(at, `"${value}" is not of addressType IPv${type}`)
-      return value
-    }),
-    ready,
-    serving: bool(field(conditions, 'serving'), ready),
-    terminating: bool(field(conditions, 'terminating'), false),
-    nodeName: text(field(item, 'nodeName'), ''),
-  }
 }

@@ -4,6 +4,7 @@
 
 import type { Kind } from '../world/objects.ts'
 import { MIRROR_ANNOTATION } from './object.ts'
+import { SOURCE_RANGES_ANNOTATION } from './service.ts'
 
 /** What is kept of a value: all of it (KEEP), or of an object these fields. A list has the shape of its items; text,
  *  numbers and null are kept wherever a shape stands. */
@@ -30,8 +31,8 @@ const containerPorts = { name: KEEP, containerPort: KEEP, protocol: KEEP } as co
 export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>> = {
   Namespace: { metadata },
   Node: {
-    metadata,
-    spec: { podCIDR: KEEP, podCIDRs: KEEP },
+    metadata: { ...metadata, deletionTimestamp: KEEP },
+    spec: { podCIDR: KEEP, podCIDRs: KEEP, taints: { key: KEEP } },
     status: { addresses: { type: KEEP, address: KEEP } },
   },
   Pod: {
@@ -44,7 +45,23 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
     },
     status: { phase: KEEP, podIP: KEEP, podIPs: { ip: KEEP } },
   },
-  Service: { metadata, spec: { type: KEEP, clusterIP: KEEP, clusterIPs: KEEP, ports, selector: KEEP } },
+  Service: {
+    metadata: { ...metadata, annotations: { [SOURCE_RANGES_ANNOTATION]: KEEP } },
+    spec: {
+      type: KEEP,
+      clusterIP: KEEP,
+      clusterIPs: KEEP,
+      ports: { ...ports, nodePort: KEEP },
+      externalIPs: KEEP,
+      loadBalancerSourceRanges: KEEP,
+      externalTrafficPolicy: KEEP,
+      internalTrafficPolicy: KEEP,
+      sessionAffinity: KEEP,
+      sessionAffinityConfig: { clientIP: { timeoutSeconds: KEEP } },
+      healthCheckNodePort: KEEP,
+    },
+    status: { loadBalancer: { ingress: { ip: KEEP, ipMode: KEEP } } },
+  },
   EndpointSlice: {
     metadata,
     addressType: KEEP,
@@ -53,6 +70,7 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
       addresses: KEEP,
       nodeName: KEEP,
       conditions: { ready: KEEP, serving: KEEP, terminating: KEEP },
+      hints: { forZones: { name: KEEP }, forNodes: { name: KEEP } },
     },
   },
   NetworkPolicy: {

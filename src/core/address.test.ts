@@ -18,6 +18,7 @@ import {
   prefixCovers,
   prefixFromKey,
   prefixToKey,
+  specialAddress,
 } from './address.ts'
 
 const bytes = fc.oneof(
@@ -158,4 +159,26 @@ test('order is that of the bytes, as the data plane orders the ends of a flow', 
       expect(Math.sign(order)).toBe(Math.sign(Buffer.compare(a, b)))
     }),
   )
+})
+
+test.each([
+  ['0.0.0.0', 'unspecified'],
+  ['::', 'unspecified'],
+  ['127.9.9.9', 'loopback'],
+  ['::1', 'loopback'],
+  ['::ffff:127.0.0.1', 'loopback'],
+  ['169.254.0.1', 'link-local'],
+  ['fe80::1', 'link-local'],
+  ['febf::1', 'link-local'],
+  ['224.0.0.1', 'multicast'],
+  ['239.1.1.1', 'multicast'],
+  ['ff02::1', 'multicast'],
+  ['fec0::1', null],
+  ['ff::1', null],
+  ['223.1.1.1', null],
+  ['240.0.0.1', null],
+  ['1.127.0.0', null],
+  ['12.7.0.1', null],
+])('a packet to %s would go astray: %s', (text, special) => {
+  expect(specialAddress(parseAddress(text) as Address)).toBe(special)
 })

@@ -137,6 +137,16 @@ export function prefixCovers(outer: Prefix, inner: Prefix): boolean {
   )
 }
 
+export type SpecialAddress = 'unspecified' | 'loopback' | 'link-local' | 'multicast'
+
+/** Why no packet can be sent to the address through a Service; null: one can. */
+export function specialAddress(address: Address): SpecialAddress | null {
+  if (address === '0.0.0.0' || address === UNSPECIFIED) return 'unspecified'
+  if (address === '::1' || address.startsWith('127.')) return 'loopback'
+  if (address.startsWith('169.254.') || /^fe[89ab][0-9a-f]:/.test(address)) return 'link-local'
+  return /^(22[4-9]|23\d)\.|^ff[0-9a-f]{2}:/.test(address) ? 'multicast' : null
+}
+
 /** Whether an IPv6 prefix holds the IPv4-mapped addresses (::ffff:0:0/96), as ::/0 does: as a route it would take all
  *  IPv4 along. */
 export function coversMapped(prefix: Prefix): boolean {

@@ -9,7 +9,8 @@ import { Protocol } from '../core/protocol.ts'
 import { createPolicyCompiler } from '../policy/compile.ts'
 import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
 import { type CompiledRouting, compileRouting, type RoutingInput } from '../routing/compile.ts'
-import { type Backend, backendListId, type Frontend, serviceFrontends } from '../services/frontends.ts'
+import { type CompiledServices, createServiceCompiler, type ServiceInput } from '../services/compile.ts'
+import { type Backend, backendListId, type Frontend, FrontendKind } from '../services/frontends.ts'
 import { sameValue } from '../world/equal.ts'
 import type { Endpoint, ObjectName } from '../world/objects.ts'
 import type { Dirty, WorldView } from '../world/world.ts'
@@ -20,11 +21,15 @@ import { idText, readKey, readValue, type TableEntry, type TableName, tableEntry
 export interface Compiled {
   readonly policies: CompiledPolicies
   readonly routing: CompiledRouting
+  readonly services: CompiledServices
 }
+
+/** What compilation reads beside World. */
+export type CompileInput = RoutingInput & ServiceInput
 
 export interface Compiler {
   /** Brings the store up to date with what is dirty. */
-  compile(world: WorldView, dirty: Dirty, routing: RoutingInput): Change
+  compile(world: WorldView, dirty: Dirty, input: CompileInput): Change
   compiled(): Compiled
 }
 
@@ -52,18 +57,27 @@ export const NOTHING_COMPILED: Compiled = {
     kernelRoutes: [],
     notices: [],
   },
+  services: {
+    place: { nodeName: '', zone: '', nodePortAddresses: [] },
+    healthChecks: new Map(),
+    ignored: new Map(),
+  },
 }
 
 /** The first compilation must be given every object as dirty, as a new World does. */
 export function createCompiler(store: TableStore): Compiler {
   const compilePolicies = createPolicyCompiler()
-  let compiled = NOTHING_COMPILED
+  const services = createServiceCompiler()
+  let compiled: Compiled = { ...NOTHING_COMPILED, services: services.compiled }
   let routingInput: RoutingInput | undefined
   return {
     compiled: () => compiled,
-    compile(world, dirty, routing) {
+    compile(world, dirty, input) {
+      const { nodePortAddresses, ...routing } = input
       const endpoints = new Set(dirty.endpoints)
-      const removedBackends = [...dirty.services].flatMap((name) => compileService(store, world, name))
+      const removedBackends = [
+        ...services.compile(world, dirty, { nodeName: routing.nodeName, nodePortAddresses }),
+      ].flatMap(([name, frontends]) => contributeService(store, name, frontends))
       if (dirty.nodes.size > 0 || !sameRoutingInput(routing, routingInput)) {
         const next = compileRouting(world, routing)
         contributeRouting(store, compiled.routing, next)
@@ -85,9 +99,9 @@ export function createCompiler(store: TableStore): Compiler {
   }
 }
 
-function compileService(store: TableStore, world: WorldView, name: ObjectName): Backend[] {
-  const service = world.service(name)
-  const frontends = service === undefined ? [] : serviceFrontends(service, world.slicesOfService(name))
+function contributeService(store: TableStore, name: ObjectName, all: readonly Frontend[]): Backend[] {
+  // The programs do not tell clients outside from those inside yet.
+  const frontends = all.filter(({ kind }) => kind === FrontendKind.CLUSTER_IP)
   const before = udpBackendsOf(store, name)
   const lists = backendLists(name, frontends)
   store.contribute('backends', name, [...lists].flatMap(backendEntries))

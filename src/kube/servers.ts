@@ -34,8 +34,9 @@ export function openServerMemory(path: string): ServerMemory {
 export function serversOf(slices: Iterable<EndpointSlice>): string[] {
   return [...slices].filter(isOfServers).flatMap(({ endpoints, ports }) => {
     const port = (ports.find(({ name }) => name === 'https') ?? ports[0])?.port ?? 443
-    const addresses = endpoints.filter(({ ready }) => ready).flatMap((endpoint) => endpoint.addresses)
-    return addresses.map((address) => `https://${address.includes(':') ? `[${address}]` : address}:${port}`)
+    return endpoints
+      .filter(({ ready }) => ready)
+      .map(({ address }) => `https://${address.includes(':') ? `[${address}]` : address}:${port}`)
   })
 }
 

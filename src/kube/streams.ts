@@ -2,6 +2,7 @@
 // Which parts of the API a node follows, and no more: its own pods, nodes, policies, Services with their slices; pods
 // elsewhere and namespaces only while a policy asks for them.
 
+import { NOT_SERVED_LABELS } from '../api/fields.ts'
 import { readers } from '../api/object.ts'
 import { shapes } from '../api/shapes.ts'
 import type { Kind } from '../world/objects.ts'
@@ -39,8 +40,7 @@ export interface Stream {
   stop(): Promise<void>
 }
 
-/** Not for us: another proxy's Services, and those that have no address. Source: kube-proxy's own selectors. */
-const SERVED = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless'
+const SERVED = NOT_SERVED_LABELS.map((label) => `!${label}`).join(',')
 
 export function streamKinds(nodeName: string): readonly StreamKind[] {
   return [

@@ -121,9 +121,9 @@ endpoints:
       serviceName: 's',
       ports: [{ name: 'web', port: 8080, protocol: 6 }],
       endpoints: [
-        { addresses: ['10.1.0.1'], ready: true, serving: true, terminating: false },
-        { addresses: ['10.1.0.2'], ready: false, serving: false, terminating: true },
-        { addresses: ['10.1.0.3'], ready: false, serving: true, terminating: true, nodeName: 'n2' },
+        { address: '10.1.0.1', ready: true, serving: true, terminating: false },
+        { address: '10.1.0.2', ready: false, serving: false, terminating: true },
+        { address: '10.1.0.3', ready: false, serving: true, terminating: true, nodeName: 'n2' },
       ],
     })
   })

@@ -185,7 +185,7 @@ function readObject(object: Cursor, lineOf: LineOf): Finding {
     const clusterScoped = kind === 'Namespace' || kind === 'Node'
     name = `${kind} ${clusterScoped ? metadata.name : `${metadata.namespace}/${metadata.name}`}`
     const read = reader(object)
-    if (read === null) return notice(`${name} has an address type that is not read`)
+    if (read === null) return notice(`${name} is not for this proxy: another's, headless by label, or of type FQDN`)
     return { ...EMPTY, objects: [{ object: read, line: lineOf(pathOf(object)) }] }
   } catch (error) {
     if (!(error instanceof BadField)) throw error

@@ -2,11 +2,13 @@
 // Service + EndpointSlices -> frontends with their backends; one Service at a time, so that a change costs what it
 // changes. Source: core/v1 ServiceSpec, discovery.k8s.io/v1 EndpointSlice.
 
-import { type Address, compareAddresses, family, type Port, type Prefix } from '../core/address.ts'
+import { type Address, compareAddresses, type Family, family, type Port, type Prefix } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
 import { objectName } from '../core/names.ts'
 import type { Protocol } from '../core/protocol.ts'
 import type { EndpointSlice, ObjectName, Service, ServicePort } from '../world/objects.ts'
+import { type Choice, choose, type Place } from './choice.ts'
+import { endpointsOf, ignoredBecause } from './endpoints.ts'
 
 export interface Backend {
   readonly address: Address
@@ -45,35 +47,97 @@ export interface Frontend {
   readonly internal: Candidates
   /** For clients beyond the cluster, by externalTrafficPolicy; null: they cannot reach it. */
   readonly external: Candidates | null
-  /** Who may come in, inside the cluster too; null: everybody. Before any translation. */
+  /** Who may come in, inside the cluster too, before any translation; null: everybody. Empty where the Service's ranges
+   *  are all of the other family: nobody (kube-proxy: everybody, which no one who wrote ranges can have meant). */
   readonly sourceRanges: readonly Prefix[] | null
   /** How long a client keeps its backend after its last connection (sessionAffinity ClientIP); 0: not at all. */
   readonly affinitySeconds: number
 }
 
-/** Frontends of one Service, one for each cluster IP and port, sorted by address, protocol, port. Headless: none. */
-export function serviceFrontends(service: Service, slices: Iterable<EndpointSlice>): readonly Frontend[] {
+/** What this node is to Services. */
+export interface ServicePlace extends Place {
+  /** Where NodePorts are answered: addresses of this node. */
+  readonly nodePortAddresses: readonly Address[]
+}
+
+/** Frontends of one Service, one for each of its addresses and ports, sorted by address, protocol, port. Headless, and
+ *  in a family that it has no cluster IP of: none. */
+export function serviceFrontends(
+  service: Service,
+  slices: Iterable<EndpointSlice>,
+  place: ServicePlace,
+): readonly Frontend[] {
   const slicesOfFamily = Map.groupBy(slices, (slice) => slice.family)
-  return service.clusterIPs
-    .flatMap((address) =>
-      service.ports.map((port) => ({
-        service: objectName(service.namespace, service.name),
-        portName: port.name,
-        kind: FrontendKind.CLUSTER_IP,
-        address,
-        port: port.port,
-        protocol: port.protocol,
-        internal: {
-          backends: backendsOf(port, slicesOfFamily.get(family(address)) ?? []),
-          isLocal: false,
-          dropsWhenEmpty: false,
-        },
-        external: null,
-        sourceRanges: null,
-        affinitySeconds: 0,
-      })),
-    )
-    .toSorted(compareFrontends)
+  const frontends = new Map<string, Frontend>()
+  for (const of of new Set(service.clusterIPs.map(family))) {
+    for (const port of service.ports) {
+      const choice = choose(endpointsOf(port, slicesOfFamily.get(of) ?? [], place.nodeName), place)
+      for (const frontend of portFrontends(service, port, of, choice, place)) {
+        const key = `${frontend.address} ${frontend.port} ${frontend.protocol}`
+        if (!frontends.has(key)) frontends.set(key, frontend)
+      }
+    }
+  }
+  return [...frontends.values()].sort(compareFrontends)
+}
+
+/** Where one address is of several kinds the first stands: one with source ranges before one without. */
+function portFrontends(
+  service: Service,
+  port: ServicePort,
+  of: Family,
+  choice: Choice,
+  { nodePortAddresses }: ServicePlace,
+): Frontend[] {
+  const shared = {
+    service: objectName(service.namespace, service.name),
+    portName: port.name,
+    protocol: port.protocol,
+    affinitySeconds: service.affinitySeconds,
+  }
+  const inside: Omit<Frontend, 'address'> = {
+    ...shared,
+    kind: FrontendKind.CLUSTER_IP,
+    port: port.port,
+    internal: candidates(choice, service.internalLocal),
+    external: null,
+    sourceRanges: null,
+  }
+  const outside: Omit<Frontend, 'address'> = {
+    ...inside,
+    kind: FrontendKind.EXTERNAL_IP,
+    internal: candidates(choice, false),
+    external: candidates(choice, service.externalLocal),
+  }
+  const at = (addresses: readonly Address[], frontend: Omit<Frontend, 'address'>): Frontend[] =>
+    addresses.filter((address) => family(address) === of).map((address) => ({ ...frontend, address }))
+  const sourceRanges = service.sourceRanges?.filter((range) => family(range) === of) ?? null
+  return [
+    ...at(service.clusterIPs, inside),
+    ...at(service.loadBalancerIPs, { ...outside, kind: FrontendKind.LOAD_BALANCER, sourceRanges }),
+    ...at(service.externalIPs, outside),
+    ...(port.nodePort === null
+      ? []
+      : at(nodePortAddresses, { ...outside, kind: FrontendKind.NODE_PORT, port: port.nodePort })),
+  ]
+}
+
+function candidates({ cluster, local }: Choice, isLocal: boolean): Candidates {
+  return isLocal
+    ? { backends: local, isLocal, dropsWhenEmpty: cluster.length > 0 }
+    : { backends: cluster, isLocal, dropsWhenEmpty: false }
+}
+
+/** What a health check of this node counts: addresses of ready endpoints here, of any port. */
+export function localReadyCount(slices: Iterable<EndpointSlice>, nodeName: string): number {
+  const addresses = new Set<Address>()
+  for (const slice of slices) {
+    for (const endpoint of slice.endpoints) {
+      if (endpoint.ready && endpoint.nodeName === nodeName && ignoredBecause(slice.family, endpoint) === null)
+        addresses.add(endpoint.address)
+    }
+  }
+  return addresses.size
 }
 
 /** Id of a list of backends of the Service ("namespace/name"): its frontends share a list, two Services never do. */
@@ -84,27 +148,4 @@ export function backendListId(service: ObjectName, backends: readonly Backend[])
 
 function compareFrontends(a: Frontend, b: Frontend): number {
   return compareAddresses(a.address, b.address) || a.protocol - b.protocol || a.port - b.port
-}
-
-/** Ready endpoints; where there is none, those that still serve while they terminate. */
-function backendsOf(servicePort: ServicePort, slices: readonly EndpointSlice[]): readonly Backend[] {
-  const ready = new Map<string, Backend>()
-  const terminating = new Map<string, Backend>()
-  for (const slice of slices) {
-    for (const port of slice.ports) {
-      if (port.name !== servicePort.name || port.protocol !== servicePort.protocol) continue
-      for (const endpoint of slice.endpoints) {
-        const into = endpoint.ready ? ready : endpoint.serving && endpoint.terminating ? terminating : null
-        // EndpointSlice: consumers use the first address of an endpoint.
-        const address = endpoint.addresses[0]
-        if (into !== null && address !== undefined) into.set(`${address} ${port.port}`, { address, port: port.port })
-      }
-    }
-  }
-  const chosen = ready.size > 0 ? ready : terminating
-  return chosen.size < 2 ? [...chosen.values()] : [...chosen.values()].sort(compareBackends)
-}
-
-function compareBackends(a: Backend, b: Backend): number {
-  return compareAddresses(a.address, b.address) || a.port - b.port
 }

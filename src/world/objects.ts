@@ -26,6 +26,8 @@ export interface Node {
   readonly podCIDRs: readonly Prefix[]
   /** metadata.creationTimestamp, milliseconds; 0 in manifests that have none. The older owner of a prefix keeps it. */
   readonly createdMs: number
+  /** It is being deleted, or the cluster autoscaler is about to: load balancers are told to look elsewhere. */
+  readonly leaving?: true
 }
 
 export interface Pod {
@@ -51,17 +53,49 @@ export interface ServicePort {
   readonly name: string
   readonly protocol: Protocol
   readonly port: Port
+  /** null: none was allocated. */
+  readonly nodePort: Port | null
 }
 
 export interface Service {
   readonly kind: 'Service'
   readonly namespace: string
   readonly name: string
+  /** metadata.creationTimestamp, milliseconds; 0 in manifests that have none. The older keeps what two claim. */
+  readonly createdMs: number
   /** spec.clusterIPs; empty when headless or ExternalName. */
   readonly clusterIPs: readonly Address[]
   readonly ports: readonly ServicePort[]
-  /** spec.selector, for the lab's slice controller; null when absent. */
-  readonly selector: Labels | null
+  readonly externalIPs: readonly Address[]
+  /** status.loadBalancer.ingress of ipMode VIP. */
+  readonly loadBalancerIPs: readonly Address[]
+  /** spec.loadBalancerSourceRanges, or the annotation before it; null: everybody may come in. */
+  readonly sourceRanges: readonly Prefix[] | null
+  /** internalTrafficPolicy Local. */
+  readonly internalLocal: boolean
+  /** externalTrafficPolicy Local, of a Service that has an address for the world. */
+  readonly externalLocal: boolean
+  /** sessionAffinity ClientIP; 0: None. */
+  readonly affinitySeconds: number
+  /** Where load balancers ask whether this node has an endpoint; null: nowhere. */
+  readonly healthCheckNodePort: Port | null
+}
+
+/** For whom an endpoint is meant (trafficDistribution): names of zones and of nodes. */
+export interface EndpointHints {
+  readonly zones: readonly string[]
+  readonly nodes: readonly string[]
+}
+
+export interface SliceEndpoint {
+  /** May be of another family than the slice, or of a kind that no packet can be sent to: consumers judge. */
+  readonly address: Address
+  readonly ready: boolean
+  readonly serving: boolean
+  readonly terminating: boolean
+  /** '' where it is on none. */
+  readonly nodeName: string
+  readonly hints: EndpointHints | null
 }
 
 export interface EndpointSlice {
@@ -72,13 +106,7 @@ export interface EndpointSlice {
   readonly serviceName: string
   readonly family: 4 | 6
   readonly ports: readonly { readonly name: string; readonly port: Port; readonly protocol: Protocol }[]
-  readonly endpoints: readonly {
-    readonly addresses: readonly Address[]
-    readonly ready: boolean
-    readonly serving: boolean
-    readonly terminating: boolean
-    readonly nodeName: string
-  }[]
+  readonly endpoints: readonly SliceEndpoint[]
 }
 
 /** metav1.LabelSelector. */

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { serviceWith } from '../../test/support/services.ts'
 import { endpointsOf, objects } from '../../test/support/worlds.ts'
 import type { Address } from '../core/address.ts'
 import type { EndpointSlice, KubeObject, Pod, Service } from './objects.ts'
@@ -28,14 +29,7 @@ function slice(name: string, serviceName: string): EndpointSlice {
   return { kind: 'EndpointSlice', namespace: 'shop', name, serviceName, family: 4, ports: [], endpoints: [] }
 }
 
-const service: Service = {
-  kind: 'Service',
-  namespace: 'shop',
-  name: 'cart',
-  clusterIPs: [],
-  ports: [],
-  selector: null,
-}
+const service: Service = serviceWith({})
 
 function worldOf(...put: readonly KubeObject[]): World {
   const world = createWorld()

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dirty Services -> their frontends, and beside them what no table holds: what health checks answer and what is ignored.
+// Cost of a change: its Services, all of them when this node's place changes.
+
+import type { Port } from '../core/address.ts'
+import { objectName } from '../core/names.ts'
+import { sameValue } from '../world/equal.ts'
+import type { ObjectName } from '../world/objects.ts'
+import type { Dirty, WorldView } from '../world/world.ts'
+import { type Ignored, ignoredIn } from './endpoints.ts'
+import { type Frontend, localReadyCount, type ServicePlace, serviceFrontends } from './frontends.ts'
+
+export interface HealthCheck {
+  readonly port: Port
+  /** Ready endpoints on this node. */
+  readonly localEndpoints: number
+}
+
+export interface CompiledServices {
+  readonly place: ServicePlace
+  /** Of Services with a healthCheckNodePort. */
+  readonly healthChecks: ReadonlyMap<ObjectName, HealthCheck>
+  /** What of their slices is not used, and how often; Services without such are not in it. */
+  readonly ignored: ReadonlyMap<ObjectName, ReadonlyMap<Ignored, number>>
+}
+
+export type ServiceInput = Omit<ServicePlace, 'zone'>
+
+export interface ServiceCompiler {
+  /** Frontends of every Service that may have changed; none for one that is gone. */
+  compile(world: WorldView, dirty: Dirty, input: ServiceInput): ReadonlyMap<ObjectName, readonly Frontend[]>
+  readonly compiled: CompiledServices
+}
+
+const ZONE_LABEL = 'topology.kubernetes.io/zone'
+
+export function createServiceCompiler(): ServiceCompiler {
+  const healthChecks = new Map<ObjectName, HealthCheck>()
+  const ignored = new Map<ObjectName, ReadonlyMap<Ignored, number>>()
+  let place: ServicePlace = { nodeName: '', zone: '', nodePortAddresses: [] }
+
+  function compileOne(world: WorldView, name: ObjectName): readonly Frontend[] {
+    healthChecks.delete(name)
+    ignored.delete(name)
+    const service = world.service(name)
+    if (service === undefined) return []
+    const slices = [...world.slicesOfService(name)]
+    if (service.healthCheckNodePort !== null) {
+      const localEndpoints = localReadyCount(slices, place.nodeName)
+      healthChecks.set(name, { port: service.healthCheckNodePort, localEndpoints })
+    }
+    const counts = service.clusterIPs.length === 0 ? null : ignoredIn(service.ports, slices)
+    if (counts !== null) ignored.set(name, counts)
+    return serviceFrontends(service, slices, place)
+  }
+
+  return {
+    compiled: {
+      get place() {
+        return place
+      },
+      healthChecks,
+      ignored,
+    },
+    compile(world, dirty, { nodeName, nodePortAddresses }) {
+      const now = { nodeName, zone: world.node(nodeName)?.labels[ZONE_LABEL] ?? '', nodePortAddresses }
+      const names = new Set(dirty.services)
+      if (!sameValue(now, place)) {
+        place = now
+        for (const { namespace, name } of world.services()) names.add(objectName(namespace, name))
+      }
+      return new Map(Array.from(names, (name) => [name, compileOne(world, name)]))
+    },
+  }
+}
