@@ -21,6 +21,7 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("libbpfVersion", Napi::String::New(env, libbpf_version_string()));
 	ExportFile(env, exports);
+	ExportMemory(env, exports);
 	ExportMount(env, exports);
 	ExportObject(env, exports);
 	ExportMap(env, exports);

@@ -15,3 +15,4 @@ void ExportConfigure(Napi::Env env, Napi::Object exports);
 void ExportMount(Napi::Env env, Napi::Object exports);
 void ExportFile(Napi::Env env, Napi::Object exports);
 void ExportWatch(Napi::Env env, Napi::Object exports);
+void ExportMemory(Napi::Env env, Napi::Object exports);

@@ -130,7 +130,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     stack.defer(every(COLLECT_EVERY_MS, () => void handlers.collect()))
     const cni = await serveCni(`${config.runDir}/cni.sock`, handlers, addon)
     stack.defer(() => cni.close())
-    releaseMemory() // reading and compiling everything has left garbage
+    releaseMemory(addon) // reading and compiling everything has left garbage
     progress.waitingFor = ''
     progress.announcer?.look()
     log.info({ node: config.nodeName, mode: config.mode, uplink: dataPlane.local.uplink.name }, 'ready')

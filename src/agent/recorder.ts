@@ -4,6 +4,7 @@
 import type { Logger } from 'pino'
 import type { CniEvent } from '../cni/interfaces.ts'
 import { printRefusal } from '../datapath/plan.ts'
+import type { Addon } from '../kernel/addon.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { releaseMemory } from './memory.ts'
 import type { Progress } from './progress.ts'
@@ -21,7 +22,13 @@ export interface Recorder {
   onCni(event: CniEvent): void
 }
 
-export function createRecorder({ log, progress }: { log: Logger; progress: Progress }, metrics: Metrics): Recorder {
+interface RecorderParts {
+  readonly addon: Addon
+  readonly log: Logger
+  readonly progress: Progress
+}
+
+export function createRecorder({ addon, log, progress }: RecorderParts, metrics: Metrics): Recorder {
   return {
     onApplied(applied) {
       const { entryCount, compileMs, applyMs, error, refusals } = applied
@@ -30,7 +37,7 @@ export function createRecorder({ log, progress }: { log: Logger; progress: Progr
       metrics.applied({ compile: compileMs / 1000, apply: applyMs / 1000 }, entryCount, error === null)
       const rounded = { entries: entryCount, compileMs: round(compileMs), applyMs: round(applyMs) }
       const refused = refusals.length === 0 ? {} : { refused: refusals.map(printRefusal) }
-      if (entryCount >= GREAT_BATCH) setTimeout(releaseMemory, SETTLED_MS).unref()
+      if (entryCount >= GREAT_BATCH) setTimeout(() => releaseMemory(addon), SETTLED_MS).unref()
       if (error === null) log.info({ ...rounded, ...refused }, 'tables written')
     },
     onSuccess() {

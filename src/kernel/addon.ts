@@ -135,6 +135,8 @@ export interface Addon {
   /** Calls back from the event loop whenever the descriptor is ready, again and again while it is; the returned function
    *  ends it and comes before closeFd. */
   watch(fd: Fd, event: 'readable' | 'writable', onReady: () => void): () => void
+  /** Gives freed memory of the C library back to the system. */
+  trimMemory(): void
   /** Mounts a bpf file system there, in the caller's mount namespace. */
   mountBpffs(path: string): void
   /** Directory fd, for cgroups. */

@@ -111,6 +111,7 @@ function files(): void {
   rmdirSync(path)
   addon.closeFd(addon.openDirectory('/tmp'))
   assert.throws(() => addon.mountBpffs('/nonexistent'), { code: 'ENOENT' })
+  addon.trimMemory()
   assert.throws(() => addon.openDirectory('/nonexistent'), { code: 'ENOENT' })
   assert.throws(() => addon.openPinned('/nonexistent'), { code: 'ENOENT' })
   assert.throws(() => addon.pin(NOT_OPEN, '/nonexistent'), { code: /^E/ })
