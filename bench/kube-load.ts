@@ -105,11 +105,13 @@ interface Change {
   writtenMs: number
 }
 
-/** Takes an endpoint of one Service after the other out of readiness and back, and looks when others notice. */
+/** Takes an endpoint of one Service after the other out of readiness, or back into it, and looks when others notice. */
 async function change(bpffs: string, count: number, perSecond: number): Promise<void> {
   const addon = loadAddon()
   const frontends = addon.openPinned(`${bpffs}/heddle/frontends_v${maps.frontends.layout}`)
   const services = (await client.list(resources.services, { namespace: NAMESPACE })).slice(0, count)
+  const slices = await client.list(resources.endpointSlices, { namespace: NAMESPACE })
+  const isReady = new Map(slices.map((slice) => [slice.metadata.name, firstIsReady(slice)]))
   const changes = new Map<string, Change>()
   const ending = new AbortController()
   const watching = watch(changes, ending.signal)
@@ -136,7 +138,7 @@ async function change(bpffs: string, count: number, perSecond: number): Promise<
     pending.set(name, { key, before: frontendCount(addon.mapLookup(frontends, key)) })
     const made: Change = { sentMs: performance.now(), answeredMs: 0, seenMs: 0, writtenMs: 0 }
     changes.set(name, made)
-    const patch = [{ op: 'replace', path: '/endpoints/0/conditions/ready', value: false }]
+    const patch = [{ op: 'replace', path: '/endpoints/0/conditions/ready', value: !isReady.get(name) }]
     const patched = client.patch(resources.endpointSlices, { namespace: NAMESPACE, name }, 'json', patch)
     requests.push(
       patched.then(() => {
@@ -171,6 +173,10 @@ async function watch(changes: ReadonlyMap<string, Change>, signal: AbortSignal):
     const made = changes.get(object.metadata.name)
     if (type === 'MODIFIED' && made !== undefined && made.seenMs === 0) made.seenMs = performance.now()
   }
+}
+
+function firstIsReady(slice: object): boolean {
+  return (slice as { endpoints: { conditions: { ready: boolean } }[] }).endpoints[0]!.conditions.ready
 }
 
 function frontendCount(value: Uint8Array | null): number {
