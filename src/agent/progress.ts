@@ -6,6 +6,7 @@ import type { Source } from '../world/source.ts'
 import type { Announcer } from './announce.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { Applied } from './reconcile.ts'
+import { refusedServices } from './service-problems.ts'
 
 export interface Progress {
   /** undefined until every object of it is in World. */
@@ -50,10 +51,13 @@ export function notServing({ waitingFor, failure }: Progress): readonly string[]
 
 /** What cannot be in force because a table is too small, one sentence each. */
 export function fullTables({ dataPlane }: Progress): readonly string[] {
-  return (dataPlane?.reconciler.refusals() ?? []).map(
+  if (dataPlane === undefined) return []
+  const { refusals, compiled } = dataPlane.reconciler
+  const tables = refusals().map(
     ({ table, needed, maxEntries }) =>
       `table ${table} is full: ${needed} entries are wanted, mapSizes.${table} is ${maxEntries}; it stays as it was`,
   )
+  return [...tables, ...refusedServices(compiled())]
 }
 
 export function compiledOf({ dataPlane }: Progress): Compiled {

@@ -9,12 +9,23 @@ import type { Address, Port } from '../core/address.ts'
 import { isBrokenInvariant } from '../core/errors.ts'
 import { endpointKey } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
-import { type TableName, tableNames } from '../datapath/tables.ts'
+import { readKey, readValue, type TableName, tableNames } from '../datapath/tables.ts'
 import { createFakeKernel, type FakeKernel } from '../kernel/fake.ts'
 import type { Backend } from '../services/frontends.ts'
-import type { Endpoint, EndpointSlice, Kind, KubeObject, NetworkPolicy, Pod, Service } from '../world/objects.ts'
+import type {
+  Endpoint,
+  EndpointSlice,
+  Kind,
+  KubeObject,
+  Labels,
+  NetworkPolicy,
+  Node,
+  Pod,
+  Service,
+} from '../world/objects.ts'
 import { createWorld, keyOf, type World } from '../world/world.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
+import { refusedServices, serviceNotices } from './service-problems.ts'
 
 interface Agent {
   readonly world: World
@@ -45,7 +56,7 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
     world,
     kernel,
     node: { nodeName: 'n1', mode: 'vxlan', serviceCIDRs: [], ownAddresses: [], uplink: 2, uplinkMtu: 1500 },
-    nodePortAddresses: async () => [],
+    nodePortAddresses: async () => ['192.168.0.1' as Address],
     unseenKinds: () => unseen,
     gateways: async (addresses) => new Map(addresses.map((address) => [address, address])),
     async onRemovedBackends(backends) {
@@ -56,6 +67,15 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
     onApplied: (each) => applied.push(each),
   })
   return Object.assign(agent, { reconciler })
+}
+
+function endpoints(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `10.2.0.${i + 1}`)
+}
+
+function serviceAddresses(kernel: FakeKernel): string[] {
+  const addresses = kernel.print('frontends').map((line) => /[\d.]+/.exec(line)![0])
+  return [...new Set(addresses)].sort()
 }
 
 /** A World as the next agent fills it. */
@@ -88,6 +108,10 @@ function perform(world: World, change: Change): void {
   else if ('remove' in change) world.delete(change.remove.kind, keyOf(change.remove))
   else if ('join' in change) world.putEndpoint(change.join)
   else world.deleteEndpoint(endpointKey(change.leave))
+}
+
+function node(name: string, internalIP: string, labels: Labels = {}): Node {
+  return { kind: 'Node', name, labels, internalIPs: [internalIP as Address], podCIDRs: [], createdMs: 0 }
 }
 
 function service(name: string, clusterIP: string, port = 80): Service {
@@ -272,20 +296,73 @@ describe('a failure half-way must neither be forgotten nor repeated blindly', ()
   })
 
   test('tables that are too small are left as they are, and it is said which; the others are written', async () => {
-    const agent = agentOn(createFakeKernel({ sizes: { backends: 3 } }))
-    agent.world.put(service('s', '10.96.0.1'))
-    agent.world.put(slice('s', ['10.2.0.1', '10.2.0.2', '10.2.0.3', '10.2.0.4']))
+    const agent = agentOn(createFakeKernel({ sizes: { nodes: 1 } }))
+    agent.world.put(node('n1', '192.168.0.1'))
+    agent.world.put(node('n2', '192.168.0.2'))
     const cart = pod('cart', '10.1.0.5')
     agent.world.put(cart)
     agent.world.putEndpoint(endpointOf(cart, 7))
     await agent.reconciler.pass()
-    expect(agent.reconciler.refusals()).toEqual([{ table: 'backends', needed: 4, maxEntries: 3 }])
-    expect(agent.kernel.print('frontends')).toEqual([])
+    expect(agent.reconciler.refusals()).toEqual([{ table: 'nodes', needed: 2, maxEntries: 1 }])
+    expect(agent.kernel.print('nodes')).toEqual([])
     expect(agent.kernel.print('endpoints')).toHaveLength(1)
-    agent.world.put(slice('s', ['10.2.0.1', '10.2.0.2']))
+    agent.world.delete('Node', 'n2')
     await agent.reconciler.pass()
-    expect(agent.kernel.print('backends')).toHaveLength(2)
+    expect(agent.kernel.print('nodes')).toHaveLength(1)
     expect(agent.reconciler.refusals()).toEqual([])
+  })
+
+  test('a Service that does not fit is refused whole and by name, the youngest first, until there is room', async () => {
+    const agent = agentOn(createFakeKernel({ sizes: { backends: 64 } }))
+    const refused = () => [...agent.reconciler.compiled().refusedServices.keys()]
+    agent.world.put({ ...service('young', '10.96.0.2'), createdMs: 2 })
+    agent.world.put(slice('young', endpoints(20)))
+    await agent.reconciler.pass()
+    expect(refused()).toEqual([])
+    agent.world.put({ ...service('old', '10.96.0.1'), createdMs: 1 })
+    agent.world.put(slice('old', endpoints(30)))
+    agent.world.put({ ...service('small', '10.96.0.3'), createdMs: 3 })
+    agent.world.put(slice('small', endpoints(13)))
+    await agent.reconciler.pass()
+    expect(refused()).toEqual(['shop/small'])
+    expect(serviceAddresses(agent.kernel)).toEqual(['10.96.0.1', '10.96.0.2'])
+    expect(refusedServices(agent.reconciler.compiled())).toEqual([
+      'Service shop/small is refused: its 13 entries do not fit into table backends, mapSizes.backends is 64',
+    ])
+    expect(agent.reconciler.refusals()).toEqual([])
+    agent.world.delete('Service', 'shop/old')
+    await agent.reconciler.pass()
+    expect(refused()).toEqual([])
+    expect(serviceAddresses(agent.kernel)).toEqual(['10.96.0.2', '10.96.0.3'])
+  })
+
+  test('of two Services with one address and port the older has it, and the younger is named', async () => {
+    const agent = agentOn(createFakeKernel())
+    agent.world.put({ ...service('a', '10.96.0.1'), createdMs: 2 })
+    agent.world.put({ ...service('b', '10.96.0.1'), createdMs: 1 })
+    agent.world.put(slice('a', ['10.2.0.1']))
+    await agent.reconciler.pass()
+    const counts = async (): Promise<number[]> =>
+      [...(await agent.kernel.readTable('frontends'))]
+        .filter(({ key }) => readKey('frontends', key).protocol !== 0)
+        .map(({ value }) => readValue('frontends', value).count)
+    const sentences = (): string[] => serviceNotices(agent.reconciler.compiled(), agent.reconciler.store)
+    expect(sentences()).toEqual(['Service shop/a: 10.96.0.1:80/TCP belongs to shop/b, which is older'])
+    expect(await counts()).toEqual([0])
+    agent.world.delete('Service', 'shop/b')
+    await agent.reconciler.pass()
+    expect(sentences()).toEqual([])
+    expect(await counts()).toEqual([1])
+  })
+
+  test('what of a slice cannot be used is counted by reason', async () => {
+    const agent = agentOn(createFakeKernel())
+    agent.world.put(service('a', '10.96.0.1'))
+    agent.world.put(slice('a', ['10.2.0.1', '127.0.0.1', 'fd00::1', '127.0.0.2'], Protocol.UDP))
+    await agent.reconciler.pass()
+    expect(serviceNotices(agent.reconciler.compiled(), agent.reconciler.store)).toEqual([
+      'Service shop/a: ignored of its slices: 1 × other family, 1 × unknown port, 2 × loopback',
+    ])
   })
 })
 
@@ -376,15 +453,60 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
 
 describe('tables that depend on the path to a state would differ from node to node', () => {
   const names = ['a', 'b', 'c']
-  const backends = fc.uniqueArray(fc.constantFrom('10.2.0.1', '10.2.0.2', '10.2.0.3'))
+  const backends = fc.array(
+    fc
+      .record({
+        address: fc.constantFrom('10.2.0.1', '10.2.0.2', '10.2.0.3', '127.0.0.1'),
+        ready: fc.boolean(),
+        serving: fc.boolean(),
+        terminating: fc.boolean(),
+        nodeName: fc.constantFrom('n1', 'n2'),
+        hints: fc.constantFrom(null, { zones: ['z1'], nodes: [] }, { zones: ['z2'], nodes: ['n1'] }),
+      })
+      .map(({ address, ...parts }) => sliceEndpoint(address, parts)),
+    { maxLength: 4 },
+  )
   const services: fc.Arbitrary<KubeObject> = fc.oneof(
     fc
-      .record({ name: fc.constantFrom(...names), ip: fc.constantFrom('10.96.0.1', '10.96.0.2') })
-      .map(({ name, ip }) => service(name, ip)),
-    fc.record({ name: fc.constantFrom(...names), backends }).map(({ name, backends }) => slice(name, backends)),
+      .record({
+        name: fc.constantFrom(...names),
+        createdMs: fc.nat(2),
+        clusterIPs: fc.constantFrom([], ['10.96.0.1'], ['10.96.0.2'], ['10.96.0.2', 'fd00:96::1']),
+        ports: fc.constantFrom([80], [80, 81], [30080]),
+        loadBalancerIPs: fc.constantFrom([], ['10.96.0.1'], ['203.0.113.1']),
+        internalLocal: fc.boolean(),
+        externalLocal: fc.boolean(),
+        protocol: fc.constantFrom(Protocol.TCP, Protocol.UDP),
+      })
+      .map(({ ports, protocol, clusterIPs, loadBalancerIPs, ...parts }) =>
+        serviceWith({
+          ...parts,
+          clusterIPs: clusterIPs as unknown as Address[],
+          loadBalancerIPs: loadBalancerIPs as unknown as Address[],
+          ports: ports.map((port) => servicePort('http', port, protocol, 30_000 + port)),
+        }),
+      ),
+    fc
+      .record({
+        name: fc.constantFrom(...names),
+        part: fc.constantFrom('1', '2'),
+        family: fc.constantFrom(4, 6),
+        protocol: fc.constantFrom(Protocol.TCP, Protocol.UDP),
+        endpoints: backends,
+      })
+      .map(({ name, part, family, protocol, endpoints }) =>
+        sliceWith({
+          name: `${name}-${part}`,
+          serviceName: name,
+          family,
+          ports: [{ name: 'http', port: 8080 as Port, protocol }],
+          endpoints,
+        }),
+      ),
+    fc.constantFrom('z1', 'z2', 'z3').map((zone) => node('n1', '192.168.0.1', { 'topology.kubernetes.io/zone': zone })),
   )
   const history: fc.Arbitrary<readonly (readonly Change[])[]> = fc
-    .tuple(objects, fc.array(services, { maxLength: 8 }))
+    .tuple(objects, fc.array(services, { maxLength: 10 }))
     .chain(([others, these]) => {
       const all = [...others, ...these]
       const locals = all
@@ -414,7 +536,34 @@ describe('tables that depend on the path to a state would differ from node to no
       { numRuns: soak(300, 10_000) },
     )
   })
+
+  test('which Services fit does not depend on who came first', async () => {
+    await fc.assert(
+      fc.asyncProperty(history, async (batches) => {
+        const last = stateAfter(batches.flat())
+        const expected = await desiredAfter([last])
+        expect(await desiredAfter(batches)).toEqual(expected)
+        expect(await desiredAfter([...last.toReversed().map((change) => [change]), []])).toEqual(expected)
+      }),
+      { numRuns: soak(200, 10_000) },
+    )
+  })
 })
+
+/** What tables of these sizes should hold after the changes, and which Services they have no room for. */
+async function desiredAfter(batches: readonly (readonly Change[])[]): Promise<unknown> {
+  const { world, reconciler } = agentOn(createFakeKernel({ sizes: { backends: 5, frontends: 6 } }))
+  for (const batch of batches) {
+    for (const change of batch) perform(world, change)
+    await reconciler.pass()
+  }
+  return {
+    refused: [...reconciler.compiled().refusedServices].sort(),
+    tables: tableNames.map((table) =>
+      [...reconciler.store.desiredEntries(table)].map(({ key, value }) => key + value).sort(),
+    ),
+  }
+}
 
 /** The changes that are left when every removal has taken its object away. */
 function stateAfter(changes: readonly Change[]): Change[] {

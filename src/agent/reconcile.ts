@@ -78,7 +78,7 @@ const NO_KINDS: ReadonlySet<Kind> = new Set()
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { world, kernel } = options
   const store = createTableStore()
-  const compiler = createCompiler(store)
+  const compiler = createCompiler(store, kernel.maxEntries)
   let isKernelKnown = false
   let kernelRoutes: readonly KernelRoute[] | undefined // unknown: somebody else may have changed them
   let removed: readonly Backend[] | 'unknown' = 'unknown' // since the last pass that succeeded

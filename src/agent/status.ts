@@ -18,6 +18,7 @@ import { sourceName } from './follow.ts'
 import { kernelFeatures } from './preflight.ts'
 import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
 import type { Applied } from './reconcile.ts'
+import { conflicts, serviceNotices } from './service-problems.ts'
 
 /** What the agent is made of, as far as status looks at it. */
 export interface StatusParts {
@@ -45,6 +46,9 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
       ...conditions,
       ...fullTables(progress),
       ...compiledOf(progress).routing.notices,
+      ...(progress.dataPlane === undefined
+        ? []
+        : serviceNotices(compiledOf(progress), progress.dataPlane.reconciler.store)),
       ...(progress.announcer?.problems() ?? []),
       ...(progress.source?.notices() ?? []),
     ],
@@ -74,6 +78,7 @@ export async function readings(parts: StatusParts): Promise<Readings> {
     objectCounts: objectCounts(world),
     problemCount: progress.source?.problems().length ?? 0,
     isReady: notReady(progress).length === 0,
+    services: serviceReadings(progress),
   }
 }
 
@@ -91,6 +96,17 @@ async function tableFills({ addon, progress: { dataPlane } }: StatusParts): Prom
     })),
     { name: 'translations', entries: translations, maxEntries },
   ]
+}
+
+function serviceReadings({ dataPlane }: Progress): Readings['services'] {
+  if (dataPlane === undefined) return { refused: 0, conflicts: 0, ignored: new Map() }
+  const { store, compiled } = dataPlane.reconciler
+  const { services, refusedServices } = compiled()
+  const ignored = new Map<string, number>()
+  for (const counts of services.ignored.values()) {
+    for (const [reason, count] of counts) ignored.set(reason, (ignored.get(reason) ?? 0) + count)
+  }
+  return { refused: refusedServices.size, conflicts: conflicts(store).length, ignored }
 }
 
 async function drops({ addon, progress }: StatusParts): Promise<readonly DropTotal[]> {

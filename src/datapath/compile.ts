@@ -14,6 +14,7 @@ import { type Backend, backendListId, type Frontend, FrontendKind } from '../ser
 import { sameValue } from '../world/equal.ts'
 import type { Endpoint, ObjectName } from '../world/objects.ts'
 import type { Dirty, WorldView } from '../world/world.ts'
+import { type Admission, createAdmission } from './admission.ts'
 import type { TableStore } from './desired.ts'
 import { idText, readKey, readValue, type TableEntry, type TableName, tableEntry } from './tables.ts'
 
@@ -22,6 +23,8 @@ export interface Compiled {
   readonly policies: CompiledPolicies
   readonly routing: CompiledRouting
   readonly services: CompiledServices
+  /** Services that the tables have no room for; nothing of them is in force. */
+  readonly refusedServices: Admission['refused']
 }
 
 /** What compilation reads beside World. */
@@ -62,22 +65,40 @@ export const NOTHING_COMPILED: Compiled = {
     healthChecks: new Map(),
     ignored: new Map(),
   },
+  refusedServices: new Map(),
 }
 
 /** The first compilation must be given every object as dirty, as a new World does. */
-export function createCompiler(store: TableStore): Compiler {
+export function createCompiler(store: TableStore, maxEntries: (table: TableName) => number): Compiler {
   const compilePolicies = createPolicyCompiler()
   const services = createServiceCompiler()
-  let compiled: Compiled = { ...NOTHING_COMPILED, services: services.compiled }
+  const admission = createAdmission(store, maxEntries)
+  let compiled: Compiled = { ...NOTHING_COMPILED, services: services.compiled, refusedServices: admission.refused }
   let routingInput: RoutingInput | undefined
+
+  function compileServices(world: WorldView, dirty: Dirty, input: ServiceInput): Backend[] {
+    const removed: Backend[] = []
+    const contribute = (name: ObjectName, frontends: readonly Frontend[]): void => {
+      removed.push(...contributeService(store, name, frontends, world.service(name)?.createdMs))
+    }
+    for (const [name, frontends] of services.compile(world, dirty, input)) {
+      admission.forget(name)
+      contribute(name, frontends)
+    }
+    admission.settle(
+      world,
+      (name) => contribute(name, []),
+      (name) => contribute(name, services.frontends(world, name)),
+    )
+    return removed
+  }
+
   return {
     compiled: () => compiled,
     compile(world, dirty, input) {
       const { nodePortAddresses, ...routing } = input
       const endpoints = new Set(dirty.endpoints)
-      const removedBackends = [
-        ...services.compile(world, dirty, { nodeName: routing.nodeName, nodePortAddresses }),
-      ].flatMap(([name, frontends]) => contributeService(store, name, frontends))
+      const removedBackends = compileServices(world, dirty, { nodeName: routing.nodeName, nodePortAddresses })
       if (dirty.nodes.size > 0 || !sameRoutingInput(routing, routingInput)) {
         const next = compileRouting(world, routing)
         contributeRouting(store, compiled.routing, next)
@@ -99,7 +120,13 @@ export function createCompiler(store: TableStore): Compiler {
   }
 }
 
-function contributeService(store: TableStore, name: ObjectName, all: readonly Frontend[]): Backend[] {
+/** bornMs: the older of two Services has the frontends that both claim. */
+function contributeService(
+  store: TableStore,
+  name: ObjectName,
+  all: readonly Frontend[],
+  bornMs: number | undefined,
+): Backend[] {
   // The programs do not tell clients outside from those inside yet.
   const frontends = all.filter(({ kind }) => kind === FrontendKind.CLUSTER_IP)
   const before = udpBackendsOf(store, name)
@@ -109,6 +136,7 @@ function contributeService(store: TableStore, name: ObjectName, all: readonly Fr
     'frontends',
     name,
     frontends.map((frontend) => frontendEntry(frontend, lists)),
+    bornMs,
   )
   const after = new Set([...lists.keys()].flatMap((backends) => backends.map(backendText)))
   return before.filter((backend) => !after.has(backendText(backend)))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What each table should hold, and what it holds as far as the agent knows. Every entry is contributed by a source (one
 // Service, one endpoint, one policy set), so that a changed source costs its own entries. Where two sources claim one
-// key, the first by name wins: the result depends on the contributions, not on their order.
+// key, the older wins, then the first by name: the result depends on the contributions, not on their order.
 //
 //   contribute --> claims ----> desired --\
 //                                          differs --> plan --> apply --> recordWrite
@@ -24,12 +24,18 @@ export interface Difference {
 }
 
 export interface TableStore {
-  /** Replaces what the source contributes to the table; no entries: withdraws it. Cost: old and new entries. */
-  contribute(table: TableName, source: string, entries: readonly TableEntry[]): void
+  /** Replaces what the source contributes to the table; no entries: withdraws it. `bornMs`: the earlier has its claims.
+   *  Cost: old and new entries. */
+  contribute(table: TableName, source: string, entries: readonly TableEntry[], bornMs?: number): void
   desired(table: TableName, key: ByteText): ByteText | undefined
   desiredCount(table: TableName): number
   /** Entries that the source contributes, also where another source's is in force. */
   contributions(table: TableName, source: string): TableEntry[]
+  contributionCount(table: TableName, source: string): number
+  /** Contributions of all sources. */
+  claimCount(table: TableName): number
+  /** Keys that several sources claim, the one in force first. Cost: the table. */
+  contested(table: TableName): readonly { readonly key: ByteText; readonly sources: readonly string[] }[]
   desiredEntries(table: TableName): Iterable<TableEntry>
   actual(table: TableName, key: ByteText): ByteText | undefined
   actualCount(table: TableName): number
@@ -41,9 +47,12 @@ export interface TableStore {
   differences(table: TableName): readonly Difference[]
 }
 
-/** Claims to one key, sorted by source; the first is in force. */
+/** A source, and since when it is where that is known: of 100,000 claims few need it. */
+type Source = string | { readonly name: string; readonly bornMs: number }
+
+/** Claims to one key, the oldest first, then by name of the source; the first is in force. */
 interface Claim {
-  readonly source: string
+  readonly source: Source
   readonly value: ByteText
   readonly next: Claim | undefined
 }
@@ -53,22 +62,26 @@ interface Table {
   readonly keysOf: Map<string, readonly ByteText[]>
   /** Keys where the kernel holds something else than is desired, and what; undefined: nothing. */
   readonly differs: Map<ByteText, ByteText | undefined>
+  claimCount: number
 }
 
 export function createTableStore(): TableStore {
   const tables = new Map<TableName, Table>(
-    tableNames.map((name) => [name, { claims: new Map(), keysOf: new Map(), differs: new Map() }]),
+    tableNames.map((name) => [name, { claims: new Map(), keysOf: new Map(), differs: new Map(), claimCount: 0 }]),
   )
   const of = (name: TableName): Table => tables.get(name)!
 
   return {
-    contribute(name, source, entries) {
+    contribute(name, source, entries, bornMs = 0) {
       const table = of(name)
-      for (const key of table.keysOf.get(source) ?? []) {
+      const before = table.keysOf.get(source) ?? []
+      table.claimCount += entries.length - before.length
+      for (const key of before) {
         setClaim(table, key, withoutClaim(table.claims.get(key), source))
       }
+      const born = bornMs === 0 ? source : { name: source, bornMs }
       for (const { key, value } of entries) {
-        setClaim(table, key, withClaim(table.claims.get(key), source, value))
+        setClaim(table, key, withClaim(table.claims.get(key), born, value))
       }
       if (entries.length === 0) table.keysOf.delete(source)
       else
@@ -83,6 +96,12 @@ export function createTableStore(): TableStore {
       const { claims, keysOf } = of(name)
       return (keysOf.get(source) ?? []).map((key) => ({ key, value: claimOf(claims.get(key), source).value }))
     },
+    contributionCount: (name, source) => of(name).keysOf.get(source)?.length ?? 0,
+    claimCount: (name) => of(name).claimCount,
+    contested: (name) =>
+      Array.from(of(name).claims)
+        .filter(([, claim]) => claim.next !== undefined)
+        .map(([key, claim]) => ({ key, sources: sourcesOf(claim) })),
     *desiredEntries(name) {
       for (const [key, { value }] of of(name).claims) yield { key, value }
     },
@@ -139,16 +158,33 @@ function setActual({ claims, differs }: Table, key: ByteText, actual: ByteText |
 
 function claimOf(claim: Claim | undefined, source: string): Claim {
   invariant(claim !== undefined, `no claim of ${source}`)
-  return claim.source === source ? claim : claimOf(claim.next, source)
+  return nameOf(claim.source) === source ? claim : claimOf(claim.next, source)
 }
 
-function withClaim(claim: Claim | undefined, source: string, value: ByteText): Claim {
-  if (claim === undefined || compareText(source, claim.source) < 0) return { source, value, next: claim }
-  if (claim.source === source) return { source, value, next: claim.next }
+function withClaim(claim: Claim | undefined, source: Source, value: ByteText): Claim {
+  const order = claim === undefined ? -1 : compareSources(source, claim.source)
+  if (claim === undefined || order < 0) return { source, value, next: claim }
+  if (order === 0) return { source, value, next: claim.next }
   return { ...claim, next: withClaim(claim.next, source, value) }
 }
 
 function withoutClaim(claim: Claim | undefined, source: string): Claim | undefined {
-  if (claim === undefined || claim.source === source) return claim?.next
+  if (claim === undefined || nameOf(claim.source) === source) return claim?.next
   return { ...claim, next: withoutClaim(claim.next, source) }
+}
+
+function sourcesOf(claim: Claim): string[] {
+  return [nameOf(claim.source), ...(claim.next === undefined ? [] : sourcesOf(claim.next))]
+}
+
+function compareSources(a: Source, b: Source): number {
+  return bornOf(a) - bornOf(b) || compareText(nameOf(a), nameOf(b))
+}
+
+function nameOf(source: Source): string {
+  return typeof source === 'string' ? source : source.name
+}
+
+function bornOf(source: Source): number {
+  return typeof source === 'string' ? 0 : source.bornMs
 }

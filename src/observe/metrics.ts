@@ -12,6 +12,12 @@ export interface Readings {
   readonly objectCounts: Readonly<Record<string, number>>
   readonly problemCount: number
   readonly isReady: boolean
+  readonly services: {
+    readonly refused: number
+    readonly conflicts: number
+    /** By reason. */
+    readonly ignored: ReadonlyMap<string, number>
+  }
 }
 
 export interface Metrics {
@@ -44,6 +50,9 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
   const objects = gauge('source_objects', 'Objects of the source, by kind.', ['kind'])
   const problems = gauge('source_problems', 'Objects and files that are refused at present.')
   const ready = gauge('ready', '1 when what every source says is in force.')
+  const refused = gauge('services_refused', 'Services that the tables have no room for at present.')
+  const conflicts = gauge('service_conflicts', 'Frontends that an older Service has at present.')
+  const ignored = gauge('service_endpoints_ignored', 'What of EndpointSlices is not used at present.', ['reason'])
   const compileSeconds = histogram('compile_seconds', 'Time to compile and plan one batch of changes.')
   const applySeconds = histogram('apply_seconds', 'Time to write one batch of changes.')
   const applyFailures = counter('apply_failures_total', 'Batches that could not be written in full.')
@@ -77,6 +86,10 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
     for (const [kind, count] of Object.entries(now.objectCounts)) objects.set({ kind }, count)
     problems.set(now.problemCount)
     ready.set(now.isReady ? 1 : 0)
+    refused.set(now.services.refused)
+    conflicts.set(now.services.conflicts)
+    ignored.reset()
+    for (const [reason, count] of now.services.ignored) ignored.set({ reason }, count)
   }
 
   return {

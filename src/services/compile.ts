@@ -29,6 +29,7 @@ export type ServiceInput = Omit<ServicePlace, 'zone'>
 export interface ServiceCompiler {
   /** Frontends of every Service that may have changed; none for one that is gone. */
   compile(world: WorldView, dirty: Dirty, input: ServiceInput): ReadonlyMap<ObjectName, readonly Frontend[]>
+  frontends(world: WorldView, name: ObjectName): readonly Frontend[]
   readonly compiled: CompiledServices
 }
 
@@ -55,6 +56,7 @@ export function createServiceCompiler(): ServiceCompiler {
   }
 
   return {
+    frontends: compileOne,
     compiled: {
       get place() {
         return place

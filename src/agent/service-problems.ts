@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of the Services is not as their objects say, and why: one sentence for each.
+
+import type { Compiled } from '../datapath/compile.ts'
+import type { TableStore } from '../datapath/desired.ts'
+import { keyText, readKey } from '../datapath/tables.ts'
+
+const SENTENCES_MAX = 100
+
+/** Services that the tables have no room for. */
+export function refusedServices({ refusedServices }: Compiled): string[] {
+  const sentences = Array.from(
+    refusedServices,
+    ([name, { table, needed, maxEntries }]) =>
+      `Service ${name} is refused: its ${needed} entries do not fit into table ${table}, mapSizes.${table} is ${maxEntries}`,
+  )
+  return bounded(sentences)
+}
+
+/** Frontends that an older Service has, and what of slices is not used. */
+export function serviceNotices({ services }: Compiled, store: Pick<TableStore, 'contested'>): string[] {
+  const ignored = Array.from(services.ignored, ([name, counts]) => {
+    const reasons = Array.from(counts, ([reason, count]) => `${count} × ${reason}`).sort()
+    return `Service ${name}: ignored of its slices: ${reasons.join(', ')}`
+  })
+  return bounded([...conflicts(store), ...ignored])
+}
+
+/** Frontends that somebody claims in vain. */
+export function conflicts(store: Pick<TableStore, 'contested'>): string[] {
+  return store
+    .contested('frontends')
+    .filter(({ key }) => readKey('frontends', key).protocol !== 0) // the address as a whole: said by its ports
+    .flatMap(({ key, sources: [holder, ...others] }) =>
+      others.map((name) => `Service ${name}: ${keyText('frontends', key)} belongs to ${holder}, which is older`),
+    )
+}
+
+function bounded(sentences: string[]): string[] {
+  const kept = sentences.sort().slice(0, SENTENCES_MAX)
+  return kept.length === sentences.length ? kept : [...kept, `and ${sentences.length - kept.length} more like it`]
+}
