@@ -12,7 +12,7 @@ import { type HeddleLab, makeHeddle, manyServices, measuredService, removeHeddle
 import { measure, type Path, type Server, startServer, type Test, tests } from './netperf.ts'
 import { type Finding, saveResults, tableText } from './report.ts'
 import { type Summary, summarise } from './statistics.ts'
-import { type Kind, makeTopology, netnsPath, nodeAddress, podAddress, removeTopologies } from './topology.ts'
+import { cgroup, type Kind, makeTopology, netnsPath, nodeAddress, podAddress, removeTopologies } from './topology.ts'
 
 interface Row {
   readonly name: string
@@ -62,15 +62,11 @@ async function kernelRows(): Promise<readonly Row[]> {
     const places = kind === 'plain' ? (['n2'] as const) : (['b', 'c'] as const)
     for (const place of places) await serve(netnsPath(kind, place))
   }
-  const row = (name: string, kind: Kind, to: 'n2' | 'b' | 'c'): Row => ({
-    name,
-    path: {
-      netns: netnsPath(kind, to === 'n2' ? 'n1' : 'a'),
-      cgroup: null,
-      server: to === 'n2' ? nodeAddress.n2 : podAddress[to],
-      dataPort: null,
-    },
-  })
+  const row = (name: string, kind: Kind, to: 'n2' | 'b' | 'c'): Row => {
+    const from = to === 'n2' ? 'n1' : 'a'
+    const server = to === 'n2' ? nodeAddress.n2 : podAddress[to]
+    return { name, path: { netns: netnsPath(kind, from), cgroup: cgroup(kind, from), server, dataPort: null } }
+  }
   const plain = row(baseline, 'plain', 'n2')
   if (isShort) return [plain]
   return [

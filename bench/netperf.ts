@@ -12,19 +12,19 @@ export type Test = (typeof tests)[number]
 export interface Path {
   /** Path of the client's network namespace. */
   readonly netns: string
-  /** cgroup2 folder that the client joins; null: it stays where it is. */
-  readonly cgroup: string | null
+  /** cgroup2 folder that the client joins. */
+  readonly cgroup: string
   readonly server: string
   /** Port that the measured connections use; null: any. */
   readonly dataPort: number | null
 }
 
 const bin = fileURLToPath(new URL('../.tools/netperf/usr/bin/', import.meta.url))
-const join = 'if [ -n "$0" ]; then echo $$ >"$0/cgroup.procs" || exit 1; fi; exec "$@"'
+const join = 'echo $$ >"$0/cgroup.procs" || exit 1; exec "$@"'
 
 /** Rates of one run of `seconds`: transactions per second, or Mbit/s for TCP_STREAM. Throws when netperf fails. */
 export async function measure(path: Path, test: Test, seconds: number): Promise<readonly number[]> {
-  const argv = ['/bin/sh', '-c', join, path.cgroup ?? '', ...enter(path.netns), ...netperf(path, test, seconds)]
+  const argv = ['/bin/sh', '-c', join, path.cgroup, ...enter(path.netns), ...netperf(path, test, seconds)]
   const outcome = await runProgram(argv, { timeoutMs: (seconds + 20) * 1000 })
   const rates = interimRates(outcome.stdout)
   if (outcome.exitCode === 0 && rates.length > 0) return rates
