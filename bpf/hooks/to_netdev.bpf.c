@@ -49,8 +49,7 @@ static __always_inline enum verdict translate(struct __sk_buff *skb, struct pack
 
 static __always_inline enum verdict leave_to_node(struct __sk_buff *skb, struct packet *p)
 {
-	struct nexthop_key key = { .node = p->node_out, .family = p->family };
-	const struct nexthop *nexthop = bpf_map_lookup_elem(&nexthops, &key);
+	const struct nexthop *nexthop = nexthop_of(p->node_out, p->family);
 
 	if (!nexthop) return drop(p, DROP_NO_NEXTHOP);
 	if (self()->tunnel_mode == TUNNEL_VXLAN && tunnel_encapsulate(skb, p, &nexthop->tunnel) == DROP)

@@ -12,6 +12,7 @@
  * for every pod, answers Time Exceeded or Packet Too Big. What is to be masqueraded goes there unchanged, so
  * that the answer finds the pod. */
 #pragma once
+#include "epoch.h"
 #include "rewrite.h"
 #include "tunnel.h"
 
@@ -75,10 +76,44 @@ static __always_inline int redirect_neigh(struct __sk_buff *skb, const struct pa
 	return REDIRECT;
 }
 
+#define NEXTHOPS_SEEN_BITS 6
+
+/* A nexthop as `nexthops` had it under that policy epoch, which its change moves; for each CPU. */
+struct nexthop_seen {
+	struct nexthop_key key;
+	struct nexthop nexthop;
+	__u32 epoch;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << NEXTHOPS_SEEN_BITS);
+	__type(key, __u32);
+	__type(value, struct nexthop_seen);
+} nexthops_seen SEC(".maps");
+
+static __always_inline const struct nexthop *nexthop_of(id64 node, __u32 family)
+{
+	struct nexthop_key key = { .node = node, .family = family };
+	__u32 slot = node & ((1 << NEXTHOPS_SEEN_BITS) - 1); /* a node's id is a hash */
+	struct nexthop_seen *seen = bpf_map_lookup_elem(&nexthops_seen, &slot);
+	__u32 epoch = epoch_current(); /* before `nexthops` is read */
+	const struct nexthop *nexthop;
+
+	if (seen && seen->epoch == epoch && seen->key.node == node && seen->key.family == family)
+		return &seen->nexthop;
+	nexthop = bpf_map_lookup_elem(&nexthops, &key);
+	if (!seen || !nexthop) return nexthop;
+	seen->key = key;
+	seen->nexthop = *nexthop;
+	seen->epoch = epoch;
+	return nexthop;
+}
+
 static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct packet *p)
 {
-	struct nexthop_key key = { .node = p->node_out, .family = p->family };
-	const struct nexthop *nexthop = bpf_map_lookup_elem(&nexthops, &key);
+	const struct nexthop *nexthop = nexthop_of(p->node_out, p->family);
 	bool tunnel = self()->tunnel_mode == TUNNEL_VXLAN;
 	__u32 overhead = tunnel ? tunnel_overhead(p->family) : 0;
 

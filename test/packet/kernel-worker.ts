@@ -81,11 +81,11 @@ interface Loaded {
   readonly maps: ReadonlyMap<MapName, Fd>
   readonly programs: ReadonlyMap<HookName, Fd>
   readonly events: Event[]
-  /** nodes_seen of each object that has one. */
-  readonly nodesSeen: readonly Fd[]
+  /** What the programs keep of tables and flows, for each CPU. */
+  readonly seen: readonly Fd[]
 }
 
-/** What the agent promises (src/datapath/epoch.ts) and tests do not keep: `nodes` changes with the epoch only. */
+/** What the agent promises (src/datapath/epoch.ts) and tests do not keep: what is there changes with the epoch only. */
 const lastEpoch = new WeakMap<Loaded, number>()
 
 const ip = (...args: readonly string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] })
@@ -120,7 +120,7 @@ function setUpDevices() {
 async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
   const opened = new Map<MapName, Fd>()
   const programs = new Map<HookName, Fd>()
-  const nodesSeen: Fd[] = []
+  const seen: Fd[] = []
   for (const hook of hooks) {
     const object = addon.openObject(readFileSync(join(OBJECTS, `${hook}.o`)), hook)
     for (const { name, maxEntries } of object.maps) {
@@ -134,7 +134,7 @@ async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
     for (const { name } of object.maps) {
       if (name in maps && !opened.has(name as MapName)) opened.set(name as MapName, object.mapFd(name))
     }
-    if (object.maps.some(({ name }) => name === 'nodes_seen')) nodesSeen.push(object.mapFd('nodes_seen'))
+    for (const { name } of object.maps) if (name.endsWith('_seen')) seen.push(object.mapFd(name))
     programs.set(hook, object.programFd(hook))
     object.close()
   }
@@ -142,7 +142,7 @@ async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
   addon.openRing(opened.get('events')!, event.size, 1, (bytes, count) => {
     for (let i = 0; i < count; i++) events.push(event.read(bytes, i * event.size))
   })
-  return { maps: opened, programs, events, nodesSeen }
+  return { maps: opened, programs, events, seen }
 }
 
 async function clear(addon: Addon, fd: Fd, keySize: number) {
@@ -156,14 +156,19 @@ async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunR
   const kinds = encode(translationsKinds, { betweenNodes: state.translations.size > 0 ? 1 : 0 })
   addon.mapUpdate(loaded.maps.get('translations_kinds')!, encode(u32, 0), kinds, 0)
   const { epoch } = tables.policy_epoch[0]![1]
-  if (lastEpoch.get(loaded) === epoch) for (const fd of loaded.nodesSeen) zero(addon, fd)
+  if (lastEpoch.get(loaded) === epoch) for (const fd of loaded.seen) zero(addon, fd)
   lastEpoch.set(loaded, epoch)
 }
 
 function zero(addon: Addon, perCpuArray: Fd) {
   const { maxEntries, valueSize } = addon.mapInfo(perCpuArray)
   const nothing = new Uint8Array(valueSize * addon.possibleCpus())
-  for (let i = 0; i < maxEntries; i++) addon.mapUpdate(perCpuArray, encode(u32, i), nothing, 0)
+  const key = new Uint8Array(4)
+  const index = new DataView(key.buffer)
+  for (let i = 0; i < maxEntries; i++) {
+    index.setUint32(0, i, true)
+    addon.mapUpdate(perCpuArray, key, nothing, 0)
+  }
 }
 
 async function writeTable(addon: Addon, loaded: Loaded, name: MapName, entries: Entries) {
