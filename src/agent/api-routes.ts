@@ -5,6 +5,7 @@ import type { ServerResponse } from 'node:http'
 import type { PlanReply, Status, SyncReply, TraceReply } from './api.ts'
 import { json, type Reply, type Routes, text } from './http.ts'
 import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
+import { describeService } from './service-detail.ts'
 
 export interface Answers {
   status(): Promise<Status>
@@ -21,6 +22,7 @@ export function apiRoutes(answers: Answers): Routes {
     'GET /v1/status': async () => json(await answers.status()),
     'GET /v1/endpoints': async () => json(await listEndpoints(answers.lists())),
     'GET /v1/services': async () => json(await listServices(answers.lists())),
+    'GET /v1/service': async ({ query }) => json(await describeService(answers.lists(), query.get('name') ?? '')),
     'GET /v1/policies': async () => json(await listPolicies(answers.lists())),
     'GET /v1/nodes': async () => json(await listNodes(answers.lists())),
     'GET /v1/plan': async () => json({ steps: await answers.plan() } satisfies PlanReply),

@@ -5,6 +5,7 @@
 //   GET  /v1/status                    Status
 //   GET  /v1/endpoints                 EndpointRow[]       read back from the kernel's maps,
 //   GET  /v1/services                  ServiceRow[]        with drift against what is desired
+//   GET  /v1/service?name              ServiceDetail       one Service, NS/NAME: what is desired, and drift
 //   GET  /v1/policies                  PolicyRow[]
 //   GET  /v1/nodes                     NodeRow[]
 //   GET  /v1/plan                      PlanReply           what would change in the kernel now
@@ -146,6 +147,58 @@ export interface ServiceRow {
   readonly protocol: string
   readonly backends: readonly { readonly address: Address; readonly port: number }[]
   readonly drift: Drift
+}
+
+/** Backends that some clients of a frontend are led to, and what they are told when there is none. */
+export interface ServiceCandidates {
+  readonly backends: readonly { readonly address: Address; readonly port: number }[]
+  /** The traffic policy; Local: those on this node. */
+  readonly policy: 'Cluster' | 'Local'
+  readonly whenEmpty: 'refuse' | 'drop'
+}
+
+export interface ServiceFrontend {
+  readonly portName: string
+  readonly kind: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalIP'
+  readonly address: Address
+  readonly port: number
+  readonly protocol: string
+  /** For clients inside the cluster. */
+  readonly internal: ServiceCandidates
+  /** For clients outside; null: they cannot reach it. */
+  readonly external: ServiceCandidates | null
+  /** null: everybody may come in. */
+  readonly sourceRanges: readonly Prefix[] | null
+  /** 0: every connection is a new choice. */
+  readonly affinitySeconds: number
+  readonly drift: Drift
+}
+
+export interface ServiceDetail {
+  readonly namespace: string
+  readonly name: string
+  readonly frontends: readonly ServiceFrontend[]
+  readonly endpoints: readonly {
+    readonly portName: string
+    readonly protocol: string
+    readonly address: Address
+    readonly port: number
+    readonly node: string
+    readonly ready: boolean
+    readonly serving: boolean
+    readonly terminating: boolean
+    readonly zoneHints: readonly string[]
+    readonly nodeHints: readonly string[]
+    /** Whether clients are led there under traffic policy Cluster, and under Local. */
+    readonly inCluster: boolean
+    readonly inLocal: boolean
+    /** Why it is not among the cluster's; '' when it is. */
+    readonly excluded: string
+  }[]
+  /** Where load balancers ask for this node's ready endpoints; null: nowhere. */
+  readonly healthCheck: { readonly port: number; readonly localEndpoints: number } | null
+  /** What is not as the objects say, one sentence each. */
+  readonly problems: readonly string[]
 }
 
 /** One policy set in one direction, as the kernel holds it. */

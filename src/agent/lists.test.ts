@@ -10,6 +10,7 @@ import type { KubeObject, LabelSelector } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
 import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
 import { createReconciler } from './reconcile.ts'
+import { describeService } from './service-detail.ts'
 
 const labelled = (app: string): LabelSelector => ({ matchLabels: { app }, matchExpressions: [] })
 
@@ -176,5 +177,39 @@ describe('a list that shows what the agent believes hides what the kernel does',
     expect(await listServices(sources)).toMatchObject([{ name: 'cart', backends: [elsewhere, {}], drift: 'different' }])
     await kernel.delete('frontends', [(await entryOf('frontends')).key])
     expect(await listServices(sources)).toMatchObject([{ name: 'cart', drift: 'missing' }])
+  })
+})
+
+describe('who asks why a Service does not answer must be told', () => {
+  test('its frontends with drift, its endpoints with the reason, its problems', async () => {
+    const cart = await describeService(sources, 'shop/cart')
+    expect(cart).toMatchObject({
+      namespace: 'shop',
+      name: 'cart',
+      frontends: [
+        {
+          kind: 'ClusterIP',
+          address: '10.96.0.1',
+          internal: { backends: [{}, {}], policy: 'Cluster', whenEmpty: 'refuse' },
+          external: null,
+          drift: 'none',
+        },
+      ],
+      endpoints: [
+        { address: '10.1.0.5', ready: true, inCluster: true, inLocal: true, excluded: '' },
+        { address: '10.2.0.5', ready: true, inCluster: true, inLocal: true, excluded: '' },
+      ],
+      healthCheck: null,
+      problems: [],
+    })
+  })
+
+  test('a frontend that the kernel does not have is missing', async () => {
+    for (const { key } of await kernel.readTable('frontends')) await kernel.delete('frontends', [key])
+    expect((await describeService(sources, 'shop/cart')).frontends).toMatchObject([{ drift: 'missing' }])
+  })
+
+  test('a Service that is not there is a bad question', async () => {
+    await expect(describeService(sources, 'shop/none')).rejects.toMatchObject({ status: 400 })
   })
 })

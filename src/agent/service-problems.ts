@@ -4,26 +4,33 @@
 import type { Compiled } from '../datapath/compile.ts'
 import type { TableStore } from '../datapath/desired.ts'
 import { keyText, readKey } from '../datapath/tables.ts'
+import type { ObjectName } from '../world/objects.ts'
 
 const SENTENCES_MAX = 100
 
-/** Services that the tables have no room for. */
-export function refusedServices({ refusedServices }: Compiled): string[] {
-  const sentences = Array.from(
-    refusedServices,
-    ([name, { table, needed, maxEntries }]) =>
-      `Service ${name} is refused: its ${needed} entries do not fit into table ${table}, mapSizes.${table} is ${maxEntries}`,
-  )
+/** Services that the tables have no room for; `of`: this one only. */
+export function refusedServices({ refusedServices }: Compiled, of?: ObjectName): string[] {
+  const sentences = [...refusedServices]
+    .filter(([name]) => of === undefined || name === of)
+    .map(
+      ([name, { table, needed, maxEntries }]) =>
+        `Service ${name} is refused: its ${needed} entries do not fit into table ${table}, mapSizes.${table} is ${maxEntries}`,
+    )
   return bounded(sentences)
 }
 
-/** Frontends that an older Service has, and what of slices is not used. */
-export function serviceNotices({ services }: Compiled, store: Pick<TableStore, 'contested'>): string[] {
+/** Frontends that an older Service has, and what of slices is not used; `of`: of this Service only. */
+export function serviceNotices(
+  { services }: Compiled,
+  store: Pick<TableStore, 'contested'>,
+  of?: ObjectName,
+): string[] {
   const ignored = Array.from(services.ignored, ([name, counts]) => {
     const reasons = Array.from(counts, ([reason, count]) => `${count} × ${reason}`).sort()
     return `Service ${name}: ignored of its slices: ${reasons.join(', ')}`
   })
-  return bounded([...conflicts(store), ...ignored])
+  const all = [...conflicts(store), ...ignored]
+  return bounded(of === undefined ? all : all.filter((sentence) => sentence.startsWith(`Service ${of}:`)))
 }
 
 /** Frontends that somebody claims in vain. */

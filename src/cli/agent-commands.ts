@@ -7,6 +7,8 @@ import type {
   PacketEvent,
   PlanReply,
   PolicyRow,
+  ServiceCandidates,
+  ServiceDetail,
   ServiceRow,
   Status,
   TraceReply,
@@ -51,6 +53,21 @@ export const agentCommands: readonly CommandRow[] = [
     run: async (call) => {
       const rows = await askAgent<ServiceRow[]>(call.socket, 'GET', '/v1/services')
       printData(call, rows, call.options.backends === true ? backendTable : serviceTable)
+      return undefined
+    },
+  },
+  {
+    usage: 'service show <name>',
+    summary: 'One Service, NS/NAME: its frontends, who is led where, its endpoints and why one gets nothing.',
+    examples: ['heddle service show shop/stock --lab lab'],
+    asksAgent: true,
+    printsData: true,
+    run: async (call) => {
+      const [name] = call.args as [string]
+      if (!/^[^/]+\/[^/]+$/.test(name)) throw new CommandError(`a Service is NS/NAME, not "${name}"`, 2)
+      const query = new URLSearchParams({ name })
+      const service = await askAgent<ServiceDetail>(call.socket, 'GET', `/v1/service?${query}`)
+      printData(call, service, (data) => serviceText(call, data))
       return undefined
     },
   },
@@ -288,7 +305,53 @@ function backendTable(rows: readonly ServiceRow[]): string {
   )
 }
 
-function frontendText(row: ServiceRow): string {
+function serviceText(call: Call, service: ServiceDetail): string {
+  const { frontends, endpoints, healthCheck, problems } = service
+  const parts = [
+    table(
+      ['KIND', 'PORT', 'FRONTEND', 'INSIDE', 'OUTSIDE', 'ONLY FROM', 'AFFINITY', 'DRIFT'],
+      frontends.map((frontend) => [
+        frontend.kind,
+        frontend.portName,
+        frontendText(frontend),
+        candidatesText(frontend.internal),
+        frontend.external === null ? '-' : candidatesText(frontend.external),
+        frontend.sourceRanges ?? 'anywhere',
+        frontend.affinitySeconds === 0 ? '-' : `${frontend.affinitySeconds} s`,
+        frontend.drift,
+      ]),
+    ),
+    table(
+      ['PORT', 'ENDPOINT', 'NODE', 'STATE', 'HINTS', 'CLUSTER', 'LOCAL', 'EXCLUDED'],
+      endpoints.map((endpoint) => [
+        `${endpoint.portName}/${endpoint.protocol}`,
+        hostPort(endpoint.address, endpoint.port),
+        endpoint.node,
+        stateText(endpoint),
+        [...endpoint.zoneHints, ...endpoint.nodeHints],
+        endpoint.inCluster,
+        endpoint.inLocal,
+        endpoint.excluded,
+      ]),
+    ),
+  ]
+  if (healthCheck !== null) parts.push(`health check on port ${healthCheck.port}: ${healthCheck.localEndpoints} here\n`)
+  if (problems.length > 0) parts.push(problems.map((problem) => `${paint(call, 'yellow', problem)}\n`).join(''))
+  return parts.join('\n')
+}
+
+function candidatesText({ backends, policy, whenEmpty }: ServiceCandidates): string {
+  const where = policy === 'Local' ? ' local' : ''
+  return backends.length === 0 ? `${whenEmpty}${where}` : `${backends.length}${where}`
+}
+
+function stateText({ ready, serving, terminating }: ServiceDetail['endpoints'][number]): string {
+  if (ready) return 'ready'
+  if (terminating) return serving ? 'terminating, serving' : 'terminating'
+  return 'not ready'
+}
+
+function frontendText(row: Pick<ServiceRow, 'address' | 'port' | 'protocol'>): string {
   return `${hostPort(row.address, row.port)}/${row.protocol}`
 }
 

@@ -68,6 +68,7 @@ describe('bad usage exits 2 with one sentence', () => {
     [['lab', 'up', '--mode', 'geneve'], /Allowed choices are vxlan, native/],
     [['lab', 'up', '--name', 'Lab/1'], /a lab's name/],
     [['trace', 'a/b', 'c/d', 'http'], /a port is a number/],
+    [['service', 'show', 'web'], /a Service is NS\/NAME, not "web"/],
     [['monitor', '--seconds', 'ten'], /--seconds takes a number/],
     [['connectivity', 'test', '--test', '('], /--test: Invalid regular expression/],
     [['connectivity', 'test', '--families', '5'], /Allowed choices are 4, 6, 46/],
@@ -110,6 +111,46 @@ describe('commands that ask the agent', () => {
         },
       ],
     ],
+    '/v1/service?name=shop%2Fweb': [
+      200,
+      {
+        namespace: 'shop',
+        name: 'web',
+        frontends: [
+          {
+            portName: 'http',
+            kind: 'LoadBalancer',
+            address: '203.0.113.7',
+            port: 80,
+            protocol: 'TCP',
+            internal: { backends: [{ address: '10.1.0.1', port: 8080 }], policy: 'Cluster', whenEmpty: 'refuse' },
+            external: { backends: [], policy: 'Local', whenEmpty: 'drop' },
+            sourceRanges: ['198.51.100.0/24'],
+            affinitySeconds: 60,
+            drift: 'none',
+          },
+        ],
+        endpoints: [
+          {
+            portName: 'http',
+            protocol: 'TCP',
+            address: '10.1.0.1',
+            port: 8080,
+            node: 'n2',
+            ready: false,
+            serving: true,
+            terminating: true,
+            zoneHints: ['z1'],
+            nodeHints: [],
+            inCluster: true,
+            inLocal: false,
+            excluded: '',
+          },
+        ],
+        healthCheck: { port: 31000, localEndpoints: 0 },
+        problems: ['Service shop/web: ignored of its slices: 1 × loopback'],
+      },
+    ],
     '/v1/plan': [200, { steps: ['put services shop/web'] }],
     '/v1/nodes': [503, { error: 'the tables are not loaded yet; try again' }],
   }
@@ -150,6 +191,21 @@ describe('commands that ask the agent', () => {
         '',
       ].join('\n'),
     )
+  })
+
+  test('a Service is shown with its frontends, endpoints, health check and problems', async () => {
+    expect((await ask('service', 'show', 'shop/web')).stdout).toMatchInlineSnapshot(`
+      "KIND          PORT  FRONTEND            INSIDE  OUTSIDE     ONLY FROM        AFFINITY  DRIFT
+      LoadBalancer  http  203.0.113.7:80/TCP  1       drop local  198.51.100.0/24  60 s      none
+
+      PORT      ENDPOINT       NODE  STATE                 HINTS  CLUSTER  LOCAL  EXCLUDED
+      http/TCP  10.1.0.1:8080  n2    terminating, serving  z1     yes      no     -
+
+      health check on port 31000: 0 here
+
+      Service shop/web: ignored of its slices: 1 × loopback
+      "
+    `)
   })
 
   test('JSON and YAML carry the reply as it is', async () => {

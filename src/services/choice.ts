@@ -42,7 +42,7 @@ export function choose(endpoints: readonly PortEndpoint[], place: Place): Choice
 }
 
 /** Hints count only where every ready endpoint carries them and one at least is meant for us: nobody is cut off. */
-export function topologyOf(ready: readonly PortEndpoint[], { nodeName, zone }: Place): Topology {
+function topologyOf(ready: readonly PortEndpoint[], { nodeName, zone }: Place): Topology {
   if (ready.length === 0 || ready[0]!.endpoint.hints === null) return 'all'
   const guard = (of: keyof EndpointHints, name: string): boolean =>
     ready.every(({ endpoint }) => (endpoint.hints?.[of].length ?? 0) > 0) &&
