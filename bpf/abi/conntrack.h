@@ -21,8 +21,7 @@ _Static_assert(sizeof(struct flow_key) == 40, "flow_key");
 enum flow_flags {
 	FLOW_ORIGIN_HIGH = 1 << 0, /* the originator is the higher end */
 	FLOW_REPLIED = 1 << 1,
-	FLOW_FIN_LOW = 1 << 2, /* FIN or RST seen from the lower end */
-	FLOW_FIN_HIGH = 1 << 3,
+	/* bits 2 and 3 were FINs of both ends, which nobody asked for */
 	FLOW_TRANSLATED = 1 << 4, /* translations (nat.h) holds this flow */
 	FLOW_BY_STACK = 1 << 5,   /* the node's stack sends on what the originator sends */
 };

@@ -33,13 +33,13 @@ struct translation {
 };
 _Static_assert(sizeof(struct translation) == 72, "translation");
 
-/* translations_kinds: what `translations` may hold, so that it need not be asked for the
+/* nat_kinds: what `translations` may hold, so that it need not be asked for the
  * rest. Writer: lib/nat.h, before it enters one; never taken back. The loader sets all where
  * it finds translations without this map. Reader: lib/between_nodes.h. */
-struct translations_kinds {
+struct nat_kinds {
 	__u32 between_nodes; /* 1: this node's address at one end, another node's at the other */
 };
-_Static_assert(sizeof(struct translations_kinds) == 4, "translations_kinds");
+_Static_assert(sizeof(struct nat_kinds) == 4, "nat_kinds");
 
 /* fragments: LRU, first fragment -> ports, so that later ones find their flow. */
 struct fragment_key {
@@ -67,8 +67,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct translations_kinds);
-} translations_kinds SEC(".maps");
+	__type(value, struct nat_kinds);
+} nat_kinds SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

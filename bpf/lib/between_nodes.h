@@ -119,7 +119,7 @@ static __always_inline bool between_is_tunnel(const struct tuple *t)
 static __always_inline bool between_is_translated(const struct tuple *t)
 {
 	__u32 zero = 0;
-	const struct translations_kinds *kinds = bpf_map_lookup_elem(&translations_kinds, &zero);
+	const struct nat_kinds *kinds = bpf_map_lookup_elem(&nat_kinds, &zero);
 
 	return kinds && kinds->between_nodes && translation_find(t);
 }

@@ -3,8 +3,8 @@
  *
  * conntrack_known is the fast path: true where the packet's flow is in `flows`, its
  * epoch is current, this direction was proven to enter here, and nothing about
- * the packet changes the flow or needs more (SYN, FIN, RST; a translation; an ICMP
- * error; a first fragment).
+ * the packet changes the flow or needs more (SYN; a translation; an ICMP error; a first
+ * fragment).
  * It then fills packet.destination, .ifindex_out and .node_out.
  *
  * conntrack does the rest, once source and route are known:
@@ -100,8 +100,8 @@ static __always_inline bool conntrack_has(const struct tuple *t)
 
 /* The last known flows of each CPU, found by the packet's own tuple without a hash table. An
  * entry is as good as the flow's for its epoch, until the flow's time is to be written again:
- * a second at most. What changes a flow otherwise (a SYN, FIN or RST, another way through the
- * stack) is packets that do not come here, and matters to policy only with a new epoch. */
+ * a second at most. What changes a flow otherwise (a SYN, another way through the stack) is
+ * packets that do not come here, and matters to policy only with a new epoch. */
 #define FLOWS_SEEN_BITS 9
 
 struct flow_seen {
@@ -183,7 +183,7 @@ static __always_inline bool conntrack_known(struct packet *p, __u32 ifindex_in)
 	__u32 epoch = epoch_current();
 	struct flow_seen *seen;
 
-	if (p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) return false;
+	if (p->tcp_flags & TCP_SYN) return false;
 	if (p->flags & (PACKET_ICMP_ERROR | PACKET_FIRST_FRAGMENT)) return false;
 	seen = flow_seen_slot(&p->tuple);
 	if (!seen || !flow_is_seen(seen, p, ifindex_in, epoch)) return flow_known(p, ifindex_in, epoch, seen);
@@ -197,7 +197,6 @@ static __always_inline void flow_note(struct flow *flow, const struct packet *p,
 {
 	struct flow_side *side = &flow->side[back];
 
-	if (p->tcp_flags & (TCP_FIN | TCP_RST)) flow->flags |= back ? FLOW_FIN_HIGH : FLOW_FIN_LOW;
 	if (back == !!(flow->flags & FLOW_ORIGIN_HIGH) &&
 	    !(ifindex_in & FROM_STACK) != !(flow->flags & FLOW_BY_STACK)) {
 		flow->flags ^= FLOW_BY_STACK;

@@ -174,7 +174,7 @@ static __always_inline bool nat_is_between_nodes(const struct tuple *key)
 static __always_inline void nat_note_kind(const struct tuple *from, const struct tuple *answer)
 {
 	__u32 zero = 0;
-	struct translations_kinds *kinds = bpf_map_lookup_elem(&translations_kinds, &zero);
+	struct nat_kinds *kinds = bpf_map_lookup_elem(&nat_kinds, &zero);
 
 	if (!kinds || kinds->between_nodes) return;
 	if (nat_is_between_nodes(from) || nat_is_between_nodes(answer)) kinds->between_nodes = 1;

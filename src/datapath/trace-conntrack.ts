@@ -7,7 +7,7 @@ import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol } from './trace-packe
 import { icmpTypeAndCode } from './trace-parse.ts'
 import { judge } from './trace-policy.ts'
 import { flowText } from './trace-tables.ts'
-import { endsFlow, isSyn, isTcp, note, type Stage, type Walk } from './trace-walk.ts'
+import { isSyn, isTcp, note, type Stage, type Walk } from './trace-walk.ts'
 
 /** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
 export const FROM_STACK = 0x8000_0000
@@ -114,9 +114,8 @@ function openFlow(walk: Walk, ifindexIn: number): Stage {
 }
 
 /** What this packet tells about its flow. */
-function noted(flow: Flow, { packet, to, tunnelNode, destination, input }: Walk, side: Side, ifindexIn: number): Flow {
+function noted(flow: Flow, { to, tunnelNode, destination, input }: Walk, side: Side, ifindexIn: number): Flow {
   let flags = flow.flags
-  if (endsFlow(packet)) flags |= side === 1 ? FlowFlags.FIN_HIGH : FlowFlags.FIN_LOW
   const isOriginal = (side === 1) === ((flags & FlowFlags.ORIGIN_HIGH) !== 0)
   const isOtherWay = isOriginal && ifindexIn >= FROM_STACK !== ((flags & FlowFlags.BY_STACK) !== 0)
   if (isOtherWay) flags ^= FlowFlags.BY_STACK

@@ -30,8 +30,6 @@ export type PacketMark = (typeof PacketMark)[keyof typeof PacketMark]
 export const FlowFlags = {
   ORIGIN_HIGH: 1,
   REPLIED: 2,
-  FIN_LOW: 4,
-  FIN_HIGH: 8,
   TRANSLATED: 16,
   BY_STACK: 32,
 } as const
@@ -595,12 +593,12 @@ export const translation: Codec<Translation> = {
   },
 }
 
-export interface TranslationsKinds {
+export interface NatKinds {
   readonly betweenNodes: number
 }
 
-export const translationsKinds: Codec<TranslationsKinds> = {
-  name: 'translations_kinds',
+export const natKinds: Codec<NatKinds> = {
+  name: 'nat_kinds',
   size: 4,
   write(bytes, offset, value) {
     const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
@@ -1146,6 +1144,17 @@ export const maps = {
     key: frontendKey,
     value: frontend,
   },
+  nat_kinds: {
+    name: 'nat_kinds',
+    type: 2,
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 1,
+    flags: 0,
+    layout: 'b8c489fb',
+    key: u32,
+    value: natKinds,
+  },
   nexthops: {
     name: 'nexthops',
     type: 1,
@@ -1233,17 +1242,6 @@ export const maps = {
     layout: 'da864e5d',
     key: tuple,
     value: translation,
-  },
-  translations_kinds: {
-    name: 'translations_kinds',
-    type: 2,
-    keySize: 4,
-    valueSize: 4,
-    maxEntries: 1,
-    flags: 0,
-    layout: 'b8c489fb',
-    key: u32,
-    value: translationsKinds,
   },
 } as const
 

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encode } from '../core/codec.ts'
-import { type MapName, maps, type NodeConfig, nodeConfig, translationsKinds, u32 } from '../generated/abi.ts'
+import { type MapName, maps, type NodeConfig, natKinds, nodeConfig, u32 } from '../generated/abi.ts'
 import type { Addon, BpfObject, Fd } from './addon.ts'
 import { addClsact, putFilter } from './filters.ts'
 import { all, attempt } from './kernel-error.ts'
@@ -211,9 +211,9 @@ export async function openDatapath(addon: Addon, options: DatapathOptions): Prom
 
     for (const [name, from] of previous) await copyMissing(addon, name, from, loaded.maps.get(name)!)
     for (const [name, from] of previous) await copyArray(addon, name, from, loaded.maps.get(name)!)
-    if (!adopted.has('translations_kinds') && (adopted.has('translations') || previous.has('translations'))) {
-      const every = encode(translationsKinds, { betweenNodes: 1 })
-      addon.mapUpdate(loaded.maps.get('translations_kinds')!, encode(u32, 0), every, 0)
+    if (!adopted.has('nat_kinds') && (adopted.has('translations') || previous.has('translations'))) {
+      const every = encode(natKinds, { betweenNodes: 1 })
+      addon.mapUpdate(loaded.maps.get('nat_kinds')!, encode(u32, 0), every, 0)
     }
     for (const name of mapNames) {
       if (!adopted.has(name)) pins.pin(name, loaded.maps.get(name)!, previous.has(name))

@@ -25,8 +25,8 @@ import {
   type MapName,
   maps,
   type NodeConfig,
+  natKinds,
   nodeConfig,
-  translationsKinds,
   u32,
 } from '../../src/generated/abi.ts'
 import type { Addon, Fd } from '../../src/kernel/addon.ts'
@@ -153,8 +153,8 @@ async function clear(addon: Addon, fd: Fd, keySize: number) {
 async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunRequest) {
   for (const name of tableNames) await writeTable(addon, loaded, name, tables[name])
   for (const name of stateNames) await writeTable(addon, loaded, name, [...state[name].values()])
-  const kinds = encode(translationsKinds, { betweenNodes: state.translations.size > 0 ? 1 : 0 })
-  addon.mapUpdate(loaded.maps.get('translations_kinds')!, encode(u32, 0), kinds, 0)
+  const kinds = encode(natKinds, { betweenNodes: state.translations.size > 0 ? 1 : 0 })
+  addon.mapUpdate(loaded.maps.get('nat_kinds')!, encode(u32, 0), kinds, 0)
   const { epoch } = tables.policy_epoch[0]![1]
   if (lastEpoch.get(loaded) === epoch) for (const fd of loaded.seen) zero(addon, fd)
   lastEpoch.set(loaded, epoch)
