@@ -24,7 +24,7 @@ import { createMetrics } from '../observe/metrics.ts'
 import type { Node } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
 import { createAnnouncer } from './announce.ts'
-import { serveApi, serveProbes } from './answers.ts'
+import { serveApi, serveProbes, serveProxyHealth } from './answers.ts'
 import type { Config } from './config.ts'
 import { startDataPlane } from './data-plane.ts'
 import { createEventStream } from './event-stream.ts'
@@ -71,6 +71,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   const events = createEventStream(createNames(world, () => compiledOf(progress)))
   starting.defer(await serveApi(parts, events))
   starting.defer(await serveProbes(parts, metrics))
+  starting.defer(await serveProxyHealth(parts))
 
   const servers = openServerMemory(`${config.stateDir}/api-servers.json`)
   const connection = config.kubeconfig === '' ? null : connectionFrom({ ...config, moreServers: servers.servers })
@@ -111,6 +112,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
       network,
       node,
       bootId: boot,
+      serviceSync: progress.serviceSync,
       unavailable: () => notServing(progress)[0] ?? null,
       unseenKinds: () => progress.source?.unseenKinds() ?? new Set(),
       signal: stopping.signal,

@@ -9,10 +9,11 @@ import { apiRoutes, probeRoutes } from './api-routes.ts'
 import type { Config } from './config.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { EventStream } from './event-stream.ts'
-import { createHttpServer, listening, listenPrivately, RequestError } from './http.ts'
+import { createHttpServer, listening, listenPrivately, RequestError, type Routes } from './http.ts'
 import { createNames } from './names.ts'
 import { nodeConfigOf } from './node-setup.ts'
 import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
+import { healthRoutes } from './proxy-health.ts'
 import { currentStatus, describeProblem, type StatusParts } from './status.ts'
 import { answerTrace } from './trace-answer.ts'
 
@@ -48,13 +49,30 @@ export async function serveProbes(
   { config, log, progress }: { config: Config; log: Logger; progress: Progress },
   metrics: Metrics,
 ): Promise<() => void> {
-  if (config.metricsAddress === 'off') return () => {}
-  const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(config.metricsAddress)!
   const routes = probeRoutes({ metrics: metrics.text, notReady: () => notReady(progress) })
+  return serveHttp('metrics', config.metricsAddress, routes, log)
+}
+
+/** kube-proxy's health. Resolves to what ends it. */
+export function serveProxyHealth({
+  config,
+  log,
+  progress,
+  world,
+}: StatusParts & { readonly log: Logger }): Promise<() => void> {
+  const isLeaving = (): boolean => world.node(config.nodeName)?.leaving === true
+  const routes = healthRoutes(progress.serviceSync.health, isLeaving, Date.now)
+  return serveHttp('proxy health', config.proxyHealthAddress, routes, log)
+}
+
+/** at: ADDRESS:PORT or off. */
+async function serveHttp(what: string, at: string, routes: Routes, log: Logger): Promise<() => void> {
+  if (at === 'off') return () => {}
+  const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(at)!
   const server = createHttpServer(routes, (error, request) => log.error({ err: error, request }, 'request failed'))
   server.listen(Number(port), host)
   await listening(server).catch((error: Error) => {
-    throw new CommandError(`metrics cannot be served on ${config.metricsAddress}: ${error.message}`)
+    throw new CommandError(`${what} cannot be served on ${at}: ${error.message}`)
   })
   return () => {
     server.close()

@@ -42,6 +42,7 @@ export interface Config {
   /** '': nothing is written there. */
   readonly cniBinDir: string
   readonly metricsAddress: string
+  readonly proxyHealthAddress: string
   readonly logLevel: LogLevel
   /** Entries of each map whose default does not fit. */
   readonly mapSizes: Readonly<Record<string, number>>
@@ -113,6 +114,11 @@ const prefixes = (value: unknown): readonly Prefix[] | Expected => {
   const tooWide = isExpected(read) ? undefined : read.find(coversMapped)
   return tooWide ? { expected: `prefixes that hold no IPv4-mapped address, not ${tooWide}` } : read
 }
+
+const listenAddress = (value: unknown): string | Expected =>
+  value === 'off' || (typeof value === 'string' && /^.+:\d{1,5}$/.test(value))
+    ? value
+    : { expected: 'ADDRESS:PORT or off' }
 
 const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected => {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
@@ -249,10 +255,13 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
   metricsAddress: {
     meaning: 'Where /metrics, /healthz and /readyz are served over HTTP; off: nowhere.',
     initial: '127.0.0.1:9964',
-    read: (value) =>
-      value === 'off' || (typeof value === 'string' && /^.+:\d{1,5}$/.test(value))
-        ? value
-        : { expected: 'ADDRESS:PORT or off' },
+    read: listenAddress,
+  },
+  proxyHealthAddress: {
+    meaning:
+      "Where load balancers find kube-proxy's /healthz and /livez, 0.0.0.0:10256 in most clusters; off: nowhere.",
+    initial: 'off',
+    read: listenAddress,
   },
   logLevel: {
     meaning: 'Least important messages that are logged: trace, debug, info, warn or error.',

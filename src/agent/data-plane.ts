@@ -31,8 +31,10 @@ import {
 } from './node-setup.ts'
 import { createEndpoints, createWiring } from './pods.ts'
 import { findCgroup } from './preflight.ts'
+import { createHealthPorts, type HealthPorts } from './proxy-health.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
 import { cutRemovedBackends } from './removed-backends.ts'
+import type { ServiceSync } from './service-sync.ts'
 
 export interface DataPlaneOptions {
   readonly addon: Addon
@@ -43,6 +45,7 @@ export interface DataPlaneOptions {
   readonly ipam: Ipam
   readonly bootId: string
   readonly log: Logger
+  readonly serviceSync: ServiceSync
   readonly onApplied: (applied: Applied) => void
   readonly onSuccess: () => void
   readonly onFailure: (error: unknown, retryMs: number) => void
@@ -63,6 +66,7 @@ export interface DataPlane {
   readonly reconciler: Reconciler
   readonly loop: Loop
   readonly handlers: CniHandlers
+  readonly healthPorts: HealthPorts
   /** The own Node object is another one: new pod CIDRs take effect, new InternalIPs with the next start. */
   nodeChanged(node: Node): Promise<void>
   /** Ends the loop and closes descriptors; everything stays in force. */
@@ -112,7 +116,25 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   })
   const { onSuccess, onFailure, onBroken } = options
   const holdPodCIDRs = createPodCIDRHolder(network, reconciler, log)
-  const loop = startLoop({ pass: () => reconciler.pass().then(holdPodCIDRs), onSuccess, onFailure, onBroken })
+  const { serviceSync } = options
+  const healthPorts = createHealthPorts(
+    config.nodePortAddresses.length === 0 ? [] : await findNodePortAddresses(network, config, node),
+    () => serviceSync.health().isHealthy,
+    log,
+  )
+  starting.defer(() => healthPorts.close())
+  const pass = async (): Promise<void> => {
+    serviceSync.begins()
+    try {
+      await reconciler.pass()
+      await holdPodCIDRs()
+    } catch (error) {
+      serviceSync.failed()
+      throw error
+    }
+    await healthPorts.sync(reconciler.compiled().services.healthChecks)
+  }
+  const loop = startLoop({ pass, onSuccess, onFailure, onBroken })
   starting.defer(() => loop.stop())
   const handlers = createHandlers({
     ipam,
@@ -138,6 +160,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     reconciler,
     loop,
     handlers,
+    healthPorts,
     async nodeChanged(changed) {
       if (!sameValue(changed.internalIPs, node.internalIPs)) {
         log.warn(

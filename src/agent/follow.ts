@@ -37,6 +37,7 @@ export async function followSource(parts: FollowParts): Promise<Source> {
   let ownNode: Node | undefined
 
   function onChange({ put, deleted, parseMs }: SourceChange): void {
+    progress.serviceSync.queued({ put, deleted })
     for (const object of deleted) world.delete(object.kind, keyOf(object))
     for (const object of put) world.put(object)
     log.debug({ put: put.length, deleted: deleted.length, parseMs }, 'objects changed')

@@ -21,7 +21,12 @@ export interface Request {
 
 /** A stream writes for as long as the client stays. */
 export type Reply =
-  | { readonly status: number; readonly type: string; readonly body: string }
+  | {
+      readonly status: number
+      readonly type: string
+      readonly body: string
+      readonly headers?: Readonly<Record<string, string>>
+    }
   | { readonly stream: (response: ServerResponse, signal: AbortSignal) => void }
 
 export type Routes = Readonly<Record<string, (request: Request) => Reply | Promise<Reply>>>
@@ -44,7 +49,7 @@ export function text(status: number, body: string): Reply {
   return { status, type: 'text/plain; charset=utf-8', body: `${body}\n` }
 }
 
-/** routes: by "METHOD /path". onError: told of failures that are the agent's own. */
+/** routes: by "METHOD /path", '*' for every other. onError: told of failures that are the agent's own. */
 export function createHttpServer(routes: Routes, onError: (error: unknown, request: string) => void): Server {
   const server = createServer(
     { maxHeaderSize: HEADER_BYTES_MAX, requestTimeout: REQUEST_MS_MAX, headersTimeout: REQUEST_MS_MAX },
@@ -63,7 +68,7 @@ export function createHttpServer(routes: Routes, onError: (error: unknown, reque
 
 async function answer(routes: Routes, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const url = URL.parse(request.url ?? '/', 'http://agent')
-  const route = url === null ? undefined : routes[`${request.method} ${url.pathname}`]
+  const route = url === null ? undefined : (routes[`${request.method} ${url.pathname}`] ?? routes['*'])
   if (url === null || route === undefined) {
     return send(response, failure(404, `there is no ${request.method} ${url?.pathname ?? request.url}`))
   }
@@ -83,7 +88,8 @@ function send(response: ServerResponse, reply: Reply): void {
     response.destroy()
     return
   }
-  response.writeHead(reply.status, { 'content-type': reply.type, 'content-length': Buffer.byteLength(reply.body) })
+  const length = Buffer.byteLength(reply.body)
+  response.writeHead(reply.status, { 'content-type': reply.type, 'content-length': length, ...reply.headers })
   response.end(reply.body)
 }
 

@@ -7,6 +7,7 @@ import type { Announcer } from './announce.ts'
 import type { DataPlane } from './data-plane.ts'
 import type { Applied } from './reconcile.ts'
 import { refusedServices } from './service-problems.ts'
+import { createServiceSync, type ServiceSync } from './service-sync.ts'
 
 export interface Progress {
   /** undefined until every object of it is in World. */
@@ -20,6 +21,8 @@ export interface Progress {
   failure: string
   /** Table entries put and deleted so far. */
   entriesWritten: number
+  /** How changes of Services come into force. */
+  readonly serviceSync: ServiceSync
   /** Settles with the start of the agent. */
   readonly up: PromiseWithResolvers<void>
 }
@@ -35,6 +38,7 @@ export function createProgress(waitingFor: string): Progress {
     lastApplied: undefined,
     failure: '',
     entriesWritten: 0,
+    serviceSync: createServiceSync(Date.now),
     up,
   }
 }

@@ -42,6 +42,7 @@ export function createRecorder({ addon, log, progress }: RecorderParts, metrics:
     },
     onSuccess() {
       progress.failure = ''
+      for (const ms of progress.serviceSync.succeeded()) metrics.networkProgrammed(ms / 1000)
     },
     onFailure(error, retryMs) {
       progress.failure = (error as Error).message

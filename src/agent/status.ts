@@ -46,6 +46,7 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
       ...conditions,
       ...fullTables(progress),
       ...compiledOf(progress).routing.notices,
+      ...(progress.dataPlane?.healthPorts.problems() ?? []),
       ...(progress.dataPlane === undefined
         ? []
         : serviceNotices(compiledOf(progress), progress.dataPlane.reconciler.store)),
@@ -79,6 +80,7 @@ export async function readings(parts: StatusParts): Promise<Readings> {
     problemCount: progress.source?.problems().length ?? 0,
     isReady: notReady(progress).length === 0,
     services: serviceReadings(progress),
+    serviceSync: progress.serviceSync.readings(),
   }
 }
 

@@ -6,11 +6,14 @@ import type { EndpointHints, EndpointSlice, SliceEndpoint } from '../world/objec
 import { address, bool, type Cursor, choice, field, isMissing, labels, list, port, text } from './cursor.ts'
 import { isAnothersToServe, readMetadata, readProtocol } from './fields.ts'
 
+/** Set by the controller that writes slices; metrics read it, so a bad one is not worth refusing the slice. */
+export const TRIGGER_TIME_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time'
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
 
 export function readEndpointSlice(object: Cursor): EndpointSlice | null {
   const type = choice<Family | null>(field(object, 'addressType'), { IPv4: 4, IPv6: 6, FQDN: null })
-  const sliceLabels = labels(field(field(object, 'metadata'), 'labels'))
+  const metadata = field(object, 'metadata')
+  const sliceLabels = labels(field(metadata, 'labels'))
   if (type === null || isAnothersToServe(sliceLabels)) return null
   return {
     kind: 'EndpointSlice',
@@ -26,7 +29,12 @@ export function readEndpointSlice(object: Cursor): EndpointSlice | null {
         protocol: readProtocol(item),
       })),
     endpoints: list(field(object, 'endpoints')).flatMap(readSliceEndpoint),
+    triggeredMs: readTrigger(field(field(metadata, 'annotations'), TRIGGER_TIME_ANNOTATION)),
   }
+}
+
+function readTrigger({ value }: Cursor): number {
+  return typeof value === 'string' ? Date.parse(value) || 0 : 0
 }
 
 /** Conditions that are missing read as the API says: ready, serving as ready, not terminating. Of several addresses

@@ -145,7 +145,12 @@ test.each(['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/he
 
 test('a slice: conditions as the API defaults them, the first address, hints', () => {
   const slice = {
-    metadata: { name: 'web-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
+    metadata: {
+      name: 'web-1',
+      namespace: 'shop',
+      labels: { 'kubernetes.io/service-name': 'web' },
+      annotations: { 'endpoints.kubernetes.io/last-change-trigger-time': '2026-01-02T03:04:05.678901Z' },
+    },
     addressType: 'IPv4',
     ports: [{ name: 'web', port: 8080 }, { name: 'all' }],
     endpoints: [
@@ -158,6 +163,7 @@ test('a slice: conditions as the API defaults them, the first address, hints', (
   const ready = { ready: true, serving: true, terminating: false, nodeName: '', hints: null }
   expect(readAs('discovery.k8s.io/v1 EndpointSlice', slice)).toMatchObject({
     serviceName: 'web',
+    triggeredMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
     ports: [{ name: 'web', port: 8080, protocol: 6 }],
     endpoints: [
       { ...ready, address: '10.1.0.1', nodeName: 'n1' },
@@ -173,4 +179,10 @@ test.each([
   [{ spec: { taints: [{ key: 'x' }, { key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' }] } }, true],
 ])('a node that is about to go: %j', (parts, leaving) => {
   expect((readAs('v1 Node', { metadata: { name: 'n1' }, ...parts }) as { leaving?: true }).leaving).toBe(leaving)
+})
+
+test.each(['yesterday', 5, null])('a trigger time of %j is none', (time) => {
+  const annotations = { 'endpoints.kubernetes.io/last-change-trigger-time': time }
+  const slice = { metadata: { name: 'web-1', annotations }, addressType: 'IPv4' }
+  expect(readAs('discovery.k8s.io/v1 EndpointSlice', slice)).toMatchObject({ triggeredMs: 0 })
 })

@@ -3,6 +3,7 @@
 // reads whole objects and shaped ones and wants the same.
 
 import type { Kind } from '../world/objects.ts'
+import { TRIGGER_TIME_ANNOTATION } from './endpoint-slice.ts'
 import { MIRROR_ANNOTATION } from './object.ts'
 import { SOURCE_RANGES_ANNOTATION } from './service.ts'
 
@@ -63,7 +64,7 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
     status: { loadBalancer: { ingress: { ip: KEEP, ipMode: KEEP } } },
   },
   EndpointSlice: {
-    metadata,
+    metadata: { ...metadata, annotations: { [TRIGGER_TIME_ANNOTATION]: KEEP } },
     addressType: KEEP,
     ports,
     endpoints: {

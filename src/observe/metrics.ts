@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Prometheus reads. Counters of the data plane are taken from the kernel's tables when someone asks.
 
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, exponentialBuckets, Gauge, Histogram, linearBuckets, Registry } from 'prom-client'
+
+interface Changes {
+  readonly pending: number
+  readonly total: number
+}
 
 /** Read at each scrape. */
 export interface Readings {
@@ -18,15 +23,31 @@ export interface Readings {
     /** By reason. */
     readonly ignored: ReadonlyMap<string, number>
   }
+  readonly serviceSync: {
+    readonly services: Changes
+    readonly endpoints: Changes
+    /** Milliseconds since 1970; 0: never yet. */
+    readonly queuedMs: number
+    readonly updatedMs: number
+  }
 }
 
 export interface Metrics {
   applied(seconds: { readonly compile: number; readonly apply: number }, entries: number, isComplete: boolean): void
+  /** A change of endpoints is in force, so long after it happened. */
+  networkProgrammed(seconds: number): void
   cniRequest(command: string, code: number, seconds: number): void
   /** Text exposition format. */
   text(): Promise<string>
 }
 
+/** kube-proxy's own: .25 and .5, each second to a minute, then wider up to five minutes. */
+const PROGRAMMING_SECONDS = [
+  ...linearBuckets(0.25, 0.25, 2),
+  ...linearBuckets(1, 1, 59),
+  ...linearBuckets(60, 5, 12),
+  ...linearBuckets(120, 30, 7),
+]
 const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
 
 export function createMetrics(read: () => Promise<Readings>, version: Readonly<Record<string, string>>): Metrics {
@@ -59,6 +80,29 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
   const written = counter('entries_written_total', 'Table entries put and deleted.')
   const cni = histogram('cni_seconds', 'CNI requests, by command and error code (0: success).', ['command', 'code'])
 
+  // kube-proxy's names, for dashboards and alerts that know them.
+  const proxyGauge = (name: string, help: string) => new Gauge({ name: `kubeproxy_${name}`, help, registers })
+  const proxyCounter = (name: string, help: string) => new Counter({ name: `kubeproxy_${name}`, help, registers })
+  const proxyHistogram = (name: string, help: string, buckets: number[]) =>
+    new Histogram({ name: `kubeproxy_${name}`, help, buckets, registers })
+  const syncSeconds = proxyHistogram(
+    'sync_proxy_rules_duration_seconds',
+    'Time to compile and write one batch of changes.',
+    exponentialBuckets(0.001, 2, 15),
+  )
+  const programmingSeconds = proxyHistogram(
+    'network_programming_duration_seconds',
+    'From a change of endpoints to its being in force, by the time that the slice tells.',
+    PROGRAMMING_SECONDS,
+  )
+  const syncedAt = proxyGauge('sync_proxy_rules_last_timestamp_seconds', 'When the tables last were as desired.')
+  const queuedAt = proxyGauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When a change last was queued.')
+  const changes = (['service', 'endpoint'] as const).map((kind) => ({
+    kind,
+    pending: proxyGauge(`sync_proxy_rules_${kind}_changes_pending`, `Changes of ${kind}s that are not in force.`),
+    total: proxyCounter(`sync_proxy_rules_${kind}_changes_total`, `Changes of ${kind}s so far.`),
+  }))
+
   const memory = new Gauge({ name: 'process_resident_memory_bytes', help: 'Resident memory of the agent.', registers })
   const cpu = new Counter({ name: 'process_cpu_seconds_total', help: 'CPU time of the agent.', registers })
 
@@ -85,6 +129,14 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
     }
     for (const [kind, count] of Object.entries(now.objectCounts)) objects.set({ kind }, count)
     problems.set(now.problemCount)
+    syncedAt.set(now.serviceSync.updatedMs / 1000)
+    queuedAt.set(now.serviceSync.queuedMs / 1000)
+    for (const { kind, pending, total } of changes) {
+      const read = kind === 'service' ? now.serviceSync.services : now.serviceSync.endpoints
+      pending.set(read.pending)
+      total.reset()
+      total.inc(read.total)
+    }
     ready.set(now.isReady ? 1 : 0)
     refused.set(now.services.refused)
     conflicts.set(now.services.conflicts)
@@ -94,11 +146,13 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
 
   return {
     applied({ compile, apply }, entryCount, isComplete) {
+      syncSeconds.observe(compile + apply)
       compileSeconds.observe(compile)
       applySeconds.observe(apply)
       written.inc(entryCount)
       if (!isComplete) applyFailures.inc()
     },
+    networkProgrammed: (seconds) => programmingSeconds.observe(seconds),
     cniRequest: (command, code, seconds) => cni.observe({ command, code }, seconds),
     async text() {
       await refresh()

@@ -107,6 +107,8 @@ export interface EndpointSlice {
   readonly family: 4 | 6
   readonly ports: readonly { readonly name: string; readonly port: Port; readonly protocol: Protocol }[]
   readonly endpoints: readonly SliceEndpoint[]
+  /** When what it tells of last happened, milliseconds; 0: it does not say. For metrics. */
+  readonly triggeredMs: number
 }
 
 /** metav1.LabelSelector. */

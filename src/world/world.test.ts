@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { serviceWith } from '../../test/support/services.ts'
+import { serviceWith, sliceWith } from '../../test/support/services.ts'
 import { endpointsOf, objects } from '../../test/support/worlds.ts'
 import type { Address } from '../core/address.ts'
 import type { EndpointSlice, KubeObject, Pod, Service } from './objects.ts'
@@ -26,7 +26,7 @@ function pod(name: string, change: Partial<Pod>): Pod {
 }
 
 function slice(name: string, serviceName: string): EndpointSlice {
-  return { kind: 'EndpointSlice', namespace: 'shop', name, serviceName, family: 4, ports: [], endpoints: [] }
+  return sliceWith({ name, serviceName })
 }
 
 const service: Service = serviceWith({})

@@ -42,6 +42,7 @@ export function sliceWith(parts: Partial<EndpointSlice>): EndpointSlice {
     family: 4,
     ports: [],
     endpoints: [],
+    triggeredMs: 0,
     ...parts,
   }
 }
