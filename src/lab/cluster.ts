@@ -14,7 +14,7 @@ import { isPod, isService, type KubeManifest, objectKey, type PodManifest, quali
 import { planPod, podPhase, startContainers, stopContainers, unwirePod, wirePod } from './pods.ts'
 import { readyPods } from './probes.ts'
 import { inParallel } from './process.ts'
-import { assignClusterIPs, isMadeByLab, makeEndpointSlices } from './services.ts'
+import { assignClusterIPs, assignNodePorts, isMadeByLab, makeEndpointSlices, nodePortsOf } from './services.ts'
 import {
   type LabNode,
   type LabPod,
@@ -152,10 +152,16 @@ export class Cluster {
     else if (isPod(stamped)) this.#store.put(this.#admitPod(stamped, previous))
     else if (isService(stamped)) {
       const before = previous && isService(previous) ? previous : undefined
-      const service = assignClusterIPs(stamped, before, taken, this.#state.families)
+      const addressed = assignClusterIPs(stamped, before, taken, this.#state.families)
+      const service = assignNodePorts(addressed, before, this.#nodePortsBeside(stamped))
       for (const ip of service.spec.clusterIPs ?? []) taken.add(ip)
       this.#store.put(service)
     } else this.#store.put(stamped)
+  }
+
+  #nodePortsBeside(service: KubeManifest): ReadonlySet<number> {
+    const others = this.#store.all().filter((object) => objectKey(object) !== objectKey(service))
+    return new Set(others.filter(isService).flatMap(nodePortsOf))
   }
 
   /** A new pod as it is; of a known one labels may change, what runs may not. */

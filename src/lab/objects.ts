@@ -157,7 +157,12 @@ export interface ServiceManifest extends KubeManifest {
       readonly port: number
       readonly targetPort?: number | string
       readonly protocol?: string
+      readonly nodePort?: number
     }[]
+    readonly externalTrafficPolicy?: string
+    readonly healthCheckNodePort?: number
+    readonly allocateLoadBalancerNodePorts?: boolean
+    readonly trafficDistribution?: string
     readonly [field: string]: unknown
   }
 }

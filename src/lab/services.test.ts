@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest'
 import type { KubeManifest, PodManifest, ServiceManifest } from './objects.ts'
-import { assignClusterIPs, makeEndpointSlices } from './services.ts'
+import { assignClusterIPs, assignNodePorts, makeEndpointSlices, nodePortsOf } from './services.ts'
 
 function service(spec: ServiceManifest['spec']): ServiceManifest {
   return { apiVersion: 'v1', kind: 'Service', metadata: { namespace: 'shop', name: 'web' }, spec }
@@ -47,6 +47,35 @@ describe('ClusterIPs', () => {
   })
 })
 
+describe('node ports', () => {
+  const ports = [
+    { name: 'a', port: 80 },
+    { name: 'b', port: 81, nodePort: 30_001 },
+  ]
+  const assign = (spec: ServiceManifest['spec'], taken: number[] = [], previous?: ServiceManifest['spec']) => {
+    const before = previous === undefined ? undefined : service(previous)
+    return nodePortsOf(assignNodePorts(service(spec), before, new Set(taken)))
+  }
+
+  test('the lowest free one for each port that names none, of the types that have them', () => {
+    expect(assign({ type: 'NodePort', ports })).toEqual([30_000, 30_001])
+    expect(assign({ type: 'LoadBalancer', ports }, [30_000, 30_002])).toEqual([30_003, 30_001])
+    expect(assign({ ports: [{ port: 80 }] })).toEqual([])
+    expect(assign({ type: 'LoadBalancer', allocateLoadBalancerNodePorts: false, ports: [{ port: 80 }] })).toEqual([])
+  })
+
+  test('what a Service had stays', () => {
+    const previous = { type: 'NodePort', ports: [{ name: 'a', port: 80, nodePort: 31_000 }] }
+    expect(assign({ type: 'NodePort', ports }, [], previous)).toEqual([31_000, 30_001])
+  })
+
+  test('a health check port for load balancers of policy Local', () => {
+    const spec = { type: 'LoadBalancer', externalTrafficPolicy: 'Local', ports: [{ port: 80 }] }
+    expect(assign(spec)).toEqual([30_000, 30_001])
+    expect(assign({ ...spec, healthCheckNodePort: 32_000 })).toEqual([30_000, 32_000])
+  })
+})
+
 describe('EndpointSlices', () => {
   const web = service({
     selector: { app: 'web' },
@@ -77,6 +106,22 @@ describe('EndpointSlices', () => {
       ['web-ipv4', [{ port: 8080, protocol: 'TCP' }]],
       ['web-ipv4-1', [{ port: 9090, protocol: 'TCP' }]],
     ])
+  })
+
+  test('trafficDistribution becomes hints for the zone of the pod’s node, and for the node', () => {
+    const node: KubeManifest = {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: 'n1', labels: { 'topology.kubernetes.io/zone': 'z1' } },
+    }
+    const hints = (trafficDistribution?: string) => {
+      const asked = { ...web, spec: { ...web.spec, ...(trafficDistribution ? { trafficDistribution } : {}) } }
+      const [slice] = makeEndpointSlices([asked, node, pod('a', ['10.244.1.2'], true)], new Set())
+      return (slice!.endpoints as { hints?: unknown }[])[0]!.hints
+    }
+    expect(hints()).toBeUndefined()
+    expect(hints('PreferClose')).toEqual({ forZones: [{ name: 'z1' }] })
+    expect(hints('PreferSameNode')).toEqual({ forZones: [{ name: 'z1' }], forNodes: [{ name: 'n1' }] })
   })
 
   test('a leaving pod is no longer listed', () => {

@@ -50,10 +50,55 @@ function freeClusterIP(family: 4 | 6, taken: ReadonlySet<string>): string {
   throw new Error(`no free ClusterIP in ${serviceCIDRs[family]}`)
 }
 
+const NODE_PORTS = { first: 30_000, last: 32_767 } as const
+
+/** The Service with the node ports that it asks for without naming them, as the API server does; one that it had before is
+ *  kept. `taken`: node ports of all others. */
+export function assignNodePorts(
+  service: ServiceManifest,
+  previous: ServiceManifest | undefined,
+  taken: ReadonlySet<number>,
+): ServiceManifest {
+  const { spec } = service
+  const isBalanced = spec.type === 'LoadBalancer'
+  const wantsPorts = spec.type === 'NodePort' || (isBalanced && spec.allocateLoadBalancerNodePorts !== false)
+  const used = new Set([...taken, ...nodePortsOf(service)])
+  const allocate = (kept: number | undefined): number => {
+    const port = kept ?? freeNodePort(used)
+    used.add(port)
+    return port
+  }
+  const ports = (spec.ports ?? []).map((port) => {
+    if (!wantsPorts || (port.nodePort ?? 0) !== 0) return port
+    const before = previous?.spec.ports?.find((each) => each.name === port.name && each.port === port.port)
+    return { ...port, nodePort: allocate(before?.nodePort) }
+  })
+  const wantsHealth = isBalanced && spec.externalTrafficPolicy === 'Local' && (spec.healthCheckNodePort ?? 0) === 0
+  const healthCheck = wantsHealth ? { healthCheckNodePort: allocate(previous?.spec.healthCheckNodePort) } : {}
+  return { ...service, spec: { ...spec, ...(spec.ports === undefined ? {} : { ports }), ...healthCheck } }
+}
+
+/** Node ports that a Service has, its health check's too. */
+export function nodePortsOf({ spec }: ServiceManifest): number[] {
+  return [...(spec.ports ?? []).map(({ nodePort }) => nodePort), spec.healthCheckNodePort].filter(
+    (port): port is number => port !== undefined && port !== 0,
+  )
+}
+
+function freeNodePort(used: ReadonlySet<number>): number {
+  for (let port: number = NODE_PORTS.first; port <= NODE_PORTS.last; port++) if (!used.has(port)) return port
+  throw new Error(`no free node port in ${NODE_PORTS.first}-${NODE_PORTS.last}`)
+}
+
 /** EndpointSlices of every Service that has a selector and no slice of the user's own, one per family of the Service and
  *  set of resolved target ports. A pod is listed once it has an address; ready as its Ready condition says. */
 export function makeEndpointSlices(objects: readonly KubeManifest[], leaving: ReadonlySet<string>): KubeManifest[] {
   const pods = objects.filter((object): object is PodManifest => object.kind === 'Pod')
+  const zones = new Map(
+    objects
+      .filter(({ kind }) => kind === 'Node')
+      .map(({ metadata }) => [metadata.name, metadata.labels?.['topology.kubernetes.io/zone']]),
+  )
   const ownSlices = new Set(
     objects
       .filter((object) => object.kind === 'EndpointSlice' && !isMadeByLab(object))
@@ -63,8 +108,11 @@ export function makeEndpointSlices(objects: readonly KubeManifest[], leaving: Re
     .filter((object): object is ServiceManifest => object.kind === 'Service')
     .filter((service) => service.spec.selector && Object.keys(service.spec.selector).length > 0)
     .filter((service) => !ownSlices.has(`${service.metadata.namespace}/${service.metadata.name}`))
-    .flatMap((service) => slicesOf(service, pods, leaving))
+    .flatMap((service) => slicesOf(service, pods, leaving, zones))
 }
+
+/** By node. */
+type Zones = ReadonlyMap<string, string | undefined>
 
 const managedBy = 'endpointslice.kubernetes.io/managed-by'
 
@@ -76,6 +124,7 @@ function slicesOf(
   service: ServiceManifest,
   pods: readonly PodManifest[],
   leaving: ReadonlySet<string>,
+  zones: Zones,
 ): KubeManifest[] {
   const { namespace, name } = service.metadata
   const backends = pods
@@ -96,7 +145,7 @@ function slicesOf(
       },
       addressType: `IPv${family}`,
       ports: JSON.parse(ports) as unknown,
-      endpoints: members.flatMap((pod) => endpointOf(pod, family, service.spec.publishNotReadyAddresses === true)),
+      endpoints: members.flatMap((pod) => endpointOf(service, pod, family, zones)),
     }))
   })
 }
@@ -106,18 +155,29 @@ function sliceFamily(text: string): 4 | 6 {
   return text === 'None' ? 4 : familyOf(text)
 }
 
-function endpointOf(pod: PodManifest, family: 4 | 6, publishNotReady: boolean): unknown[] {
+function endpointOf({ spec }: ServiceManifest, pod: PodManifest, family: 4 | 6, zones: Zones): unknown[] {
   const address = pod.status?.podIPs?.find(({ ip }) => familyOf(ip) === family)?.ip
   if (!address) return []
-  const ready = publishNotReady || isReady(pod)
+  const ready = spec.publishNotReadyAddresses === true || isReady(pod)
+  const hints = hintsOf(spec.trafficDistribution, pod, zones)
   return [
     {
       addresses: [address],
       conditions: { ready, serving: ready, terminating: false },
       nodeName: pod.spec.nodeName,
+      ...(hints === undefined ? {} : { hints }),
       targetRef: { kind: 'Pod', namespace: pod.metadata.namespace, name: pod.metadata.name },
     },
   ]
+}
+
+/** Of trafficDistribution: an endpoint is meant for its own zone, and with PreferSameNode for its own node. */
+function hintsOf(distribution: string | undefined, pod: PodManifest, zones: Zones): unknown {
+  if (distribution === undefined) return undefined
+  const zone = zones.get(pod.spec.nodeName ?? '')
+  const forZones = zone === undefined ? {} : { forZones: [{ name: zone }] }
+  if (distribution === 'PreferSameNode') return { ...forZones, forNodes: [{ name: pod.spec.nodeName }] }
+  return zone === undefined ? undefined : forZones
 }
 
 export function isReady(pod: PodManifest): boolean {
