@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { servicePort, serviceWith, sliceEndpoint, sliceWith } from '../../test/support/services.ts'
+import { serviceObjects, servicePort, serviceWith, sliceEndpoint, sliceWith } from '../../test/support/services.ts'
 import { soak } from '../../test/support/soak.ts'
 import { objects } from '../../test/support/worlds.ts'
 import type { Address, Port } from '../core/address.ts'
@@ -452,61 +452,8 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
 })
 
 describe('tables that depend on the path to a state would differ from node to node', () => {
-  const names = ['a', 'b', 'c']
-  const backends = fc.array(
-    fc
-      .record({
-        address: fc.constantFrom('10.2.0.1', '10.2.0.2', '10.2.0.3', '127.0.0.1'),
-        ready: fc.boolean(),
-        serving: fc.boolean(),
-        terminating: fc.boolean(),
-        nodeName: fc.constantFrom('n1', 'n2'),
-        hints: fc.constantFrom(null, { zones: ['z1'], nodes: [] }, { zones: ['z2'], nodes: ['n1'] }),
-      })
-      .map(({ address, ...parts }) => sliceEndpoint(address, parts)),
-    { maxLength: 4 },
-  )
-  const services: fc.Arbitrary<KubeObject> = fc.oneof(
-    fc
-      .record({
-        name: fc.constantFrom(...names),
-        createdMs: fc.nat(2),
-        clusterIPs: fc.constantFrom([], ['10.96.0.1'], ['10.96.0.2'], ['10.96.0.2', 'fd00:96::1']),
-        ports: fc.constantFrom([80], [80, 81], [30080]),
-        loadBalancerIPs: fc.constantFrom([], ['10.96.0.1'], ['203.0.113.1']),
-        internalLocal: fc.boolean(),
-        externalLocal: fc.boolean(),
-        protocol: fc.constantFrom(Protocol.TCP, Protocol.UDP),
-      })
-      .map(({ ports, protocol, clusterIPs, loadBalancerIPs, ...parts }) =>
-        serviceWith({
-          ...parts,
-          clusterIPs: clusterIPs as unknown as Address[],
-          loadBalancerIPs: loadBalancerIPs as unknown as Address[],
-          ports: ports.map((port) => servicePort('http', port, protocol, 30_000 + port)),
-        }),
-      ),
-    fc
-      .record({
-        name: fc.constantFrom(...names),
-        part: fc.constantFrom('1', '2'),
-        family: fc.constantFrom(4, 6),
-        protocol: fc.constantFrom(Protocol.TCP, Protocol.UDP),
-        endpoints: backends,
-      })
-      .map(({ name, part, family, protocol, endpoints }) =>
-        sliceWith({
-          name: `${name}-${part}`,
-          serviceName: name,
-          family,
-          ports: [{ name: 'http', port: 8080 as Port, protocol }],
-          endpoints,
-        }),
-      ),
-    fc.constantFrom('z1', 'z2', 'z3').map((zone) => node('n1', '192.168.0.1', { 'topology.kubernetes.io/zone': zone })),
-  )
   const history: fc.Arbitrary<readonly (readonly Change[])[]> = fc
-    .tuple(objects, fc.array(services, { maxLength: 10 }))
+    .tuple(objects, fc.array(serviceObjects, { maxLength: 10 }))
     .chain(([others, these]) => {
       const all = [...others, ...these]
       const locals = all

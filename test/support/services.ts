@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Services and slices of World with what a test does not say filled in.
+// Services and slices of World with what a test does not say filled in, and such as come about.
 
-import type { Address, Port } from '../../src/core/address.ts'
+import fc from 'fast-check'
+import type { Address, Port, Prefix } from '../../src/core/address.ts'
 import { Protocol } from '../../src/core/protocol.ts'
-import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from '../../src/world/objects.ts'
+import type { EndpointSlice, KubeObject, Service, ServicePort, SliceEndpoint } from '../../src/world/objects.ts'
 
 export function serviceWith(parts: Partial<Service>): Service {
   return {
@@ -59,3 +60,74 @@ export function sliceEndpoint(address: string, parts: Partial<SliceEndpoint> = {
     ...parts,
   }
 }
+
+const names = ['a', 'b', 'c']
+const protocols = fc.constantFrom(Protocol.TCP, Protocol.UDP)
+
+const services = fc
+  .record({
+    name: fc.constantFrom(...names),
+    createdMs: fc.nat(2),
+    clusterIPs: fc.constantFrom<string[]>([], ['10.96.0.1'], ['10.96.0.2'], ['10.96.0.2', 'fd00:96::1']),
+    ports: fc.constantFrom([80], [80, 81], [30080]),
+    loadBalancerIPs: fc.constantFrom<string[]>([], ['10.96.0.1'], ['203.0.113.1']),
+    sourceRanges: fc.constantFrom<string[] | null>(null, ['198.51.100.0/24', '2001:db8::/32']),
+    internalLocal: fc.boolean(),
+    externalLocal: fc.boolean(),
+    affinitySeconds: fc.constantFrom(0, 60),
+    protocol: protocols,
+  })
+  .map(({ ports, protocol, clusterIPs, loadBalancerIPs, sourceRanges, ...parts }) =>
+    serviceWith({
+      ...parts,
+      clusterIPs: clusterIPs as Address[],
+      loadBalancerIPs: loadBalancerIPs as Address[],
+      sourceRanges: sourceRanges as Prefix[] | null,
+      ports: ports.map((port) => servicePort('http', port, protocol, 30_000 + port)),
+    }),
+  )
+
+const endpoints = fc
+  .record({
+    address: fc.constantFrom('10.2.0.1', '10.2.0.2', '10.2.0.3', '127.0.0.1', 'fd00::1'),
+    ready: fc.boolean(),
+    serving: fc.boolean(),
+    terminating: fc.boolean(),
+    nodeName: fc.constantFrom('n1', 'n2'),
+    hints: fc.constantFrom(null, { zones: ['z1'], nodes: [] }, { zones: ['z2'], nodes: ['n1'] }),
+  })
+  .map(({ address, ...parts }) => sliceEndpoint(address, parts))
+
+const slices = fc
+  .record({
+    name: fc.constantFrom(...names),
+    part: fc.constantFrom('1', '2'),
+    family: fc.constantFrom(4, 6),
+    protocol: protocols,
+    endpoints: fc.array(endpoints, { maxLength: 4 }),
+  })
+  .map(({ name, part, family, protocol, endpoints }) =>
+    sliceWith({
+      name: `${name}-${part}`,
+      serviceName: name,
+      family,
+      ports: [{ name: 'http', port: 8080 as Port, protocol }],
+      endpoints,
+    }),
+  )
+
+const ownNode = fc.constantFrom('z1', 'z2', 'z3').map((zone) => ({
+  kind: 'Node' as const,
+  name: 'n1',
+  labels: { 'topology.kubernetes.io/zone': zone },
+  internalIPs: ['192.168.0.1' as Address],
+  podCIDRs: [],
+  createdMs: 0,
+}))
+
+/** Services that contend for addresses and their slices, of all kinds and ages; now and then node n1 in another zone. */
+export const serviceObjects: fc.Arbitrary<KubeObject> = fc.oneof(
+  { arbitrary: services, weight: 3 },
+  { arbitrary: slices, weight: 3 },
+  { arbitrary: ownNode, weight: 1 },
+)
