@@ -213,10 +213,11 @@ describe('an address that no frontend answers is a Service that is down', () => 
   })
 })
 
-test('a health check counts addresses of ready endpoints here, once each', () => {
+test('a health check counts ready endpoints here, once each', () => {
   const slices = [
     slice(4, [web], '10.1.0.1', '!10.1.0.2', '~10.1.0.3', '10.1.0.4@n2', '127.0.0.1'),
     slice(4, [servicePort('dns', 53)], '10.1.0.1', '10.1.0.5'),
+    slice(6, [web], 'fd00:1::1', 'fd00:1::2@n2'),
   ]
   expect(localReadyCount(slices, 'n1')).toBe(2)
 })

@@ -128,16 +128,17 @@ function candidates({ cluster, local }: Choice, isLocal: boolean): Candidates {
     : { backends: cluster, isLocal, dropsWhenEmpty: false }
 }
 
-/** What a health check of this node counts: addresses of ready endpoints here, of any port. */
+/** What a health check of this node counts: addresses of ready endpoints here, of any port; of a Service with two
+ *  families the family that has more, or each pod would count twice. */
 export function localReadyCount(slices: Iterable<EndpointSlice>, nodeName: string): number {
-  const addresses = new Set<Address>()
+  const addresses = { 4: new Set<Address>(), 6: new Set<Address>() }
   for (const slice of slices) {
     for (const endpoint of slice.endpoints) {
       if (endpoint.ready && endpoint.nodeName === nodeName && ignoredBecause(slice.family, endpoint) === null)
-        addresses.add(endpoint.address)
+        addresses[slice.family].add(endpoint.address)
     }
   }
-  return addresses.size
+  return Math.max(addresses[4].size, addresses[6].size)
 }
 
 /** Id of a list of backends of the Service ("namespace/name"): its frontends share a list, two Services never do. */

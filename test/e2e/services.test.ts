@@ -133,6 +133,31 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
   })
 })
 
+// Behaviour of kube-proxy's service health server: KEP-1669, docs "Preserving the client source IP".
+test('a load balancer of policy Local is told which node has an endpoint, at both families', async () => {
+  const balanced = service('lb', { app: 'lb' })
+  const spec = { ...(balanced.spec as object), type: 'LoadBalancer', externalTrafficPolicy: 'Local' }
+  const backend = serverPod('lb1', 'n1', { app: 'lb' })
+  await lab.apply(backend, { ...balanced, spec: { ...spec, healthCheckNodePort: 32_100 } })
+  for (const family of [4, 6] as const) {
+    expect(await askHealth(lab.nodeIP('n1', family))).toMatchObject([200, { localEndpoints: 1 }])
+    expect(await askHealth(lab.nodeIP('n2', family))).toMatchObject([503, { localEndpoints: 0 }])
+  }
+  await lab.delete(backend)
+  expect(await askHealth(lab.nodeIP('n1', 4))).toMatchObject([503, { localEndpoints: 0, serviceProxyHealthy: true }])
+  await lab.delete(balanced)
+  await expect(askHealth(lab.nodeIP('n1', 4))).rejects.toThrow('ECONNREFUSED')
+})
+
+/** Status and body of a health check's port, asked from outside. */
+async function askHealth(nodeIP: string): Promise<unknown> {
+  const url = `http://${nodeIP.includes(':') ? `[${nodeIP}]` : nodeIP}:32100/`
+  const script = `fetch(${JSON.stringify(url)}).then(async (r) => console.log(JSON.stringify([r.status, await r.json()])))`
+  const { exitCode, stdout, stderr } = await lab.run('outside', [process.execPath, '-e', script])
+  if (exitCode !== 0) throw new Error(stderr)
+  return JSON.parse(stdout)
+}
+
 /** A client in the pod that exchanges one datagram each time it is told to. */
 function udpClient(
   host: string,
