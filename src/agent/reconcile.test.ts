@@ -336,6 +336,23 @@ describe('a failure half-way must neither be forgotten nor repeated blindly', ()
     expect(serviceAddresses(agent.kernel)).toEqual(['10.96.0.2', '10.96.0.3'])
   })
 
+  test('where old and new do not fit side by side the old goes first, and lists in use stay', async () => {
+    const agent = agentOn(createFakeKernel({ sizes: { backends: 30 } }))
+    agent.world.put(service('a', '10.96.0.1'))
+    agent.world.put(slice('a', endpoints(20)))
+    agent.world.put(service('b', '10.96.0.2'))
+    agent.world.put(slice('b', endpoints(4)))
+    await agent.reconciler.pass()
+    agent.world.delete('Service', 'shop/a')
+    agent.world.put(service('c', '10.96.0.3'))
+    agent.world.put(slice('c', endpoints(20)))
+    agent.world.put(slice('b', endpoints(5)))
+    await agent.reconciler.pass()
+    expect(agent.reconciler.refusals()).toEqual([])
+    expect(serviceAddresses(agent.kernel)).toEqual(['10.96.0.2', '10.96.0.3'])
+    expect(agent.kernel.print('backends')).toHaveLength(25)
+  })
+
   test('of two Services with one address and port the older has it, and the younger is named', async () => {
     const agent = agentOn(createFakeKernel())
     agent.world.put({ ...service('a', '10.96.0.1'), createdMs: 2 })

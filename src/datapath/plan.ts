@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From differences to ordered steps, as data that prints as text.
 //
+//   (delete frontends, lists: where there is no room beside them)  |
 //   put backends .. endpoints  |  put kernel routes  |  epoch  |  delete kernel routes  |  delete endpoints .. backends  |  epoch
 //
 // Puts go from referent to reference, deletes the other way. Within a longest-prefix table the longer prefix is put
@@ -12,6 +13,7 @@ import type { KernelRoute } from '../routing/compile.ts'
 import type { ByteText } from './bytes.ts'
 import type { Difference } from './desired.ts'
 import { mustRejudge } from './epoch.ts'
+import { type Differences, earlyDeletes } from './make-room.ts'
 import { keyText, prefixLength, type TableEntry, type TableName, tableGroups, tableNames, valueText } from './tables.ts'
 
 export type { KernelRoute } from '../routing/compile.ts'
@@ -55,18 +57,26 @@ export interface RouteDifferences {
 
 export function plan(input: PlanInput): Plan {
   const differences = new Map(tableNames.map((table) => [table, input.differences(table)]))
-  const refusals = tableNames.flatMap((table) => refusal(table, differences.get(table)!, input))
+  const early = earlyWhereNeeded(differences, input)
+  const refusals = refusalsOf(differences, early, input)
   for (const group of tableGroups) {
     if (group.some((table: TableName) => refusals.some((refused) => refused.table === table))) {
       for (const table of group) differences.set(table, [])
     }
   }
   const puts = tableNames.flatMap((table) => putStep(table, differences.get(table)!))
-  const deletes = tableNames.toReversed().flatMap((table) => deleteStep(table, differences.get(table)!))
+  const room = Array.from(early, ([table, each]) => deleteStep(table, each)).flat()
+  const deletes = tableNames.toReversed().flatMap((table) => {
+    const done = new Set(early.get(table))
+    return deleteStep(
+      table,
+      differences.get(table)!.filter((each) => !done.has(each)),
+    )
+  })
   const rejudgeAfter = (isPart: (difference: Difference) => boolean): boolean =>
     tableNames.some((table) => differences.get(table)!.some((each) => isPart(each) && mustRejudge(table, each)))
 
-  const steps: Step[] = [...puts, ...input.routes.put.map((route) => ({ kind: 'put-route', route }) as const)]
+  const steps: Step[] = [...room, ...puts, ...input.routes.put.map((route) => ({ kind: 'put-route', route }) as const)]
   let epoch = input.epoch
   const nextEpoch = (): Step => {
     epoch = (epoch + 1) >>> 0
@@ -103,9 +113,25 @@ function sameRoute(a: KernelRoute, b: KernelRoute | undefined): boolean {
   )
 }
 
-function refusal(table: TableName, differences: readonly Difference[], input: PlanInput): Refusal[] {
+const NOTHING: Differences = new Map()
+
+/** Deletes that go first because Services do not fit beside each other; none where they fit, or do not even so. */
+function earlyWhereNeeded(differences: Differences, input: PlanInput): Differences {
+  const isRefused = (early: Differences): boolean =>
+    refusalsOf(differences, early, input).some(({ table }) => tableGroups[0].some((each) => each === table))
+  if (!isRefused(NOTHING)) return NOTHING
+  const early = earlyDeletes(differences)
+  return isRefused(early) ? NOTHING : early
+}
+
+function refusalsOf(differences: Differences, early: Differences, input: PlanInput): Refusal[] {
+  return tableNames.flatMap((table) => refusal(table, differences.get(table)!, early.get(table)?.length ?? 0, input))
+}
+
+/** freed: entries that go before any other is put. */
+function refusal(table: TableName, differences: readonly Difference[], freed: number, input: PlanInput): Refusal[] {
   const added = differences.filter((each) => each.actual === undefined).length
-  const needed = input.actualCount(table) + added
+  const needed = input.actualCount(table) + added - freed
   const maxEntries = input.maxEntries(table)
   return added > 0 && needed > maxEntries ? [{ table, needed, maxEntries }] : []
 }
