@@ -83,7 +83,7 @@ keep_running() { # NAME COMMAND...
 	done
 }
 
-keep_running containerd containerd --log-level warn &
+keep_running containerd containerd --log-level info &
 until ctr version >/dev/null 2>&1; do sleep 0.05; done
 for image in "$IMAGES"/*.tar; do
 	ctr -n k8s.io images import "$image" >/dev/null

@@ -146,6 +146,8 @@ function kubeProxyConfiguration(node: string, families: Families): object {
 /** restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower a process' score, and no sandbox would start. */
 const containerdConfiguration = `version = 2
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt"]
+[metrics]
+  address = "127.0.0.1:1338"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "${pauseImage}"
   disable_apparmor = true

@@ -5,6 +5,7 @@ import { expect } from 'vitest'
 import { runProgram, waitUntil } from '../../src/lab/process.ts'
 import { startBackground } from '../support/background.ts'
 import type { Cluster } from './cluster.ts'
+import { markNow, reportCniTimes } from './cni-times.ts'
 import { familiesOf } from './network.ts'
 import { addressOf, curlFrom, execIn, hostPort, loadFrom, type PodView, podsOf, readyPods } from './pods.ts'
 import {
@@ -93,6 +94,7 @@ export const workloadCases: readonly ClusterCase[] = [
     async check(cluster) {
       const before = await podTraces(cluster)
       await cluster.apply(deployment(namespace, 'many', 0, idleSpec()))
+      const mark = await markNow(cluster)
       const started = performance.now()
       const seconds = () => `${((performance.now() - started) / 1000).toFixed(1)} s`
       await cluster.kubectl(['-n', namespace, 'scale', 'deploy/many', '--replicas=50'])
@@ -113,6 +115,7 @@ export const workloadCases: readonly ClusterCase[] = [
         30_000,
       )
       if (!clean) expect(await podTraces(cluster)).toEqual(before)
+      await reportCniTimes(cluster, mark, 'many-')
     },
   },
   {
