@@ -3,10 +3,12 @@
 
 import { expect } from 'vitest'
 import { waitUntil } from '../../src/lab/process.ts'
+import { sameValue } from '../../src/world/equal.ts'
 import { startBackground } from '../support/background.ts'
 import type { Load } from '../support/load.ts'
 import { soak } from '../support/soak.ts'
 import type { Cluster } from './cluster.ts'
+import { prepareGuarded } from './guarded.ts'
 import { setNodeLink } from './network.ts'
 import { addressOf, commandInPod, curlFrom, hostPort, loadFrom, type PodView, readyPods } from './pods.ts'
 import {
@@ -108,10 +110,16 @@ export const faultCases: readonly FaultCase[] = [
     },
   },
   {
-    name: 'the API server stops while a container restarts: what runs goes on, and the container serves again',
+    name: 'the API server stops while a container and an agent restart: what runs goes on, policies by peers hold, the container serves',
     async check(fixture) {
       const { cluster, servers, client } = fixture
-      const outageSeconds = soak(10, 600)
+      const outageSeconds = soak(60, 600)
+      const guarded = await prepareGuarded(cluster)
+      const admits = async (role: string) => {
+        await guarded.admit(role)
+        expect(await waitUntil(async () => sameValue(await guarded.reaching(), [role]), 20_000), role).toBe(true)
+      }
+      await admits('friend')
       await cluster.apply(pod(namespace, 'restarts', serverSpec({ pod: { nodeName: 'n2' } })))
       const [restarting] = await readyPods(cluster, namespace, 'app=restarts', 1)
       const url = `http://${hostPort(addressOf(restarting!, restarting!.ips[0]!.includes(':') ? 6 : 4), httpPort)}/hostname`
@@ -130,7 +138,11 @@ export const faultCases: readonly FaultCase[] = [
           restarting!.containerId,
         ])
         expect(before.exitCode, before.stderr).toBe(0)
-        await new Promise((resolve) => setTimeout(resolve, outageSeconds * 1_000))
+        const endMs = performance.now() + outageSeconds * 1_000
+        expect(await guarded.reaching()).toEqual(['friend'])
+        await guarded.killAgent()
+        do expect(await guarded.reaching()).toEqual(['friend'])
+        while (!(await guarded.isAgentReady()) || performance.now() < endMs)
         // kubelet restarts a container without an API server; the pod keeps its network.
         expect(await waitUntil(answers, 20_000)).toBe(true)
         cluster.startControl('kube-apiserver')
@@ -141,6 +153,8 @@ export const faultCases: readonly FaultCase[] = [
       expect(restarted).toMatchObject({ uid: restarting!.uid, ips: restarting!.ips })
       expect(restarted!.restarts).toBe(restarting!.restarts + 1)
       expect(identityOf(await readyPods(cluster, namespace, 'app=web', 2))).toEqual(identityOf(servers))
+      for (const role of ['stranger', 'friend']) await admits(role)
+      await guarded.remove()
       await cluster.kubectl(['-n', namespace, 'delete', 'pod/restarts', '--wait=false'])
     },
   },

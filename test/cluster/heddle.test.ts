@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Heddle on a real Kubernetes without kube-proxy, installed by Helm, in both of its modes.
 
-import { mkdirSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { checkout } from '../../src/lab/names.ts'
-import { runProgram } from '../../src/lab/process.ts'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Cluster } from './cluster.ts'
 import { installCoreDns } from './coredns.ts'
 import { deployCases, takeOff } from './deploy-cases.ts'
 import { faultCases, prepareFaults } from './fault-cases.ts'
-import { installHeddle, upgradeHeddle } from './heddle.ts'
+import { everyPathHolds, installHeddle, upgradeHeddle } from './heddle.ts'
 import { obstacle, startTestCluster, type TestCluster } from './lane.ts'
 import { prepareServices, serviceCases } from './service-cases.ts'
 import { runSpecs, specNames } from './specs.ts'
@@ -69,20 +66,7 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
   })
 
   test('heddle connectivity test', async () => {
-    mkdirSync(`${checkout}/build/cluster`, { recursive: true })
-    const argv = [
-      `${checkout}/bin/heddle`,
-      'connectivity',
-      'test',
-      '--kubeconfig',
-      cluster.kubeconfig,
-      '--timeout',
-      '240',
-    ]
-    const report = ['--junit', `${checkout}/build/cluster/connectivity-${mode}.xml`]
-    const outcome = await runProgram(cluster.commandAt('control', [...argv, ...report]), { timeoutMs: 300_000 })
-    console.log(outcome.stdout.trim().split('\n').at(-1))
-    expect(outcome.exitCode, `${outcome.stdout.slice(-3_000)}\n${outcome.stderr}`).toBe(0)
+    await everyPathHolds(cluster, mode)
   })
 
   describe('faults', () => {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Heddle in a cluster, installed and upgraded as an operator does it: the image of this checkout, the chart, Helm.
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { arch } from 'node:os'
+import { expect } from 'vitest'
 import { CommandError } from '../../src/core/command-error.ts'
 import { checkout } from '../../src/lab/names.ts'
 import { runProgram } from '../../src/lab/process.ts'
@@ -56,6 +57,17 @@ async function helm(cluster: Cluster, action: 'install' | 'upgrade', mode: Mode,
   const argv = [action, ...(await chartArguments(cluster, mode, tag))]
   const outcome = await runProgram(cluster.helmCommand(argv), { timeoutMs: 120_000 })
   if (outcome.exitCode !== 0) throw new Error(`helm ${action}: ${outcome.stderr.trim()}`)
+}
+
+/** Runs `heddle connectivity test`, asserts that it found nothing, and prints how it ended. */
+export async function everyPathHolds(cluster: Cluster, label: string): Promise<void> {
+  const reports = `${checkout}/build/cluster`
+  mkdirSync(reports, { recursive: true })
+  const argv = ['connectivity', 'test', '--kubeconfig', cluster.kubeconfig, '--timeout', '240']
+  const command = [`${checkout}/bin/heddle`, ...argv, '--junit', `${reports}/connectivity-${label}.xml`]
+  const outcome = await runProgram(cluster.commandAt('control', command), { timeoutMs: 300_000 })
+  console.log(outcome.stdout.split('\n').find((line) => line.startsWith('every path holds')) ?? 'not every path holds')
+  expect(outcome.exitCode, `${outcome.stdout.slice(-3_000)}\n${outcome.stderr}`).toBe(0)
 }
 
 async function agentsReady(cluster: Cluster): Promise<void> {

@@ -40,7 +40,10 @@ export interface TestCluster {
   readonly down: () => Promise<string[]>
 }
 
-export async function startTestCluster(label: string, plan: Omit<ClusterPlan, 'name' | 'nodes'>): Promise<TestCluster> {
+export async function startTestCluster(
+  label: string,
+  plan: Omit<ClusterPlan, 'name' | 'nodes'> & { readonly nodes?: number },
+): Promise<TestCluster> {
   if (standing !== undefined) return { cluster: openCluster(standing), isPrepared: true, down: async () => [] }
   await sweepClusters()
   const name = `t${process.pid}-${label}`
