@@ -35,7 +35,9 @@ typedef __u32 __wsum;
 #define IPPROTO_ICMPV6 58
 #define IPPROTO_SCTP 132
 
+#define EADDRINUSE 98
 #define ECONNREFUSED 111
+#define EALREADY 114
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
@@ -48,6 +50,10 @@ enum bpf_map_type {
 
 enum {
 	BPF_F_NO_PREALLOC = 1 << 0,
+};
+
+enum {
+	BPF_F_INGRESS = 1 << 0,
 };
 
 enum {
@@ -91,6 +97,8 @@ enum {
 };
 
 #define CLOCK_MONOTONIC 1
+
+#define BPF_F_CURRENT_NETNS (-1L)
 
 struct bpf_sock;
 struct bpf_flow_keys;
@@ -185,6 +193,20 @@ struct bpf_redir_neigh {
 	};
 };
 _Static_assert(sizeof(struct bpf_redir_neigh) == 20, "bpf_redir_neigh");
+
+struct bpf_sock_tuple {
+	union {
+		struct {
+			__be32 saddr, daddr;
+			__be16 sport, dport;
+		} ipv4;
+		struct {
+			__be32 saddr[4], daddr[4];
+			__be16 sport, dport;
+		} ipv6;
+	};
+};
+_Static_assert(sizeof(struct bpf_sock_tuple) == 36, "bpf_sock_tuple");
 
 struct bpf_timer {
 	__u64 : 64;

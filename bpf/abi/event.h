@@ -18,7 +18,7 @@ enum drop_reason {
 	DROP_POLICY_EGRESS = 7,
 	DROP_POLICY_INGRESS = 8,
 	DROP_NO_ENDPOINT = 9,    /* unallocated address of a pod CIDR */
-	DROP_NO_BACKEND = 10,    /* Service without endpoints */
+	DROP_NO_BACKEND = 10,    /* Service without endpoints; refused */
 	DROP_NO_FRONTEND = 11,   /* address of the Service CIDR without such a port */
 	DROP_NO_NEXTHOP = 12,    /* route to a node that has no nexthop */
 	DROP_TUNNEL_SOURCE = 13, /* outer source is no known node */
@@ -28,12 +28,18 @@ enum drop_reason {
 	DROP_TRANSLATIONS_FULL = 17,
 	DROP_NAT_PORTS = 18, /* no free port to masquerade with */
 	DROP_FLOWS_FULL = 19,
-	DROP_HEADER_WRITE = 20, /* a helper refused to rewrite the packet */
-	DROP_NOT_READY = 21,    /* the endpoint's policy is not in force yet */
-	DROP_IP_OPTIONS = 22,   /* extension headers or options beyond the bound */
-	DROP_EVENT_LOST = 23,   /* not a packet: events that found the ring full */
-	DROP_TUNNEL_ECN = 24,   /* congestion marked outside, inner cannot tell (RFC 6040 4.2) */
-	DROP_REASONS = 25,      /* how many; grows at the end */
+	DROP_HEADER_WRITE = 20,     /* a helper refused to rewrite the packet */
+	DROP_NOT_READY = 21,        /* the endpoint's policy is not in force yet */
+	DROP_IP_OPTIONS = 22,       /* extension headers or options beyond the bound */
+	DROP_EVENT_LOST = 23,       /* not a packet: events that found the ring full */
+	DROP_TUNNEL_ECN = 24,       /* congestion marked outside, inner cannot tell (RFC 6040 4.2) */
+	DROP_NO_LOCAL_BACKEND = 25, /* Service without endpoints here, which its traffic policy wants */
+	DROP_SOURCE_RANGE = 26,     /* Service that does not serve this client */
+	DROP_NO_PORT = 27,          /* Service without such a port; refused */
+	DROP_TOO_LARGE = 28,        /* for the way to a backend elsewhere; Packet Too Big */
+	DROP_HOP_LIMIT = 29,        /* used up on the way to a backend elsewhere; Time Exceeded */
+	DROP_PORT_IN_USE = 30,      /* not a packet: a bind to a port that a Service has */
+	DROP_REASONS = 31,          /* how many; grows at the end */
 };
 
 enum event_type { EVENT_DROP = 1 };

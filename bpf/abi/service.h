@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* frontends: (VIP, port, protocol) -> list of backends; backends: its slots
- * 0..count-1. A list is immutable: a changed list is a new id, written in full
- * before the frontend points to it, so no packet sees half of one.
+/* frontends: (address, port, protocol) -> lists of backends; backends: the slots
+ * 0..count-1 of a list, sorted by address, then port. A list is immutable: a changed
+ * list is a new id, written in full before a frontend points to it, so no packet
+ * sees half of one. (address, 0, 0) says that the address is a Service's with every
+ * port: what asks for one that is no frontend is refused.
+ * source_ranges: which clients may ask, of frontends with FRONTEND_SOURCE_RANGES.
  * Writer: the agent. Readers: lib/service.h, trace.
+ * affinity: the backend that a client was given, LRU. It stands while the list has
+ * that backend and the client has come back within the frontend's affinity_seconds.
+ * Writer and reader: lib/service.h. Readers: the agent, trace.
  * sock_backends, sock_frontends: what a socket hook chose, LRU.
  * Writer and reader: hooks/sock.bpf.c. */
 #pragma once
@@ -16,13 +22,24 @@ struct frontend_key {
 };
 _Static_assert(sizeof(struct frontend_key) == 20, "frontend_key");
 
-struct frontend {
-	id64 backend_list; /* 0 where count is 0 */
-	__u32 count;       /* 0: refuse */
-	__u32 flags;       /* 0 */
-	id64 service;      /* id of namespace/name:port, for events */
+enum frontend_flags {
+	FRONTEND_EXTERNAL = 1 << 0,       /* clients outside the cluster may ask */
+	FRONTEND_INTERNAL_DROPS = 1 << 1, /* no backend for a client inside: drop, not refuse */
+	FRONTEND_EXTERNAL_DROPS = 1 << 2, /* the same for one outside */
+	FRONTEND_SOURCE_RANGES = 1 << 3,  /* only clients that source_ranges has */
 };
-_Static_assert(sizeof(struct frontend) == 24, "frontend");
+
+struct frontend {
+	id64 backend_list;  /* for clients inside the cluster; 0 where count is 0 */
+	__u32 count;        /* 0: refuse */
+	__u32 flags;        /* enum frontend_flags */
+	id64 service;       /* id of namespace/name:port, for events, source_ranges and affinity */
+	id64 external_list; /* for clients outside; 0 where external_count is 0 */
+	__u32 external_count;
+	__u32 affinity_seconds; /* 0: every connection is a new choice */
+	__u8 spare[8];
+};
+_Static_assert(sizeof(struct frontend) == 48, "frontend");
 
 struct backend_key {
 	id64 backend_list;
@@ -37,6 +54,41 @@ struct backend {
 	__u8 pad[6];
 };
 _Static_assert(sizeof(struct backend) == 24, "backend");
+
+#define SOURCE_RANGE_FIXED_BITS 96 /* pad and service */
+
+struct source_range_key {
+	__u32 prefix_length; /* bits: SOURCE_RANGE_FIXED_BITS and those of the address */
+	__u32 pad;
+	id64 service;
+	struct address address;
+};
+_Static_assert(sizeof(struct source_range_key) == 32, "source_range_key");
+
+struct source_range {
+	__u32 allowed; /* 1 */
+};
+_Static_assert(sizeof(struct source_range) == 4, "source_range");
+
+/* One client of one Service's port: what a packet comes from, or the network
+ * namespace of a socket, which has no address yet. */
+struct affinity_key {
+	id64 service;
+	struct address address; /* all zero for a socket */
+	__u64 netns_cookie;     /* 0 for a packet */
+	__u8 family;            /* 4 or 6 */
+	__u8 pad[7];
+};
+_Static_assert(sizeof(struct affinity_key) == 40, "affinity_key");
+
+struct affinity {
+	struct address address; /* the backend's */
+	__be16 port;
+	__u8 pad[2];
+	__u32 slot;    /* where a list had it last */
+	__u64 seen_ns; /* when it was chosen last, coarse monotonic */
+};
+_Static_assert(sizeof(struct affinity) == 32, "affinity");
 
 /* What a socket calls the peer (sock_backends: a frontend; sock_frontends: a backend). */
 struct sock_peer_key {
@@ -59,7 +111,8 @@ _Static_assert(sizeof(struct sock_peer) == 32, "sock_peer");
 #ifdef __bpf__
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072); /* the addresses among them */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct frontend_key);
 	__type(value, struct frontend);
 } frontends SEC(".maps");
@@ -71,6 +124,21 @@ struct {
 	__type(key, struct backend_key);
 	__type(value, struct backend);
 } backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct source_range_key);
+	__type(value, struct source_range);
+} source_ranges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+} affinity SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Ingress of the uplink: what other nodes and the world send, plain or in the
- * tunnel. The stack gets what is for this node, and what is for nobody here. */
+ * tunnel. The stack gets what is for this node and no Service's, and what is for
+ * nobody here. A Service's backend elsewhere is reached through this node. */
 #include "../lib/between_nodes.h"
 #include "../lib/conntrack.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
 #include "../lib/nat.h"
+#include "../lib/refuse.h"
 #include "../lib/source.h"
 
 static __always_inline enum verdict prove(struct packet *p)
@@ -16,22 +18,35 @@ static __always_inline enum verdict prove(struct packet *p)
 	return v;
 }
 
-/* For this node's address: an answer to what it translated, or for its stack. */
+/* For this node's address: an answer to what it translated, a Service's, or for its stack. */
 static __always_inline enum verdict admit_to_node(struct __sk_buff *skb, struct packet *p)
 {
 	enum verdict v = prove(p);
 
-	if (v == NEXT) v = nat_lookup(skb, p, false);
+	if (v == NEXT) v = nat_lookup(skb, p, NAT_NETWORK);
 	return v == NEXT && !(p->flags & PACKET_TRANSLATED) ? PASS : v;
 }
 
-/* For nobody here, so the stack may forward it, and what it forwards for a pod to_netdev
- * sends as that pod's: the source is proven first. Multicast stays on this node. */
-static __always_inline enum verdict admit_beyond(struct packet *p)
+/* For nobody's address here, which may be a Service's all the same. Otherwise the stack may
+ * forward it, and what it forwards for a pod to_netdev sends as that pod's: the source is
+ * proven first. Multicast stays on this node. */
+static __always_inline enum verdict admit_beyond(struct __sk_buff *skb, struct packet *p)
 {
-	enum verdict v = address_is_multicast(&p->tuple.destination) ? NEXT : prove(p);
+	enum verdict v;
 
+	if (address_is_multicast(&p->tuple.destination)) return PASS;
+	v = prove(p);
+	if (v == NEXT) v = nat_lookup(skb, p, NAT_NETWORK);
+	if (v == NEXT && p->flags & PACKET_TRANSLATED) return route_lookup(p);
+	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
 	return v == NEXT ? PASS : v;
+}
+
+static __always_inline bool is_beyond(const struct packet *p)
+{
+	if (p->flags & PACKET_TRANSLATED) return false;
+	return p->destination == TO_WORLD || p->destination == TO_NODE ||
+	       (p->destination == TO_NOBODY && p->unreachable != DROP_NO_ENDPOINT);
 }
 
 static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *p)
@@ -39,13 +54,20 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	bool proven = p->flags & PACKET_TRANSLATED;
 	enum verdict v = route_lookup(p);
 
+	if (v == NEXT && is_beyond(p)) {
+		v = admit_beyond(skb, p);
+		proven = true;
+	}
 	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
-	if (v == NEXT && p->destination == TO_STACK) return NEXT; /* forward.h rewrites it */
-	if (v == NEXT && p->destination != TO_ENDPOINT) return proven ? PASS : admit_beyond(p);
-	if (v == NEXT && !proven) v = prove(p);
-	if (v == NEXT && !proven) v = nat_lookup(skb, p, false);
-	if (v == NEXT) v = conntrack(p, skb->ifindex);
-	return v;
+	if (v == NEXT && p->destination == TO_ENDPOINT && !proven) {
+		v = prove(p);
+		if (v == NEXT) v = nat_lookup(skb, p, NAT_STACK);
+	}
+	if (v != NEXT) return v;
+	if (p->flags & PACKET_TRANSLATED) p->flags |= PACKET_NETWORK;
+	v = nat_source(p);
+	if (v == NEXT && p->destination == TO_ENDPOINT) v = conntrack(p, skb->ifindex);
+	return v == NEXT ? nat_enter(skb, p) : v;
 }
 
 /* ARP, VLANs, what the stack itself refuses; for this node, fragments that it puts together,
@@ -87,7 +109,9 @@ int from_netdev(struct __sk_buff *skb)
 	if (v == NEXT && self_has(&p.tuple.destination)) v = admit_to_node(skb, &p);
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);
-	return finish(skb, &p, HOOK_FROM_NETDEV, v);
+	if (v == DROP && p.reason == DROP_BARE_SOURCE && skb->mark == HEDDLE_MARK)
+		v = PASS; /* refuse_to_host's */
+	return refuse_to_network(skb, &p, finish(skb, &p, HOOK_FROM_NETDEV, v));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -26,11 +26,11 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (is_neighbour_discovery(p)) return PASS;
 	v = source_of_pod(skb, p);
 	if (v == NEXT) fragment_remember(p);
-	if (v == NEXT) v = nat_lookup(skb, p, true);
+	if (v == NEXT) v = nat_lookup(skb, p, NAT_POD);
 	if (v == NEXT) v = route_lookup(p);
 	if (v == NEXT) v = nat_source(p);
 	if (v == NEXT) v = conntrack(p, skb->ifindex);
-	if (v == NEXT) v = nat_enter(p);
+	if (v == NEXT) v = nat_enter(skb, p);
 	return v;
 }
 
@@ -42,10 +42,7 @@ int from_pod(struct __sk_buff *skb)
 
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);
-
-	int action = finish(skb, &p, HOOK_FROM_POD, v);
-
-	return action == TC_ACT_SHOT && p.reason == DROP_NO_BACKEND ? refuse(skb, &p) : action;
+	return refuse_to_pod(skb, &p, finish(skb, &p, HOOK_FROM_POD, v));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

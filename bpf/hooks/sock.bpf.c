@@ -2,12 +2,16 @@
 /* A node's cgroup: sockets that speak to a Service get a backend as they connect
  * or send, and see the Service's address in what they receive.
  *
- *   connect      a backend at random; a Service without endpoints refuses
+ *   connect      a backend; a Service without endpoints refuses, and so does a Service's
+ *                address that has no such port
  *   sendmsg      the same, and again the same backend while its list stands
  *   recvmsg, getpeername   backend -> the frontend that the socket spoke to
+ *   bind         a port of this node that a Service serves the world by is in use
  *
+ * A loopback address is a Service's for this node's own processes, not for a pod's.
  * An IPv4 address in an AF_INET6 socket is IPv4: its bytes are those of our
- * addresses. A refusal is counted and told like a dropped packet. */
+ * addresses. A refusal is counted and told like a dropped packet. What is to be dropped
+ * in silence keeps the Service's address: its packets are. */
 #include <bpf/bpf_endian.h>
 #include "../abi/endpoint.h"
 #include "../lib/event.h"
@@ -68,14 +72,15 @@ static __always_inline const struct address *sock_source(struct bpf_sock_addr *c
 }
 
 static __always_inline int sock_refuse(struct bpf_sock_addr *ctx, const struct address *peer, __be16 port,
-				       const struct frontend *frontend)
+				       enum drop_reason reason, id64 service)
 {
+	int error = reason == DROP_PORT_IN_USE ? EADDRINUSE : ECONNREFUSED;
 	const struct address *source = sock_source(ctx, peer);
 	const struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, source);
 	struct event *event;
 
-	bpf_set_retval(-ECONNREFUSED);
-	drops_add(DROP_NO_BACKEND, 0);
+	bpf_set_retval(-error);
+	drops_add(reason, 0);
 	event = event_reserve();
 	if (!event) return REFUSE;
 	__builtin_memset(event, 0, sizeof(*event));
@@ -85,10 +90,10 @@ static __always_inline int sock_refuse(struct bpf_sock_addr *ctx, const struct a
 	event->destination_port = port;
 	event->protocol = ctx->protocol;
 	event->type = EVENT_DROP;
-	event->reason = DROP_NO_BACKEND;
+	event->reason = reason;
 	event->hook = HOOK_SOCK;
 	event->pod = endpoint ? endpoint->pod : 0;
-	event->service = frontend->service;
+	event->service = service;
 	event_submit(event);
 	return REFUSE;
 }
@@ -104,6 +109,21 @@ static __always_inline void sock_speak_to(struct bpf_sock_addr *ctx, bool ipv6, 
 	peer_write(ctx, ipv6, backend, backend_port);
 }
 
+static __always_inline const struct backend *
+sock_choose(struct bpf_sock_addr *ctx, const struct frontend *frontend, const struct address *peer)
+{
+	struct backend_list list = { .id = frontend->backend_list, .count = frontend->count };
+	struct affinity_key client = { .netns_cookie = bpf_get_netns_cookie(ctx) };
+
+	client.family = address_is_ipv4(peer) ? 4 : 6;
+	return service_choose(frontend, &list, &client);
+}
+
+static __always_inline bool sock_is_of_pod(struct bpf_sock_addr *ctx)
+{
+	return bpf_get_netns_cookie(ctx) != self()->netns_cookie;
+}
+
 static __always_inline int sock_to_frontend(struct bpf_sock_addr *ctx, bool ipv6, bool sticky)
 {
 	const struct sock_peer *sent;
@@ -115,7 +135,10 @@ static __always_inline int sock_to_frontend(struct bpf_sock_addr *ctx, bool ipv6
 	peer_read(ctx, ipv6, &peer.address);
 	peer.port = ctx->user_port;
 	frontend = service_frontend(&peer.address, peer.port, ctx->protocol);
-	if (!frontend) return PROCEED;
+	if (!frontend && !sticky && service_has(&peer.address))
+		return sock_refuse(ctx, &peer.address, peer.port, DROP_NO_PORT, 0);
+	if (frontend && address_is_loopback(&peer.address) && sock_is_of_pod(ctx)) return PROCEED;
+	if (!frontend || !service_admits(frontend, sock_source(ctx, &peer.address))) return PROCEED;
 	peer.backend_list = frontend->backend_list;
 	if (sticky) {
 		sock_key(ctx, &key, &peer.address, peer.port);
@@ -125,8 +148,9 @@ static __always_inline int sock_to_frontend(struct bpf_sock_addr *ctx, bool ipv6
 			return PROCEED;
 		}
 	}
-	backend = service_choose(frontend);
-	if (!backend) return sock_refuse(ctx, &peer.address, peer.port, frontend);
+	backend = sock_choose(ctx, frontend, &peer.address);
+	if (!backend && frontend->flags & FRONTEND_INTERNAL_DROPS) return PROCEED;
+	if (!backend) return sock_refuse(ctx, &peer.address, peer.port, DROP_NO_BACKEND, frontend->service);
 	if (sticky) {
 		struct sock_peer chosen = { .port = backend->port, .backend_list = frontend->backend_list };
 
@@ -148,6 +172,39 @@ static __always_inline int sock_from_backend(struct bpf_sock_addr *ctx, bool ipv
 	frontend = bpf_map_lookup_elem(&sock_frontends, &key);
 	if (frontend) peer_write(ctx, ipv6, &frontend->address, frontend->port);
 	return PROCEED;
+}
+
+/* For one address of this node, at which the process would take a Service's port. */
+static __always_inline int sock_bind_at(struct bpf_sock_addr *ctx, const struct address *own)
+{
+	const struct frontend *frontend = service_frontend(own, ctx->user_port, ctx->protocol);
+
+	if (!frontend || !(frontend->flags & FRONTEND_EXTERNAL)) return PROCEED;
+	return sock_refuse(ctx, own, ctx->user_port, DROP_PORT_IN_USE, frontend->service);
+}
+
+static __always_inline int sock_bind(struct bpf_sock_addr *ctx, bool ipv6)
+{
+	ALIGNED struct address at;
+
+	if (!ctx->user_port || sock_is_of_pod(ctx)) return PROCEED;
+	peer_read(ctx, ipv6, &at);
+	if (self_has(&at)) return sock_bind_at(ctx, &at);
+	if (ipv6 ? !address_is_zero(&at) : address_ipv4(&at)) return PROCEED;
+	if (sock_bind_at(ctx, &self()->ipv4) == REFUSE) return REFUSE;
+	return ipv6 ? sock_bind_at(ctx, &self()->ipv6) : PROCEED;
+}
+
+SEC("cgroup/bind4")
+int bind4(struct bpf_sock_addr *ctx)
+{
+	return sock_bind(ctx, false);
+}
+
+SEC("cgroup/bind6")
+int bind6(struct bpf_sock_addr *ctx)
+{
+	return sock_bind(ctx, true);
 }
 
 SEC("cgroup/connect4")

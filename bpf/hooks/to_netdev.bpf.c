@@ -6,11 +6,13 @@
  * To another node's pod: in the tunnel, in VXLAN mode. To a Service, which a socket
  * hook has missed: to a backend. To the world: a pod's source becomes the node's;
  * the host's own flow is entered as it is, so that no masqueraded one takes its
- * port, and gets another port where that is too late. */
+ * port, and gets another port where that is too late; so it does towards a pod of
+ * another node whom a client of the world reaches by that port. */
 #include "../lib/between_nodes.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
 #include "../lib/nat.h"
+#include "../lib/refuse.h"
 
 /* The host's flow must be entered only if its port is one that masquerading may
  * choose, and the answer to a SYN from the world never: a flood of those would
@@ -27,24 +29,40 @@ static __always_inline bool is_worth_entering(const struct packet *p)
 }
 
 /* The host's own packet to the world leaves in any case. */
-static __always_inline enum verdict enter_host(struct packet *p)
+static __always_inline enum verdict enter_host(struct __sk_buff *skb, struct packet *p)
 {
 	if (!is_worth_entering(p)) return PASS;
-	if (nat_source(p) != NEXT || nat_enter(p) != NEXT) return PASS;
+	if (nat_source(p) != NEXT || nat_enter(skb, p) != NEXT) return PASS;
 	return NEXT;
+}
+
+/* nat_claim takes no port from a socket that there is; this is the socket that came later. */
+static __always_inline bool host_port_is_taken(const struct packet *p)
+{
+	ALIGNED struct tuple answer;
+
+	if (!(p->flags & PACKET_HOST) || p->flags & (PACKET_TRANSLATED | PACKET_ICMP_ERROR)) return false;
+	if (p->destination != TO_NODE || (p->tuple.protocol == IPPROTO_TCP && !packet_is_syn(p)))
+		return false;
+	tuple_reverse(&answer, &p->tuple);
+	return translation_find(&answer);
 }
 
 static __always_inline enum verdict translate(struct __sk_buff *skb, struct packet *p)
 {
-	enum verdict v = nat_lookup(skb, p, p->flags & PACKET_HOST);
+	enum verdict v = nat_lookup(skb, p, p->flags & PACKET_HOST ? NAT_HOST : NAT_STACK);
 
 	if (v == NEXT) v = route_lookup(p);
 	if (v != NEXT) return v;
 	if (p->destination == TO_NOBODY) return drop(p, p->unreachable);
 	if (p->destination == TO_WORLD && p->flags & PACKET_HOST && !(p->flags & PACKET_TRANSLATED))
-		return enter_host(p);
+		return enter_host(skb, p);
+	if (host_port_is_taken(p)) {
+		tuple_copy(&p->to, &p->tuple);
+		p->flags |= PACKET_TRANSLATED | PACKET_ENTER;
+	}
 	v = nat_source(p);
-	return v == NEXT ? nat_enter(p) : v;
+	return v == NEXT ? nat_enter(skb, p) : v;
 }
 
 static __always_inline enum verdict leave_to_node(struct __sk_buff *skb, struct packet *p)
@@ -91,7 +109,7 @@ int to_netdev(struct __sk_buff *skb)
 
 	if (v == NEXT) v = translate(skb, &p);
 	if (v == NEXT) v = leave(skb, &p);
-	return finish(skb, &p, HOOK_TO_NETDEV, v);
+	return refuse_to_host(skb, &p, finish(skb, &p, HOOK_TO_NETDEV, v));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -15,7 +15,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (address_is_multicast(&p->tuple.destination)) return drop(p, DROP_MULTICAST);
 	v = source_of_stack(skb, p);
 	if (v == NEXT) fragment_remember(p);
-	if (v == NEXT) v = nat_lookup(skb, p, false);
+	if (v == NEXT) v = nat_lookup(skb, p, NAT_STACK);
 	if (v == NEXT) v = conntrack(p, skb->ifindex | FROM_STACK);
 	if (v == NEXT) v = rewrite(skb, p);
 	return v;

@@ -81,6 +81,12 @@ static __always_inline bool address_is_multicast(const struct address *a)
 	return a->bytes[0] == 0xff;
 }
 
+static __always_inline bool address_is_loopback(const struct address *a)
+{
+	if (address_is_ipv4(a)) return a->bytes[12] == 127;
+	return !address_word(a, 0) && address_word(a, 1) == __builtin_bswap64(1);
+}
+
 /* The key that finds the longest prefix around an address. */
 static __always_inline void address_to_prefix(struct prefix *prefix, const struct address *a)
 {

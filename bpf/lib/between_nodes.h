@@ -3,16 +3,19 @@
  * anything is parsed in full, so that it stays cheap; what is not known here goes
  * the long way to the same end.
  *
- * sent_between_nodes: this node's address speaks to another node's.
+ * sent_between_nodes: this node's address speaks to another node's, and does not answer
+ * what it asked a Service.
  * received_between_nodes: the other way, whole TCP or UDP packets without options.
  *   BETWEEN_STACKS   nothing that `translations` has (a host's own flow to a
  *                    Service with a backend on a node's address); they are asked only
- *                    once such a one was entered
+ *                    once such a one was entered; nor the first packet to a Service's
+ *                    port: by UDP, only to one below those that masquerading gives
  *   BETWEEN_TUNNEL   the tunnel's; *sender is the node */
 #pragma once
 #include "epoch.h"
 #include "parse.h"
 #include "route.h"
+#include "service.h"
 #include "takeover.h"
 #include "tuple.h"
 
@@ -74,13 +77,6 @@ static __always_inline bool between_addresses(struct __sk_buff *skb, struct tupl
 	return false;
 }
 
-static __always_inline bool sent_between_nodes(struct __sk_buff *skb)
-{
-	ALIGNED struct tuple t;
-
-	return between_addresses(skb, &t) && self_has(&t.source) && between_node_of(&t.destination);
-}
-
 static __always_inline bool between_ports(struct __sk_buff *skb, struct tuple *t)
 {
 	struct udphdr *ports;
@@ -108,6 +104,22 @@ static __always_inline bool between_ports(struct __sk_buff *skb, struct tuple *t
 	return true;
 }
 
+/* A connection to a Service is its own from the SYN on; a datagram may be the first. */
+static __always_inline bool between_asks_service(struct __sk_buff *skb, const struct tuple *t)
+{
+	bool ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
+	struct tcphdr *tcp;
+
+	if (t->protocol == IPPROTO_TCP) {
+		tcp = ipv4 ? packet_header(skb, ETH_HLEN + sizeof(struct iphdr), sizeof(*tcp))
+			   : packet_header(skb, ETH_HLEN + sizeof(struct ipv6hdr), sizeof(*tcp));
+		if (!tcp || !(tcp->flags & TCP_SYN)) return false;
+	} else if (bpf_ntohs(t->destination_port) >= self()->nat_port_min) {
+		return false;
+	}
+	return service_frontend(&t->destination, t->destination_port, t->protocol);
+}
+
 enum between { BETWEEN_UNKNOWN = 0, BETWEEN_STACKS = 1, BETWEEN_TUNNEL = 2 };
 
 static __always_inline bool between_is_tunnel(const struct tuple *t)
@@ -116,12 +128,26 @@ static __always_inline bool between_is_tunnel(const struct tuple *t)
 	       t->destination_port == self()->tunnel_port;
 }
 
-static __always_inline bool between_is_translated(const struct tuple *t)
+static __always_inline bool between_may_be_translated(void)
 {
 	__u32 zero = 0;
 	const struct nat_kinds *kinds = bpf_map_lookup_elem(&nat_kinds, &zero);
 
-	return kinds && kinds->between_nodes && translation_find(t);
+	return kinds && kinds->between_nodes;
+}
+
+static __always_inline bool between_is_translated(const struct tuple *t)
+{
+	return between_may_be_translated() && translation_find(t);
+}
+
+static __always_inline bool sent_between_nodes(struct __sk_buff *skb)
+{
+	ALIGNED struct tuple t;
+
+	if (!between_addresses(skb, &t) || !self_has(&t.source) || !between_node_of(&t.destination))
+		return false;
+	return !between_may_be_translated() || !between_ports(skb, &t) || !translation_find(&t);
 }
 
 static __always_inline enum between received_between_nodes(struct __sk_buff *skb, id64 *sender)
@@ -132,7 +158,9 @@ static __always_inline enum between received_between_nodes(struct __sk_buff *skb
 	if (!between_addresses(skb, &t) || !self_has(&t.destination)) return BETWEEN_UNKNOWN;
 	node = between_node_of(&t.source);
 	if (!node || node->flags & NODE_OWN || !between_ports(skb, &t)) return BETWEEN_UNKNOWN;
-	if (!between_is_tunnel(&t)) return between_is_translated(&t) ? BETWEEN_UNKNOWN : BETWEEN_STACKS;
+	if (!between_is_tunnel(&t))
+		return between_is_translated(&t) || between_asks_service(skb, &t) ? BETWEEN_UNKNOWN
+										  : BETWEEN_STACKS;
 	*sender = node->node;
 	return BETWEEN_TUNNEL;
 }

@@ -10,7 +10,8 @@
  * A translated packet is rewritten first. A redirect takes one from the hop limit. PASS instead of a redirect
  * where the hop limit is used up or the packet is larger than the way allows: the stack, which has a route
  * for every pod, answers Time Exceeded or Packet Too Big. What is to be masqueraded goes there unchanged, so
- * that the answer finds the pod. */
+ * that the answer finds the pod. What comes from the network and returns there the stack would take for its
+ * own: DROP_HOP_LIMIT and DROP_TOO_LARGE, which lib/refuse.h answers. */
 #pragma once
 #include "epoch.h"
 #include "rewrite.h"
@@ -55,8 +56,11 @@ __noinline int larger_than_path(struct __sk_buff *skb, struct packet *p, __u32 i
 	__u32 mtu = 0;
 
 	if (!p) return false;
-	if (bpf_check_mtu(skb, ifindex, &mtu, overhead, 0) > 0) return true;
-	return skb->gso_size && mtu && segment_length(skb, p) + overhead > mtu;
+	if (bpf_check_mtu(skb, ifindex, &mtu, overhead, 0) <= 0 &&
+	    !(skb->gso_size && mtu && segment_length(skb, p) + overhead > mtu))
+		return false;
+	p->mtu = mtu - overhead;
+	return true;
 }
 
 static __always_inline int redirect_neigh(struct __sk_buff *skb, const struct packet *p, __u32 ifindex,
@@ -111,17 +115,28 @@ static __always_inline const struct nexthop *nexthop_of(id64 node, __u32 family)
 	return nexthop;
 }
 
+static __always_inline enum verdict send_to_node(struct __sk_buff *skb, struct packet *p,
+						 const struct nexthop *nexthop)
+{
+	if (self()->tunnel_mode == TUNNEL_VXLAN && tunnel_encapsulate(skb, p, &nexthop->tunnel) == DROP)
+		return DROP;
+	return redirect_neigh(skb, p, nexthop->ifindex, &nexthop->gateway);
+}
+
 static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct packet *p)
 {
 	const struct nexthop *nexthop = nexthop_of(p->node_out, p->family);
 	bool tunnel = self()->tunnel_mode == TUNNEL_VXLAN;
 	__u32 overhead = tunnel ? tunnel_overhead(p->family) : 0;
+	bool large;
 
 	if (!nexthop) return drop(p, DROP_NO_NEXTHOP);
-	if (skb->len > MTU_ALWAYS_FITS && larger_than_path(skb, p, nexthop->ifindex, overhead)) return PASS;
+	large = skb->len > MTU_ALWAYS_FITS && larger_than_path(skb, p, nexthop->ifindex, overhead);
+	if (large && packet_returns(p)) return drop(p, DROP_TOO_LARGE);
+	if (rewrite(skb, p) == DROP) return DROP;
+	if (large) return PASS;
 	if (hop_limit_decrement(skb, p) == DROP) return DROP;
-	if (tunnel && tunnel_encapsulate(skb, p, &nexthop->tunnel) == DROP) return DROP;
-	return redirect_neigh(skb, p, nexthop->ifindex, &nexthop->gateway);
+	return send_to_node(skb, p, nexthop);
 }
 
 /* Does the kernel route it out of the uplink, as it is? */
@@ -149,7 +164,9 @@ __noinline int is_for_uplink(struct __sk_buff *skb, struct packet *p)
 
 static __always_inline enum verdict forward_world(struct __sk_buff *skb, struct packet *p)
 {
-	if (!(p->flags & PACKET_TRANSLATED) || p->hop_limit <= 1 || !is_for_uplink(skb, p)) return PASS;
+	if (!packet_returns(p) &&
+	    (!(p->flags & PACKET_TRANSLATED) || p->hop_limit <= 1 || !is_for_uplink(skb, p)))
+		return PASS;
 	if (rewrite(skb, p) == DROP || hop_limit_decrement(skb, p) == DROP) return DROP;
 	skb->mark = HEDDLE_MARK;
 	bpf_redirect_neigh(self()->uplink, NULL, 0, 0);
@@ -159,10 +176,11 @@ static __always_inline enum verdict forward_world(struct __sk_buff *skb, struct 
 static __always_inline enum verdict forward(struct __sk_buff *skb, struct packet *p)
 {
 	if (p->destination == TO_NOBODY) return drop(p, p->unreachable);
+	if (p->hop_limit <= 1 && packet_returns(p)) return drop(p, DROP_HOP_LIMIT);
 	if (p->destination == TO_WORLD) return forward_world(skb, p);
+	if (p->destination == TO_NODE && p->hop_limit > 1) return forward_node(skb, p);
 	if (rewrite(skb, p) == DROP) return DROP;
 	if (p->destination == TO_STACK || p->hop_limit <= 1) return PASS;
-	if (p->destination == TO_NODE) return forward_node(skb, p);
 	if (hop_limit_decrement(skb, p) == DROP) return DROP;
 	bpf_redirect_peer(p->ifindex_out, 0);
 	return REDIRECT;

@@ -7,9 +7,11 @@
  * icmp_rewrite: packet.to is the translation of the error's own direction. The
  * quoted packet, which went the other way, becomes its reverse; outside, the
  * destination follows, and the source too where the quoted packet's receiver
- * itself sent the error. All checksums follow. DROP_HEADER_WRITE. */
+ * itself sent the error, or where it becomes this node's, which alone the next node
+ * takes it from. All checksums follow. DROP_HEADER_WRITE. */
 #pragma once
 #include "checksum.h"
+#include "node.h"
 #include "parse.h"
 #include "tuple.h"
 
@@ -105,10 +107,11 @@ static __always_inline __u32 icmp_rewrite_transport(struct __sk_buff *skb, const
 static __always_inline void icmp_new_outer(const struct packet *p, __u32 *new, const __u32 *quoted, int words)
 {
 	bool from_receiver = true; /* of the quoted packet */
+	bool ours = p->flags & PACKET_NETWORK && self_has(&p->to.source);
 
 	for (int i = 0; i < words; i++)
 		from_receiver &= new[i] == quoted[words + i];
-	if (from_receiver) address_to_words(new, &p->to.source, words);
+	if (from_receiver || ours) address_to_words(new, &p->to.source, words);
 	address_to_words(new + words, &p->to.destination, words);
 }
 

@@ -5,16 +5,19 @@
  * destination that the translation gives it. So nat_lookup replaces the tuple's
  * destination at once, and lib/rewrite.h changes the headers last.
  *
- *   nat_lookup   a translation that exists, or (services) a frontend's backend,
- *                chosen but not entered. The SYN after a connection that has ended
- *                is a frontend's. An ICMP error takes the translation of the
- *                packet that it quotes, and is PACKET_RELATED where conntrack has
- *                that packet's flow. DROP_NO_BACKEND, which
- *                lib/refuse.h answers.
+ *   nat_lookup   a translation that exists, or a frontend's backend, chosen but not
+ *                entered: whatever asks, but for what the network sends to this node
+ *                in a TCP connection that it has not opened here. A client outside
+ *                the cluster asks by the network, and is no pod. The SYN after a
+ *                connection that has ended is a frontend's. An ICMP error takes the
+ *                translation of the packet that it quotes, and is PACKET_RELATED
+ *                where conntrack has that packet's flow. DROP_SOURCE_RANGE,
+ *                DROP_NO_LOCAL_BACKEND, DROP_NO_BACKEND, which lib/refuse.h answers.
  *   nat_source   what a new translation does to the source, once the route is
  *                known: towards the world it becomes the node's, but for answers to
- *                what came in untranslated, and a pod that is its own backend sees
- *                the Service as its client.
+ *                what came in untranslated, as does what the network sends to a
+ *                backend elsewhere; a pod that is its own backend sees the Service as
+ *                its client.
  *   nat_enter    enters a new translation, once policy has allowed the flow: the
  *                reverse first, whose NOEXIST decides who owns a port.
  *                DROP_TRANSLATIONS_FULL, DROP_NAT_PORTS (no port is free, or another
@@ -22,8 +25,9 @@
  *
  * The source port stays where it is free and within the node's masquerading range;
  * otherwise random ones of that range are tried, NAT_PORT_TRIES in all. A host's own
- * flow (PACKET_HOST) keeps its port wherever it is free. Protocols other than TCP,
- * UDP and ICMP echo keep what they have. */
+ * flow (PACKET_HOST) keeps its port wherever it is free, as does one whose source
+ * address stays. Towards a pod or another node no port is taken that a socket of this
+ * node speaks from. Protocols other than TCP, UDP and ICMP echo keep what they have. */
 #pragma once
 #include "conntrack.h"
 #include "icmp.h"
@@ -33,6 +37,9 @@
 
 #define NAT_PORT_TRIES 32
 #define EEXIST 17
+
+/* Who asks: the stack for a pod is given no Service. */
+enum nat_asker { NAT_STACK = 0, NAT_POD = 1, NAT_HOST = 2, NAT_NETWORK = 3 };
 
 enum nat_entered { NAT_ENTERED = 0, NAT_TAKEN = 1, NAT_RACED = 2, NAT_FULL = 3 };
 
@@ -73,14 +80,14 @@ static __always_inline bool nat_forget(const struct packet *p, const struct tupl
 	return true;
 }
 
-static __always_inline bool nat_known(struct packet *p, bool services)
+static __always_inline bool nat_known(struct packet *p, enum nat_asker asker)
 {
 	ALIGNED struct tuple key;
 	struct translation *t;
 
 	tuple_copy(&key, &p->tuple);
 	t = translation_find(&key);
-	if (!t || (services && nat_forget(p, &key, t))) return false;
+	if (!t || (asker != NAT_STACK && nat_forget(p, &key, t))) return false;
 	translation_touch(t, p);
 	tuple_copy(&p->to, &t->to);
 	p->service = t->service;
@@ -111,16 +118,44 @@ static __always_inline enum verdict nat_lookup_error(struct __sk_buff *skb, stru
 	return NEXT;
 }
 
-static __always_inline enum verdict nat_service(struct packet *p)
+static __always_inline bool nat_is_from_outside(const struct packet *p, enum nat_asker asker)
 {
+	const struct route *route;
+
+	if (asker != NAT_NETWORK) return false;
+	route = route_of(&p->tuple.source);
+	return !route || route->kind != ROUTE_PODS;
+}
+
+static __always_inline enum drop_reason nat_no_backend(const struct frontend *frontend, bool outside)
+{
+	__u32 local = outside ? FRONTEND_EXTERNAL_DROPS : FRONTEND_INTERNAL_DROPS;
+
+	return frontend->flags & local ? DROP_NO_LOCAL_BACKEND : DROP_NO_BACKEND;
+}
+
+/* A backend of the frontend that the packet asks for, if it is one. */
+__noinline int nat_service(struct packet *p, enum nat_asker asker)
+{
+	struct affinity_key client = {};
 	const struct frontend *frontend;
 	const struct backend *backend;
+	struct backend_list list;
+	bool outside;
 
+	if (!p) return DROP;
 	frontend = service_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol);
 	if (!frontend) return NEXT;
+	outside = nat_is_from_outside(p, asker);
+	if (outside && !(frontend->flags & FRONTEND_EXTERNAL)) return NEXT;
 	p->service = frontend->service;
-	backend = service_choose(frontend);
-	if (!backend) return drop(p, DROP_NO_BACKEND);
+	if (!service_admits(frontend, &p->tuple.source)) return drop(p, DROP_SOURCE_RANGE);
+	list.id = outside ? frontend->external_list : frontend->backend_list;
+	list.count = outside ? frontend->external_count : frontend->count;
+	address_copy(&client.address, &p->tuple.source);
+	client.family = p->family;
+	backend = service_choose(frontend, &list, &client);
+	if (!backend) return drop(p, nat_no_backend(frontend, outside));
 	tuple_copy(&p->to, &p->tuple);
 	address_copy(&p->to.destination, &backend->address);
 	p->to.destination_port = backend->port;
@@ -129,15 +164,28 @@ static __always_inline enum verdict nat_service(struct packet *p)
 	return NEXT;
 }
 
-__noinline int nat_lookup(struct __sk_buff *skb, struct packet *p, bool services)
+__noinline int nat_find(struct __sk_buff *skb, struct packet *p, enum nat_asker asker)
 {
 	if (!p) return DROP;
-	if (p->flags & PACKET_ICMP_ERROR)
-		return nat_lookup_error(skb, p, services && !(p->flags & PACKET_HOST));
+	if (p->flags & PACKET_ICMP_ERROR) return nat_lookup_error(skb, p, asker == NAT_POD);
 	address_copy(&p->asked, &p->tuple.destination);
 	p->asked_port = p->tuple.destination_port;
-	if (nat_known(p, services) || !services) return NEXT;
-	return nat_service(p);
+	nat_known(p, asker);
+	return NEXT;
+}
+
+static __always_inline bool nat_may_ask(const struct packet *p, enum nat_asker asker)
+{
+	if (asker == NAT_STACK || p->flags & (PACKET_TRANSLATED | PACKET_ICMP_ERROR)) return false;
+	if (asker != NAT_NETWORK || p->tuple.protocol != IPPROTO_TCP || packet_is_syn(p)) return true;
+	return !self_has(&p->tuple.destination);
+}
+
+static __always_inline enum verdict nat_lookup(struct __sk_buff *skb, struct packet *p, enum nat_asker asker)
+{
+	enum verdict v = nat_find(skb, p, asker);
+
+	return v == NEXT && nat_may_ask(p, asker) ? nat_service(p, asker) : v;
 }
 
 static __always_inline const struct address *nat_node_address(const struct packet *p)
@@ -147,7 +195,8 @@ static __always_inline const struct address *nat_node_address(const struct packe
 
 static __always_inline bool nat_masquerades(const struct packet *p)
 {
-	return p->destination == TO_WORLD && self()->masquerade && !address_is_zero(nat_node_address(p));
+	if (address_is_zero(nat_node_address(p))) return false;
+	return packet_returns(p) || (p->destination == TO_WORLD && self()->masquerade);
 }
 
 static __always_inline enum verdict nat_source(struct packet *p)
@@ -168,6 +217,7 @@ static __always_inline enum verdict nat_source(struct packet *p)
 /* Will packets between this node and another one find the entry of this key? */
 static __always_inline bool nat_is_between_nodes(const struct tuple *key)
 {
+	if (self_has(&key->source)) return node_of(&key->destination);
 	return self_has(&key->destination) && node_of(&key->source);
 }
 
@@ -218,7 +268,9 @@ __noinline int nat_insert(struct packet *p)
 
 static __always_inline bool nat_may_choose_port(const struct packet *p)
 {
-	if (p->destination != TO_WORLD) return false;
+	bool to_node = p->flags & PACKET_HOST && p->destination == TO_NODE;
+
+	if (p->destination != TO_WORLD && !to_node && !(p->flags & PACKET_NETWORK)) return false;
 	if (p->tuple.protocol == IPPROTO_ICMP || p->tuple.protocol == IPPROTO_ICMPV6)
 		return p->icmp_type == ICMP_ECHO_REQUEST || p->icmp_type == ICMPV6_ECHO_REQUEST;
 	return p->tuple.protocol == IPPROTO_TCP || p->tuple.protocol == IPPROTO_UDP;
@@ -230,10 +282,41 @@ static __always_inline bool nat_may_keep_port(const struct packet *p)
 
 	if (p->flags & PACKET_HOST || (p->tuple.protocol != IPPROTO_TCP && p->tuple.protocol != IPPROTO_UDP))
 		return true;
+	if (address_equal(&p->to.source, &p->tuple.source)) return true; /* not this node's port */
 	return port >= self()->nat_port_min && port <= self()->nat_port_max;
 }
 
-__noinline int nat_claim(struct packet *p)
+/* Does a socket of this node have the answers? Those to the world are in `translations`. */
+__noinline int nat_is_of_socket(struct __sk_buff *skb, struct packet *p)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sock;
+	__u32 size;
+
+	if (!p) return false;
+	if (p->family == 4) {
+		t.ipv4.saddr = address_ipv4(&p->to.destination);
+		t.ipv4.daddr = address_ipv4(&p->to.source);
+		t.ipv4.sport = p->to.destination_port;
+		t.ipv4.dport = p->to.source_port;
+		size = sizeof(t.ipv4);
+	} else {
+		COPY_ALIGNED(t.ipv6.saddr, &p->to.destination, sizeof(struct address), 4);
+		COPY_ALIGNED(t.ipv6.daddr, &p->to.source, sizeof(struct address), 4);
+		t.ipv6.sport = p->to.destination_port;
+		t.ipv6.dport = p->to.source_port;
+		size = sizeof(t.ipv6);
+	}
+	if (p->tuple.protocol == IPPROTO_TCP)
+		sock = bpf_skc_lookup_tcp(skb, &t, size, BPF_F_CURRENT_NETNS, 0);
+	else
+		sock = bpf_sk_lookup_udp(skb, &t, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sock) return false;
+	bpf_sk_release(sock);
+	return true;
+}
+
+__noinline int nat_claim(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 ports = self()->nat_port_max - self()->nat_port_min + 1;
 	bool choose;
@@ -244,6 +327,7 @@ __noinline int nat_claim(struct packet *p)
 	for (int try = 0; try < NAT_PORT_TRIES; try++) {
 		if (choose && (try || !nat_may_keep_port(p)))
 			p->to.source_port = bpf_htons(self()->nat_port_min + bpf_get_prandom_u32() % ports);
+		if (choose && packet_returns(p) && nat_is_of_socket(skb, p)) continue;
 		entered = nat_insert(p);
 		if (entered == NAT_ENTERED) return NEXT;
 		if (entered == NAT_FULL) return drop(p, DROP_TRANSLATIONS_FULL);
@@ -252,8 +336,8 @@ __noinline int nat_claim(struct packet *p)
 	return drop(p, DROP_NAT_PORTS);
 }
 
-static __always_inline enum verdict nat_enter(struct packet *p)
+static __always_inline enum verdict nat_enter(struct __sk_buff *skb, struct packet *p)
 {
 	if (!(p->flags & PACKET_ENTER) || p->destination == TO_NOBODY) return NEXT;
-	return nat_claim(p);
+	return nat_claim(skb, p);
 }

@@ -23,6 +23,7 @@ enum packet_flags {
 	PACKET_ENTER = 1 << 5,      /* the translation is new and not in its table yet */
 	PACKET_RELATED = 1 << 6,    /* an ICMP error about a flow that conntrack has */
 	PACKET_HOST = 1 << 7,       /* this node's own stack sends it */
+	PACKET_NETWORK = 1 << 8,    /* translated, and the uplink has brought it */
 };
 
 /* Where lib/route.h sends it. */
@@ -47,8 +48,9 @@ struct packet {
 	__be32 identification; /* of a fragment */
 	__be16 asked_port;
 	__u16 transport; /* offset of the transport header */
+	__u16 flags;     /* enum packet_flags */
+	__u16 mtu;       /* of the way on, where the reason is DROP_TOO_LARGE */
 	__u8 family;     /* 4 or 6 */
-	__u8 flags;      /* enum packet_flags */
 	__u8 hop_limit;
 	__u8 tcp_flags;
 	__u8 icmp_type, icmp_code;
@@ -75,6 +77,13 @@ static __always_inline enum verdict drop(struct packet *p, enum drop_reason reas
 static __always_inline bool packet_is_syn(const struct packet *p)
 {
 	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* From the network to the network again: the other end must see this node, which the
+ * answer comes back to. */
+static __always_inline bool packet_returns(const struct packet *p)
+{
+	return p->flags & PACKET_NETWORK && (p->destination == TO_NODE || p->destination == TO_WORLD);
 }
 
 /* The bytes [offset, offset + size) of the packet, or NULL if it is shorter. Pulls

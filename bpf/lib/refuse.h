@@ -1,26 +1,36 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Answers what a pod sends to a Service without endpoints, by turning the packet
- * round: a SYN becomes RST (RFC 9293 3.10.7.1), a UDP datagram ICMP port unreachable
- * (RFC 792, RFC 4443 3.1) that quotes its headers. Both come from the Service, so
+/* Answers what was dropped, by turning the packet round:
+ *
+ *   DROP_NO_BACKEND, DROP_NO_PORT   a SYN becomes RST (RFC 9293 3.10.7.1), a UDP datagram
+ *                                   ICMP port unreachable (RFC 792, RFC 4443 3.1)
+ *   DROP_TOO_LARGE                  Packet Too Big (RFC 1191 4, RFC 4443 3.2)
+ *   DROP_HOP_LIMIT                  Time Exceeded (RFC 792, RFC 4443 3.3)
+ *
+ * ICMP quotes the headers that came. All come from what the packet asked for, the Service, so
  * that connect and send fail at once, as they do where a socket hook refuses.
  *
- * Returns the action: a redirect back into the pod, or TC_ACT_SHOT for what gets no
- * answer: fragments, other transports, TCP without SYN, IPv4 options, IPv6
- * extension headers. */
+ * refuse_to_pod, refuse_to_network, refuse_to_host return the action: `action`, or instead of
+ * TC_ACT_SHOT a redirect to where the packet came from. No answer: fragments, other transports,
+ * TCP without SYN that is refused, IPv4 options, IPv6 extension headers. */
 #pragma once
 #include "checksum.h"
+#include "forward.h"
 #include "parse.h"
 #include "tunnel.h" /* ipv4_checksum */
 
 #define REFUSE_HOP_LIMIT 64
 #define ICMP_UNREACHABLE 3
 #define ICMP_UNREACHABLE_PORT 3
+#define ICMP_UNREACHABLE_TOO_LARGE 4
+#define ICMP_TIME_EXCEEDED 11
 #define ICMPV6_UNREACHABLE 1
 #define ICMPV6_UNREACHABLE_PORT 4
+#define ICMPV6_TOO_LARGE 2
+#define ICMPV6_TIME_EXCEEDED 3
 
 struct unreachable {
 	struct icmphdr icmp;
-	__u8 quoted[sizeof(struct ipv6hdr) + sizeof(struct udphdr)];
+	__u8 quoted[sizeof(struct ipv6hdr) + sizeof(struct tcphdr)];
 };
 
 static __always_inline __u32 ip_length(const struct packet *p)
@@ -38,14 +48,14 @@ static __always_inline __sum16 refuse_checksum(const struct packet *p, __u8 prot
 	} ALIGNED pseudo = { .length = bpf_htonl(bytes), .protocol = bpf_htonl(protocol) };
 	__wsum sum;
 
-	address_copy(&pseudo.source, &p->tuple.source);
-	address_copy(&pseudo.destination, &p->tuple.destination);
+	address_copy(&pseudo.source, &p->asked);
+	address_copy(&pseudo.destination, &p->tuple.source);
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
 	if (protocol == IPPROTO_ICMP) sum = 0; /* has no pseudo header */
 	return ~checksum_fold(bpf_csum_diff(NULL, 0, (__be32 *)data, bytes, sum));
 }
 
-/* The new IP header, from the packet's destination to its source. */
+/* The new IP header, from what the packet asked for to its source. */
 __noinline int refuse_network(struct __sk_buff *skb, struct packet *p, __u8 protocol, __u32 length)
 {
 	if (!p) return DROP;
@@ -55,7 +65,7 @@ __noinline int refuse_network(struct __sk_buff *skb, struct packet *p, __u8 prot
 		ip.protocol = protocol;
 		ip.tot_len = bpf_htons(sizeof(ip) + length);
 		ip.frag_off = bpf_htons(0x4000);
-		ip.saddr = address_ipv4(&p->tuple.destination);
+		ip.saddr = address_ipv4(&p->asked);
 		ip.daddr = address_ipv4(&p->tuple.source);
 		ip.check = ipv4_checksum(&ip);
 		return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0) ? DROP : NEXT;
@@ -64,7 +74,7 @@ __noinline int refuse_network(struct __sk_buff *skb, struct packet *p, __u8 prot
 
 	ip.nexthdr = protocol;
 	ip.payload_len = bpf_htons(length);
-	COPY_ALIGNED(&ip.saddr, &p->tuple.destination, sizeof(ip.saddr), 4);
+	COPY_ALIGNED(&ip.saddr, &p->asked, sizeof(ip.saddr), 4);
 	COPY_ALIGNED(&ip.daddr, &p->tuple.source, sizeof(ip.daddr), 4);
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0) ? DROP : NEXT;
 }
@@ -75,7 +85,7 @@ __noinline int refuse_tcp(struct __sk_buff *skb, struct packet *p)
 	__be32 sequence;
 
 	if (!p || bpf_skb_load_bytes(skb, p->transport + 4, &sequence, sizeof(sequence))) return DROP;
-	tcp.source = p->tuple.destination_port;
+	tcp.source = p->asked_port;
 	tcp.dest = p->tuple.source_port;
 	tcp.ack_seq = bpf_htonl(bpf_ntohl(sequence) + 1);
 	tcp.check = refuse_checksum(p, IPPROTO_TCP, &tcp, sizeof(tcp));
@@ -85,26 +95,34 @@ __noinline int refuse_tcp(struct __sk_buff *skb, struct packet *p)
 	return refuse_network(skb, p, IPPROTO_TCP, sizeof(tcp));
 }
 
-__noinline int refuse_udp(struct __sk_buff *skb, struct packet *p)
+static __always_inline void refuse_type(struct icmphdr *icmp, const struct packet *p)
+{
+	bool ipv4 = p->family == 4;
+
+	if (p->reason == DROP_TOO_LARGE) {
+		icmp->type = ipv4 ? ICMP_UNREACHABLE : ICMPV6_TOO_LARGE;
+		icmp->code = ipv4 ? ICMP_UNREACHABLE_TOO_LARGE : 0;
+		icmp->sequence = bpf_htons(p->mtu); /* the lower half of its word, in both families */
+	} else if (p->reason == DROP_HOP_LIMIT) {
+		icmp->type = ipv4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED;
+	} else {
+		icmp->type = ipv4 ? ICMP_UNREACHABLE : ICMPV6_UNREACHABLE;
+		icmp->code = ipv4 ? ICMP_UNREACHABLE_PORT : ICMPV6_UNREACHABLE_PORT;
+	}
+}
+
+__noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 {
 	struct unreachable message = {};
 	__u32 quoted, bytes;
 	__u8 protocol;
 
 	if (!p) return DROP;
-	if (p->family == 4) {
-		protocol = IPPROTO_ICMP;
-		message.icmp.type = ICMP_UNREACHABLE;
-		message.icmp.code = ICMP_UNREACHABLE_PORT;
-		quoted = sizeof(struct iphdr) + sizeof(struct udphdr);
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, message.quoted, quoted)) return DROP;
-	} else {
-		protocol = IPPROTO_ICMPV6;
-		message.icmp.type = ICMPV6_UNREACHABLE;
-		message.icmp.code = ICMPV6_UNREACHABLE_PORT;
-		quoted = sizeof(message.quoted);
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, message.quoted, quoted)) return DROP;
-	}
+	refuse_type(&message.icmp, p);
+	protocol = p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	quoted =
+	    ip_length(p) + (p->tuple.protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr));
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, message.quoted, quoted)) return DROP;
 	bytes = sizeof(message.icmp) + quoted;
 	message.icmp.checksum = refuse_checksum(p, protocol, &message, bytes);
 	if (bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) ||
@@ -114,15 +132,57 @@ __noinline int refuse_udp(struct __sk_buff *skb, struct packet *p)
 	return refuse_network(skb, p, protocol, bytes);
 }
 
-static __always_inline int refuse(struct __sk_buff *skb, struct packet *p)
+static __always_inline bool refuse_answers(const struct packet *p)
 {
-	int v = DROP;
+	if (p->reason != DROP_NO_BACKEND && p->reason != DROP_NO_PORT && p->reason != DROP_TOO_LARGE &&
+	    p->reason != DROP_HOP_LIMIT)
+		return false;
+	return !(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
+	       p->transport == ETH_HLEN + ip_length(p);
+}
 
-	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT) ||
-	    p->transport != ETH_HLEN + ip_length(p))
+/* NEXT: the packet has become its answer. */
+static __always_inline enum verdict refuse(struct __sk_buff *skb, struct packet *p, int action)
+{
+	bool refused = p->reason == DROP_NO_BACKEND || p->reason == DROP_NO_PORT;
+
+	if (action != TC_ACT_SHOT || !refuse_answers(p)) return DROP;
+	if (p->tuple.protocol == IPPROTO_UDP) return refuse_icmp(skb, p);
+	if (p->tuple.protocol != IPPROTO_TCP) return DROP;
+	if (!refused) return refuse_icmp(skb, p);
+	return packet_is_syn(p) ? refuse_tcp(skb, p) : DROP;
+}
+
+static __always_inline int refuse_to_pod(struct __sk_buff *skb, struct packet *p, int action)
+{
+	return refuse(skb, p, action) == NEXT ? bpf_redirect_peer(skb->ifindex, 0) : action;
+}
+
+/* To the neighbour that the packet came from, or (BPF_F_INGRESS) back into the stack. */
+static __always_inline int refuse_to_link(struct __sk_buff *skb, __u64 flags)
+{
+	__u8 to[ETH_ALEN], from[ETH_ALEN];
+
+	if (bpf_skb_load_bytes(skb, 0, from, ETH_ALEN) || bpf_skb_load_bytes(skb, ETH_ALEN, to, ETH_ALEN) ||
+	    bpf_skb_store_bytes(skb, 0, to, ETH_ALEN, 0) ||
+	    bpf_skb_store_bytes(skb, ETH_ALEN, from, ETH_ALEN, 0))
 		return TC_ACT_SHOT;
-	if (p->tuple.protocol == IPPROTO_TCP && packet_is_syn(p)) v = refuse_tcp(skb, p);
-	if (p->tuple.protocol == IPPROTO_UDP) v = refuse_udp(skb, p);
-	if (v != NEXT) return TC_ACT_SHOT;
-	return bpf_redirect_peer(skb->ifindex, 0);
+	skb->mark = HEDDLE_MARK;
+	return bpf_redirect(skb->ifindex, flags);
+}
+
+static __always_inline int refuse_to_network(struct __sk_buff *skb, struct packet *p, int action)
+{
+	if (refuse(skb, p, action) != NEXT) return action;
+	if (!(p->flags & PACKET_TUNNELLED)) return refuse_to_link(skb, 0);
+
+	const struct nexthop *nexthop = nexthop_of(p->tunnel_node, p->family);
+
+	return nexthop && send_to_node(skb, p, nexthop) == REDIRECT ? TC_ACT_REDIRECT : TC_ACT_SHOT;
+}
+
+static __always_inline int refuse_to_host(struct __sk_buff *skb, struct packet *p, int action)
+{
+	if (!(p->flags & PACKET_HOST) || refuse(skb, p, action) != NEXT) return action;
+	return refuse_to_link(skb, BPF_F_INGRESS);
 }

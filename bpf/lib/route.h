@@ -7,7 +7,8 @@
  *   another node's, or an address of its pod CIDR
  *                         TO_NODE       node_out
  *   own pod CIDR          TO_NOBODY     DROP_NO_ENDPOINT
- *   Service CIDR          TO_NOBODY     DROP_NO_FRONTEND
+ *   Service CIDR          TO_NOBODY     DROP_NO_PORT of a Service's address, else
+ *                                       DROP_NO_FRONTEND
  *   a node's tunnel port  TO_NOBODY     DROP_TUNNEL_FORGED (VXLAN mode, UDP)
  *   anything else         TO_WORLD */
 #pragma once
@@ -15,6 +16,7 @@
 #include "../abi/route.h"
 #include "node.h"
 #include "packet.h"
+#include "service.h"
 
 /* Keys are copied to the stack: Linux 6.1 takes no key from the memory that a global
  * function is given. */
@@ -88,5 +90,6 @@ __noinline int route_lookup(struct packet *p)
 		return NEXT;
 	}
 	if (route->kind == ROUTE_PODS) return route_node(p, route->node);
-	return route_nobody(p, route->kind == ROUTE_OWN_PODS ? DROP_NO_ENDPOINT : DROP_NO_FRONTEND);
+	if (route->kind == ROUTE_OWN_PODS) return route_nobody(p, DROP_NO_ENDPOINT);
+	return route_nobody(p, service_has(&p->tuple.destination) ? DROP_NO_PORT : DROP_NO_FRONTEND);
 }

@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Services: which frontend an address, port and protocol is, and one of its
- * backends at random. A list is complete before a frontend names it, so a missing
- * slot means that the list has just been replaced. */
+/* Services: which frontend an address, port and protocol is, and a backend of it for
+ * a client: the one that the client had, where the Service has affinity and the list
+ * still has that backend, else one at random. A list is complete before a frontend
+ * names it, so a missing slot means that the list has just been replaced. */
 #pragma once
+#include <bpf/bpf_endian.h>
 #include "../abi/service.h"
 #include "address.h"
+#include "clock.h"
+#include "idle.h" /* SECOND_NS */
+
+#define LIST_PROBES 20 /* backends has 2^20 slots */
+
+/* The list that a client is given. */
+struct backend_list {
+	id64 id;
+	__u32 count;
+};
 
 static __always_inline const struct frontend *service_frontend(const struct address *a, __be16 port,
 							       __u8 protocol)
@@ -15,12 +27,102 @@ static __always_inline const struct frontend *service_frontend(const struct addr
 	return bpf_map_lookup_elem(&frontends, &key);
 }
 
-/* NULL where the Service has no endpoints. */
-static __always_inline const struct backend *service_choose(const struct frontend *frontend)
+/* Every port of the address is a Service's, or nobody's. */
+static __always_inline bool service_has(const struct address *a)
 {
-	struct backend_key key = { .backend_list = frontend->backend_list };
+	return service_frontend(a, 0, 0);
+}
 
-	if (!frontend->count) return NULL;
-	key.slot = bpf_get_prandom_u32() % frontend->count;
+static __always_inline bool service_admits(const struct frontend *frontend, const struct address *client)
+{
+	ALIGNED struct source_range_key key = { .prefix_length = SOURCE_RANGE_FIXED_BITS + 128 };
+
+	if (!(frontend->flags & FRONTEND_SOURCE_RANGES)) return true;
+	key.service = frontend->service;
+	address_copy(&key.address, client);
+	return bpf_map_lookup_elem(&source_ranges, &key);
+}
+
+static __always_inline const struct backend *list_slot(id64 list, __u32 slot)
+{
+	struct backend_key key = { .backend_list = list, .slot = slot };
+
 	return bpf_map_lookup_elem(&backends, &key);
+}
+
+static __always_inline int affinity_compare(const struct affinity *a, const struct backend *b)
+{
+	return address_compare(&a->address, &b->address) ?: bpf_ntohs(a->port) - bpf_ntohs(b->port);
+}
+
+/* The slot that has the client's backend, found by halves from where it was; NULL
+ * where the list has it no more. */
+static __always_inline const struct backend *affinity_find(const struct backend_list *list,
+							   struct affinity *known)
+{
+	__u32 low = 0, high = list->count, slot = known->slot;
+	const struct backend *backend;
+
+	for (int i = 0; i < LIST_PROBES && low < high; i++) {
+		if (slot < low || slot >= high) slot = low + (high - low) / 2;
+		backend = list_slot(list->id, slot);
+		if (!backend) return NULL;
+
+		int order = affinity_compare(known, backend);
+
+		if (!order) {
+			known->slot = slot;
+			return backend;
+		}
+		if (order < 0)
+			high = slot;
+		else
+			low = slot + 1;
+		slot = high; /* outside, so that the next is in the middle */
+	}
+	return NULL;
+}
+
+static __always_inline const struct backend *service_random(const struct backend_list *list, __u32 *slot)
+{
+	if (!list->count) return NULL;
+	*slot = bpf_get_prandom_u32() % list->count;
+	return list_slot(list->id, *slot);
+}
+
+/* A client that comes back in time finds its backend; any other gets one, and keeps it. */
+static __always_inline const struct backend *service_again(const struct frontend *frontend,
+							   const struct backend_list *list,
+							   const struct affinity_key *client)
+{
+	struct affinity *known = bpf_map_lookup_elem(&affinity, client);
+	const struct backend *backend;
+	struct affinity chosen = {};
+	__u64 now = clock_ns();
+
+	if (known && (__s64)(now - known->seen_ns) <= (__s64)(frontend->affinity_seconds * SECOND_NS)) {
+		backend = affinity_find(list, known);
+		if (backend) {
+			known->seen_ns = now;
+			return backend;
+		}
+	}
+	backend = service_random(list, &chosen.slot);
+	if (!backend) return NULL;
+	address_copy(&chosen.address, &backend->address);
+	chosen.port = backend->port;
+	chosen.seen_ns = now;
+	bpf_map_update_elem(&affinity, client, &chosen, BPF_ANY);
+	return backend;
+}
+
+/* NULL where the list is empty. `client` but for its service, which is filled in. */
+static __noinline const struct backend *
+service_choose(const struct frontend *frontend, const struct backend_list *list, struct affinity_key *client)
+{
+	__u32 slot;
+
+	if (!frontend->affinity_seconds) return service_random(list, &slot);
+	client->service = frontend->service;
+	return service_again(frontend, list, client);
 }

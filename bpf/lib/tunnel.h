@@ -76,6 +76,18 @@ static __always_inline void tunnel_fill(struct vxlan *vxlan, __be16 inner_type, 
 	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |        \
 	 BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
+/* A packet that came in the tunnel over a veth still says that it is in one, with its inner
+ * headers where they are now: then there is nothing to say (net/core/filter.c
+ * bpf_skb_net_grow, v6.1). */
+static __always_inline long tunnel_make_room(struct __sk_buff *skb, __u8 family, __u64 encap_l3)
+{
+	long error =
+	    bpf_skb_adjust_room(skb, tunnel_overhead(family), BPF_ADJ_ROOM_MAC, TUNNEL_ROOM_FLAGS | encap_l3);
+
+	if (error != -EALREADY) return error;
+	return bpf_skb_adjust_room(skb, tunnel_overhead(family), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
 static __always_inline long tunnel_wrap_ipv4(struct __sk_buff *skb, const struct address *to,
 					     __be16 source_port, __u8 ecn)
 {
@@ -92,8 +104,7 @@ static __always_inline long tunnel_wrap_ipv4(struct __sk_buff *skb, const struct
 	outer.ip.daddr = address_ipv4(to);
 	outer.ip.check = ipv4_checksum(&outer.ip);
 	tunnel_fill(&outer.vxlan, bpf_htons(ETH_P_IP), source_port, length);
-	return bpf_skb_adjust_room(skb, tunnel_overhead(4), BPF_ADJ_ROOM_MAC,
-				   TUNNEL_ROOM_FLAGS | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
+	return tunnel_make_room(skb, 4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
 		   ?: bpf_skb_store_bytes(skb, ETH_HLEN, &outer, tunnel_overhead(4), 0);
 }
 
@@ -111,8 +122,7 @@ static __always_inline long tunnel_wrap_ipv6(struct __sk_buff *skb, const struct
 	COPY_ALIGNED(&outer.ip.saddr, &self()->ipv6, sizeof(outer.ip.saddr), 4);
 	COPY_ALIGNED(&outer.ip.daddr, to, sizeof(outer.ip.daddr), 4);
 	tunnel_fill(&outer.vxlan, bpf_htons(ETH_P_IPV6), source_port, length);
-	return bpf_skb_adjust_room(skb, tunnel_overhead(6), BPF_ADJ_ROOM_MAC,
-				   TUNNEL_ROOM_FLAGS | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
+	return tunnel_make_room(skb, 6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
 		   ?: bpf_skb_store_bytes(skb, ETH_HLEN, &outer, tunnel_overhead(6), 0);
 }
 

@@ -60,6 +60,7 @@ export async function listServices({ kernel, store, world }: ListSources): Promi
   }
   const backends = Map.groupBy(await readBack(kernel, store, 'backends'), ({ key }) => key.backendList)
   return (await readBack(kernel, store, 'frontends'))
+    .filter(({ key }) => key.protocol !== 0) // says only that the address is a Service's
     .map((entry): ServiceRow => {
       const { key, value } = entry
       const list = (backends.get(value.backendList) ?? []).toSorted((a, b) => a.key.slot - b.key.slot)

@@ -49,12 +49,16 @@ export async function cutRemovedBackends(
   return { sockets, translations: await deleteTranslations(addon, fds.translations, store, isGone) }
 }
 
-/** Whether the frontend's list, as it is desired, has the backend. */
+/** Whether a list of the frontend, as it is desired, has the backend. */
 function hasBackend(store: TableStore, frontend: SocketPeer, { address, port }: SocketPeer): boolean {
   const key = encodeText(frontendKey, { address: frontend.address, port: frontend.port, protocol: Protocol.UDP })
   const value = store.desired('frontends', key)
   if (value === undefined) return false
-  const { backendList, count } = readValue('frontends', value)
+  const { backendList, count, externalList, externalCount } = readValue('frontends', value)
+  return listHas(store, backendList, count, address, port) || listHas(store, externalList, externalCount, address, port)
+}
+
+function listHas(store: TableStore, backendList: bigint, count: number, address: Address, port: number): boolean {
   return Array.from({ length: count }, (_, slot) => encodeText(backendKey, { backendList, slot })).some((slotKey) => {
     const listed = store.desired('backends', slotKey)
     const backend = listed === undefined ? undefined : readValue('backends', listed)

@@ -93,6 +93,7 @@ async function readTables(kernel: Kernel): Promise<Tables> {
     nexthops: await read('nexthops'),
     frontends: await read('frontends'),
     backends: await read('backends'),
+    source_ranges: await read('source_ranges'),
   }
 }
 

@@ -3,20 +3,19 @@
 // contributed again.
 
 import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
-import type { Id64 } from '../core/id64.ts'
-import { objectName, podId, serviceId, servicePortName } from '../core/names.ts'
-import { Protocol } from '../core/protocol.ts'
+import { objectName, podId } from '../core/names.ts'
 import { createPolicyCompiler } from '../policy/compile.ts'
 import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
 import { type CompiledRouting, compileRouting, type RoutingInput } from '../routing/compile.ts'
 import { type CompiledServices, createServiceCompiler, type ServiceInput } from '../services/compile.ts'
-import { type Backend, backendListId, type Frontend, FrontendKind } from '../services/frontends.ts'
+import type { Backend, Frontend } from '../services/frontends.ts'
 import { sameValue } from '../world/equal.ts'
 import type { Endpoint, ObjectName } from '../world/objects.ts'
 import type { Dirty, WorldView } from '../world/world.ts'
 import { type Admission, createAdmission } from './admission.ts'
 import type { TableStore } from './desired.ts'
-import { idText, readKey, readValue, type TableEntry, type TableName, tableEntry } from './tables.ts'
+import { contributeService } from './service-tables.ts'
+import { idText, type TableEntry, type TableName, tableEntry } from './tables.ts'
 
 /** What the last compilation knew beyond the tables: names behind ids, and what is not a table. */
 export interface Compiled {
@@ -118,69 +117,6 @@ export function createCompiler(store: TableStore, maxEntries: (table: TableName)
       return { removedBackends }
     },
   }
-}
-
-/** bornMs: the older of two Services has the frontends that both claim. */
-function contributeService(
-  store: TableStore,
-  name: ObjectName,
-  all: readonly Frontend[],
-  bornMs: number | undefined,
-): Backend[] {
-  // The programs do not tell clients outside from those inside yet.
-  const frontends = all.filter(({ kind }) => kind === FrontendKind.CLUSTER_IP)
-  const before = udpBackendsOf(store, name)
-  const lists = backendLists(name, frontends)
-  store.contribute('backends', name, [...lists].flatMap(backendEntries))
-  store.contribute(
-    'frontends',
-    name,
-    frontends.map((frontend) => frontendEntry(frontend, lists)),
-    bornMs,
-  )
-  const after = new Set([...lists.keys()].flatMap((backends) => backends.map(backendText)))
-  return before.filter((backend) => !after.has(backendText(backend)))
-}
-
-/** Each list of backends once, with its id; the empty ones have 0. */
-function backendLists(service: ObjectName, frontends: readonly Frontend[]): BackendLists {
-  const lists = new Map<readonly Backend[], Id64>()
-  for (const { internal } of frontends) {
-    const { backends } = internal
-    if (!lists.has(backends)) lists.set(backends, backends.length === 0 ? 0n : backendListId(service, backends))
-  }
-  return lists
-}
-
-/** Backends of the Service as last contributed; none where none of its ports is UDP. */
-function udpBackendsOf(store: TableStore, service: ObjectName): Backend[] {
-  const isUdp = ({ key }: TableEntry): boolean => readKey('frontends', key).protocol === Protocol.UDP
-  if (!store.contributions('frontends', service).some(isUdp)) return []
-  return store.contributions('backends', service).map(({ value }) => readValue('backends', value) as Backend)
-}
-
-function backendText({ address, port }: Backend): string {
-  return `${address} ${port}`
-}
-
-type BackendLists = ReadonlyMap<readonly Backend[], Id64>
-
-function frontendEntry(frontend: Frontend, lists: BackendLists): TableEntry {
-  const { address, port, protocol, internal, service, portName } = frontend
-  return tableEntry(
-    'frontends',
-    { address, port, protocol },
-    {
-      backendList: lists.get(internal.backends)!,
-      count: internal.backends.length,
-      flags: 0,
-      service: serviceId(servicePortName(service, portName, port)),
-    },
-  )
-}
-
-function backendEntries([backends, backendList]: readonly [readonly Backend[], Id64]): TableEntry[] {
-  return backends.map((backend, slot) => tableEntry('backends', { backendList, slot }, backend))
 }
 
 function contributeRouting(store: TableStore, before: CompiledRouting, after: CompiledRouting): void {

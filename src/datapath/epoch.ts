@@ -11,6 +11,7 @@ export function mustRejudge(table: TableName, { desired, actual }: Difference): 
   switch (table) {
     case 'backends':
     case 'frontends':
+    case 'source_ranges':
     case 'endpoint_cookie':
       return false // conntrack caches no choice of a backend: a translated flow keeps its own
     case 'nodes':

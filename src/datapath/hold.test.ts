@@ -12,7 +12,7 @@ const somebody = { ownerOf: () => 'shop/cart' }
 const frontend = tableEntry(
   'frontends',
   { address: '10.96.0.1' as Address, port: 80 as Port, protocol: Protocol.TCP },
-  { backendList: 1n, count: 1, flags: 0, service: 2n },
+  { backendList: 1n, count: 1, flags: 0, service: 2n, externalList: 0n, externalCount: 0, affinitySeconds: 0 },
 )
 const peer = tableEntry('classes', { address: '10.1.0.5' as Address }, { classId: 3n, realm: Realm.POD })
 

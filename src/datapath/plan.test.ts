@@ -77,7 +77,15 @@ function contributeEverything(store: TableStore): void {
     tableEntry(
       'frontends',
       { address: '10.96.0.1' as Address, port: 80, protocol: Protocol.TCP },
-      { backendList: 0x55n, count: 1, flags: 0, service: 0x66n },
+      {
+        backendList: 0x55n,
+        count: 1,
+        flags: 0,
+        service: 0x66n,
+        externalList: 0n,
+        externalCount: 0,
+        affinitySeconds: 0,
+      },
     ),
   ])
 }
@@ -144,7 +152,17 @@ describe('a packet between two writes must never meet a reference to what is not
 
 describe('two sources that claim one key must not depend on who came first', () => {
   const key = { address: '10.96.0.1' as Address, port: 80, protocol: Protocol.TCP }
-  const claim = (service: bigint) => [tableEntry('frontends', key, { backendList: 0n, count: 0, flags: 0, service })]
+  const claim = (service: bigint) => [
+    tableEntry('frontends', key, {
+      backendList: 0n,
+      count: 0,
+      flags: 0,
+      service,
+      externalList: 0n,
+      externalCount: 0,
+      affinitySeconds: 0,
+    }),
+  ]
 
   test('the first by name is in force, and the other one when it goes', () => {
     for (const order of [

@@ -4,6 +4,7 @@
 import { prefixFromKey, UNSPECIFIED } from '../core/address.ts'
 import type { Codec } from '../core/codec.ts'
 import {
+  FrontendFlags,
   type MapName,
   maps,
   NodeFlags,
@@ -15,17 +16,19 @@ import {
   PolicyVerdict,
   Realm,
   RouteKind,
+  SOURCE_RANGE_FIXED_BITS,
 } from '../generated/abi.ts'
 import { type ByteText, decodeText, encodeText } from './bytes.ts'
 
 /** Referents before those that refer to them:
  *
- *    backends <- frontends          nexthops <- nodes <- routes
+ *    backends, source_ranges <- frontends          nexthops <- nodes <- routes
  *    policies <- class_prefixes <- classes <- endpoints <- endpoint_cookie
  *
  *  Policies come before classes, so that an address never has a class that a live set does not know yet. */
 export const tableNames = [
   'backends',
+  'source_ranges',
   'frontends',
   'nexthops',
   'nodes',
@@ -40,7 +43,7 @@ export type TableName = (typeof tableNames)[number]
 
 /** Tables that refer only to each other: one of these that does not fit does not hold up the others. */
 export const tableGroups = [
-  ['backends', 'frontends'],
+  ['backends', 'source_ranges', 'frontends'],
   ['nexthops', 'nodes', 'routes'],
   ['policies', 'class_prefixes', 'classes', 'endpoints', 'endpoint_cookie'],
 ] as const satisfies readonly (readonly TableName[])[]
@@ -77,6 +80,7 @@ export function prefixLength(table: TableName, key: ByteText): number {
     case 'class_prefixes':
       return readKey(table, key).length
     case 'policies':
+    case 'source_ranges':
       return readKey(table, key).prefixLength
     default:
       return 0
@@ -105,6 +109,11 @@ const keyTexts: { readonly [M in TableName]: (key: ByteText) => string } = {
     const { address, port, protocol } = readKey('frontends', key)
     return `${socketText(address, port)}/${protocolText(protocol)}`
   },
+  source_ranges: (key) => {
+    const { prefixLength, service, address } = readKey('source_ranges', key)
+    const range = prefixFromKey({ length: prefixLength - SOURCE_RANGE_FIXED_BITS, address })
+    return `${idText(service)} ${range}`
+  },
   nexthops: (key) => {
     const { node, family } = readKey('nexthops', key)
     return `${idText(node)} IPv${family}`
@@ -127,9 +136,9 @@ const valueTexts: { readonly [M in TableName]: (value: ByteText) => string } = {
     return socketText(address, port)
   },
   frontends: (value) => {
-    const { backendList, count, service } = readValue('frontends', value)
-    return `list ${idText(backendList)} of ${count}, service ${idText(service)}`
+    return frontendText(readValue('frontends', value))
   },
+  source_ranges: (value) => (readValue('source_ranges', value).allowed === 1 ? 'allowed' : 'unknown'),
   nexthops: (value) => {
     const { gateway, tunnel, ifindex } = readValue('nexthops', value)
     return `via ${gateway} on ifindex ${ifindex}, tunnel ${tunnel}`
@@ -158,6 +167,20 @@ const valueTexts: { readonly [M in TableName]: (value: ByteText) => string } = {
     const { ipv4, ipv6 } = readValue('endpoint_cookie', value)
     return [ipv4, ipv6].filter((address) => address !== UNSPECIFIED).join(', ')
   },
+}
+
+function frontendText(frontend: ValueOf<'frontends'>): string {
+  const { backendList, count, flags, service, externalList, externalCount, affinitySeconds } = frontend
+  const [drops, externalDrops] = [flags & FrontendFlags.INTERNAL_DROPS, flags & FrontendFlags.EXTERNAL_DROPS].map(
+    (bit) => (bit ? ' or drop' : ''),
+  )
+  return [
+    `list ${idText(backendList)} of ${count}${drops}`,
+    ...(flags & FrontendFlags.EXTERNAL ? [`outside ${idText(externalList)} of ${externalCount}${externalDrops}`] : []),
+    ...(flags & FrontendFlags.SOURCE_RANGES ? ['source ranges'] : []),
+    ...(affinitySeconds > 0 ? [`affinity ${affinitySeconds} s`] : []),
+    `service ${idText(service)}`,
+  ].join(', ')
 }
 
 function classText(value: ByteText): string {

@@ -6,21 +6,25 @@ import { DropReason, type Nexthop, PacketMark, TunnelMode } from '../generated/a
 import { rewrite } from './trace-nat.ts'
 import { type IpPacket, ipBytes } from './trace-packet.ts'
 import { lookup } from './trace-tables.ts'
-import { drop, note, type Stage, toStack, type Verdict, type Walk } from './trace-walk.ts'
+import { drop, note, returns, type Stage, toStack, type Verdict, type Walk } from './trace-walk.ts'
 
 const TUNNEL_HOP_LIMIT = 64
 const ECN_MASK = 3
 const ECN_CE = 3
 
-/** Decides. To the stack where the hop limit is used up or the packet is larger than the way allows: it answers. */
+/** Decides. To the stack where the hop limit is used up or the packet is larger than the way allows: it answers, but what
+ *  returns to the network it would take for its own. */
 export function forward(walk: Walk): Verdict {
   const { destination } = walk
   if (destination.kind === 'nobody') return drop(destination.reason)
+  if (returns(walk) && isLastHop(walk)) return drop(DropReason.HOP_LIMIT)
   if (destination.kind === 'world') return forwardToWorld(walk)
-  rewrite(walk)
-  if (destination.kind === 'stack') return toStack
-  if (isLastHop(walk)) return toStack
+  if (destination.kind === 'stack' || isLastHop(walk)) {
+    rewrite(walk)
+    return toStack
+  }
   if (destination.kind === 'node') return forwardToNode(walk, destination.node)
+  rewrite(walk)
   spendHop(walk)
   note(walk, 'forward', `into the pod behind interface ${destination.ifindex}`)
   return { kind: 'pod', ifindex: destination.ifindex }
@@ -29,7 +33,7 @@ export function forward(walk: Walk): Verdict {
 /** A packet that is not translated is the stack's to route; so is one that the stack must answer, as the pod sent it. */
 function forwardToWorld(walk: Walk): Verdict {
   const { input, to } = walk
-  if (!to || isLastHop(walk) || !input.hasRoute || isTooLarge(walk, 0)) return toStack
+  if (!returns(walk) && (!to || isLastHop(walk) || !input.hasRoute || isTooLarge(walk, 0))) return toStack
   rewrite(walk)
   spendHop(walk)
   walk.mark = PacketMark.MARK
@@ -39,14 +43,15 @@ function forwardToWorld(walk: Walk): Verdict {
 
 function isLastHop(walk: Walk): boolean {
   if (walk.packet.hopLimit > 1) return false
-  note(walk, 'forward', 'hop limit used up: the stack answers')
+  note(walk, 'forward', 'hop limit used up')
   return true
 }
 
 function isTooLarge(walk: Walk, overhead: number): boolean {
   const bytes = ipBytes(walk.packet) + overhead
   if (bytes <= walk.input.mtuBytes) return false
-  note(walk, 'forward', `${bytes} bytes are more than the path's ${walk.input.mtuBytes}: the stack answers`)
+  walk.mtuBytes = walk.input.mtuBytes - overhead
+  note(walk, 'forward', `${bytes} bytes are more than the path's ${walk.input.mtuBytes}`)
   return true
 }
 
@@ -59,7 +64,10 @@ function forwardToNode(walk: Walk, node: bigint): Verdict {
   const nexthop = nexthopOf(walk, node)
   if (!nexthop) return drop(DropReason.NO_NEXTHOP)
   const tunnel = input.config.tunnelMode === TunnelMode.VXLAN
-  if (isTooLarge(walk, tunnel ? tunnelOverhead(packet) : 0)) return toStack
+  const isLarge = isTooLarge(walk, tunnel ? tunnelOverhead(packet) : 0)
+  if (isLarge && returns(walk)) return drop(DropReason.TOO_LARGE)
+  rewrite(walk)
+  if (isLarge) return toStack
   spendHop(walk)
   if (tunnel) encapsulate(walk, nexthop)
   walk.mark = PacketMark.MARK
@@ -78,8 +86,11 @@ export function tunnelOverhead({ family }: IpPacket): number {
 
 /** The outer source port, a hash of the inner flow, is 0 here. ECN as RFC 6040 4.1, normal mode. */
 export function encapsulate(walk: Walk, nexthop: Nexthop) {
-  const { packet, input } = walk
-  walk.packet = {
+  walk.packet = inTunnel(walk, walk.packet, nexthop)
+}
+
+export function inTunnel({ input }: Walk, packet: IpPacket, nexthop: Nexthop): IpPacket {
+  return {
     kind: 'ip',
     family: packet.family,
     source: packet.family === 4 ? input.config.ipv4 : input.config.ipv6,

@@ -2,17 +2,31 @@
 // `trace`: translation of addresses and ports (bpf/lib/nat.h, icmp.h, rewrite.h). One rule finds conntrack's tuple in
 // both directions: the packet's source, and the destination that the translation gives it.
 
+import { type Address, addressBytes, sameLeadingBits } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
-import { DropReason, type Translation, TranslationFlags, type Tuple } from '../generated/abi.ts'
+import {
+  type Backend,
+  DropReason,
+  type Frontend,
+  FrontendFlags,
+  RouteKind,
+  SOURCE_RANGE_FIXED_BITS,
+  type Translation,
+  TranslationFlags,
+  type Tuple,
+} from '../generated/abi.ts'
 import { answersFlow, hasFlow, touched } from './trace-conntrack.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
-import { lookup, tupleText } from './trace-tables.ts'
-import { drop, endsFlow, isSyn, note, reverse, type Stage, type Walk } from './trace-walk.ts'
+import { affinityText, longestPrefix, lookup, type Tables, tupleText } from './trace-tables.ts'
+import { drop, endsFlow, isOwnAddress, isSyn, note, returns, reverse, type Stage, type Walk } from './trace-walk.ts'
+
+/** Who asks; the stack for a pod is given no Service. */
+export type Asker = 'stack' | 'pod' | 'host' | 'network'
 
 /** A translation that exists, or a frontend's backend, chosen but not entered. An ICMP error takes the translation of the
  *  packet that it quotes, and is related where conntrack has that packet's flow. */
-export function lookupTranslation(walk: Walk, services: boolean): Stage {
+export function lookupTranslation(walk: Walk, asker: Asker): Stage {
   if (walk.packet.transport.kind === 'icmpError') {
     lookupQuoted(walk, walk.packet.transport.quoted)
     return null
@@ -20,7 +34,7 @@ export function lookupTranslation(walk: Walk, services: boolean): Stage {
   walk.asked = walk.tuple
   const { translations } = walk.input.state
   const known = translations.get(tupleText(walk.tuple))
-  if (known && services && isNextConnection(walk, known[1])) {
+  if (known && asker !== 'stack' && isNextConnection(walk, known[1])) {
     note(walk, 'translation', 'known, but its connection has ended')
     translations.delete(tupleText(walk.tuple))
     translations.delete(tupleText(reverse(known[1].to)))
@@ -31,7 +45,13 @@ export function lookupTranslation(walk: Walk, services: boolean): Stage {
     take(walk, translation.to)
     return null
   }
-  return services ? chooseBackend(walk) : null
+  return mayAsk(walk, asker) ? askFrontend(walk, asker) : null
+}
+
+/** A TCP connection from the network to this node's own address is a frontend's from its SYN on, or the stack's. */
+function mayAsk({ tuple, packet, input }: Walk, asker: Asker): boolean {
+  if (asker !== 'network' || tuple.protocol !== Protocol.TCP || isSyn(packet)) return asker !== 'stack'
+  return !isOwnAddress(input.config, tuple.destination)
 }
 
 /** The quoted packet went against the error, so its answer's tuple is the error's. */
@@ -52,23 +72,71 @@ function lookupQuoted(walk: Walk, quoted: IpPacket) {
   note(walk, 'icmp', walk.isRelated ? 'error about a flow that is allowed' : 'error about no flow')
 }
 
-function chooseBackend(walk: Walk): Stage {
-  const { tables, choices, nameOf } = walk.input
-  const { destination: address, destinationPort: port, protocol } = walk.tuple
+function askFrontend(walk: Walk, asker: Asker): Stage {
+  const { tables, nameOf } = walk.input
+  const { source, destination: address, destinationPort: port, protocol } = walk.tuple
   const frontend = lookup(tables.frontends, { address, port, protocol })
   if (!frontend) return null
-  const { backendList, count } = frontend
-  const slot = count === 0 ? 0 : choices.backendSlot(walk.tuple, count)
-  const backend = count === 0 ? undefined : lookup(tables.backends, { backendList, slot })
-  if (!backend) {
-    note(walk, 'service', `${nameOf(frontend.service)} has no endpoints`)
-    return drop(DropReason.NO_BACKEND)
+  const isOutside = asker === 'network' && longestPrefix(tables.routes, source)?.kind !== RouteKind.PODS
+  if (isOutside && !(frontend.flags & FrontendFlags.EXTERNAL)) return null
+  const name = nameOf(frontend.service)
+  if (!admits(tables, frontend, source)) {
+    note(walk, 'service', `${name} does not serve ${source}`)
+    return drop(DropReason.SOURCE_RANGE)
   }
-  note(walk, 'service', `${nameOf(frontend.service)}: backend ${backend.address} port ${backend.port}, of ${count}`)
+  const list = isOutside
+    ? { id: frontend.externalList, count: frontend.externalCount }
+    : { id: frontend.backendList, count: frontend.count }
+  const backend = chooseBackend(walk, frontend, list)
+  if (!backend) {
+    const isLocal = frontend.flags & (isOutside ? FrontendFlags.EXTERNAL_DROPS : FrontendFlags.INTERNAL_DROPS)
+    note(walk, 'service', `${name} has no endpoints${isLocal ? ' here' : ''}`)
+    return drop(isLocal ? DropReason.NO_LOCAL_BACKEND : DropReason.NO_BACKEND)
+  }
+  note(walk, 'service', `${name}: backend ${backend.address} port ${backend.port}, of ${list.count}`)
   walk.service = frontend.service
   walk.isNewTranslation = true
   take(walk, { ...walk.tuple, destination: backend.address, destinationPort: backend.port })
   return null
+}
+
+/** Whether the frontend serves the client at all. */
+export function admits(tables: Tables, { flags, service }: Frontend, client: Address): boolean {
+  if (!(flags & FrontendFlags.SOURCE_RANGES)) return true
+  const bytes = addressBytes(client)
+  return tables.source_ranges.some(
+    ([key]) =>
+      key.service === service &&
+      sameLeadingBits(addressBytes(key.address), bytes, key.prefixLength - SOURCE_RANGE_FIXED_BITS),
+  )
+}
+
+interface List {
+  readonly id: bigint
+  readonly count: number
+}
+
+/** The client's own, where the Service has affinity and the list that backend; else any. */
+function chooseBackend(walk: Walk, frontend: Frontend, list: List): Backend | undefined {
+  const { input, tuple, packet } = walk
+  const { tables, state, choices, nowNs } = input
+  if (list.count === 0) return undefined
+  const slotOf = (slot: number) => lookup(tables.backends, { backendList: list.id, slot })
+  const isKept = frontend.affinitySeconds > 0
+  const key = { service: frontend.service, address: tuple.source, netnsCookie: 0n, family: packet.family }
+  const known = isKept ? state.affinity.get(affinityText(key))?.[1] : undefined
+  const isInTime = known && nowNs - known.seenNs <= BigInt(frontend.affinitySeconds) * 1_000_000_000n
+  const kept = isInTime
+    ? Array.from({ length: list.count }, (_, slot) => slot).find((slot) => {
+        const candidate = slotOf(slot)
+        return candidate?.address === known.address && candidate.port === known.port
+      })
+    : undefined
+  if (kept !== undefined) note(walk, 'service', 'the client has been there before')
+  const slot = kept ?? choices.backendSlot(tuple, list.id, list.count)
+  const backend = slotOf(slot)
+  if (isKept && backend) state.affinity.set(affinityText(key), [key, { ...backend, slot, seenNs: nowNs }])
+  return backend
 }
 
 function take(walk: Walk, to: Tuple) {
@@ -76,8 +144,8 @@ function take(walk: Walk, to: Tuple) {
   walk.tuple = { ...walk.tuple, destination: to.destination, destinationPort: to.destinationPort }
 }
 
-/** Towards the world the source becomes the node's, but for answers to what came in untranslated; a pod that is its own
- *  backend sees the Service as its client. */
+/** Towards the world the source becomes the node's, but for answers to what came in untranslated, as does that of what the
+ *  network sends to a backend elsewhere; a pod that is its own backend sees the Service as its client. */
 export function translateSource(walk: Walk) {
   const { config } = walk.input
   const isKnown = walk.to !== null && !walk.isNewTranslation
@@ -85,7 +153,8 @@ export function translateSource(walk: Walk) {
   const { source, destination } = walk.tuple
   if (walk.to && source === destination) walk.to = { ...walk.to, source: walk.asked.destination }
   const nodeAddress = walk.packet.family === 4 ? config.ipv4 : config.ipv6
-  if (walk.destination.kind !== 'world' || !config.masquerade || nodeAddress === '::') return
+  const isMasqueraded = returns(walk) || (walk.destination.kind === 'world' && config.masquerade !== 0)
+  if (!isMasqueraded || nodeAddress === '::') return
   if (!walk.to && !walk.isHost && answersFlow(walk)) return
   walk.to = { ...(walk.to ?? walk.tuple), source: nodeAddress }
   walk.isNewTranslation = true
@@ -130,16 +199,17 @@ function insert({ input, asked, isHost, service }: Walk, to: Tuple): boolean {
 }
 
 /** Only masquerading chooses, and only where there is something to choose. */
-export function mayChoosePort({ packet, tuple, destination }: Walk): boolean {
-  if (destination.kind !== 'world') return false
+export function mayChoosePort({ packet, tuple, destination, isFromNetwork, isHost }: Walk): boolean {
+  const isHostToNode = isHost && destination.kind === 'node'
+  if (destination.kind !== 'world' && !isHostToNode && !isFromNetwork) return false
   if (tuple.protocol === Protocol.TCP || tuple.protocol === Protocol.UDP) return true
   const types = packet.family === 4 ? IcmpType : Icmpv6Type
   return tuple.protocol === icmpProtocol(packet.family) && icmpTypeAndCode(packet, tuple)[0] === types.EchoRequest
 }
 
-function mayKeepPort({ tuple, isHost, input: { config } }: Walk, port: number): boolean {
+function mayKeepPort({ tuple, to, isHost, input: { config } }: Walk, port: number): boolean {
   const hasPorts = tuple.protocol === Protocol.TCP || tuple.protocol === Protocol.UDP
-  return isHost || !hasPorts || (port >= config.natPortMin && port <= config.natPortMax)
+  return isHost || !hasPorts || to?.source === tuple.source || (port >= config.natPortMin && port <= config.natPortMax)
 }
 
 /** The SYN after a connection to a Service that has ended, from the same port: it gets a backend that is listed now. */
@@ -163,7 +233,7 @@ function used(translation: Translation, { packet, input }: Walk): Translation {
 export function rewrite(walk: Walk) {
   const { packet, to } = walk
   if (!to) return
-  walk.packet = packet.transport.kind === 'icmpError' ? rewrittenError(packet, to) : rewritten(packet, to)
+  walk.packet = packet.transport.kind === 'icmpError' ? rewrittenError(walk, to) : rewritten(packet, to)
 }
 
 function rewritten(packet: IpPacket, to: Tuple): IpPacket {
@@ -172,10 +242,11 @@ function rewritten(packet: IpPacket, to: Tuple): IpPacket {
 }
 
 /** `to` is what the error's own direction becomes: the quoted packet, which went the other way, becomes its reverse. */
-function rewrittenError(packet: IpPacket, to: Tuple): IpPacket {
+function rewrittenError({ packet, isFromNetwork, input }: Walk, to: Tuple): IpPacket {
   const { transport } = packet
   if (transport.kind !== 'icmpError') return packet
-  const isFromReceiver = packet.source === transport.quoted.destination
+  const becomesOurs = isFromNetwork && isOwnAddress(input.config, to.source)
+  const isFromReceiver = packet.source === transport.quoted.destination || becomesOurs
   return {
     ...packet,
     source: isFromReceiver ? to.source : packet.source,

@@ -19,6 +19,8 @@ export const IcmpType = {
 } as const
 export const Icmpv6Type = {
   Unreachable: 1,
+  TooLarge: 2,
+  TimeExceeded: 3,
   EchoRequest: 128,
   EchoReply: 129,
   NeighbourSolicitation: 135,

@@ -3,8 +3,9 @@
 
 import { type Address, family } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
-import { DropReason, maps, type NodeConfig, RouteKind, TunnelMode } from '../generated/abi.ts'
+import { DropReason, FrontendFlags, maps, type NodeConfig, RouteKind, TunnelMode } from '../generated/abi.ts'
 import { trace } from './trace.ts'
+import { admits } from './trace-nat.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, TcpFlag, type Transport } from './trace-packet.ts'
 import { endpointOf } from './trace-route.ts'
 import { emptyFlowState, longestPrefix, lookup, type Tables } from './trace-tables.ts'
@@ -56,11 +57,15 @@ export function askTrace(question: TraceQuestion): TraceAnswer {
   return askFromNode(question, [{ stage: 'host', text: `${from} is this node` }])
 }
 
-/** A process of the node speaks to a backend since its socket connected. */
+/** A process of the node speaks to a backend since its socket connected, but where its packets are dropped in silence. */
 function askFromNode(question: TraceQuestion, start: readonly Step[]): TraceAnswer {
-  const { tables, config, to, port, protocol, nameOf } = question
+  const { tables, config, from, to, port, protocol, nameOf } = question
   const frontend = lookup(tables.frontends, { address: to, port, protocol })
-  if (frontend) {
+  if (
+    frontend &&
+    admits(tables, frontend, from) &&
+    !(frontend.count === 0 && frontend.flags & FrontendFlags.INTERNAL_DROPS)
+  ) {
     const { backendList, count, service } = frontend
     const backend = lookup(tables.backends, { backendList, slot: 0 })
     if (!backend) {

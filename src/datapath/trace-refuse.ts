@@ -1,22 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// `trace`: the answer to what a pod sends to a Service without endpoints (bpf/lib/refuse.h).
+// `trace`: the answer to what was dropped (bpf/lib/refuse.h).
 
 import { Protocol } from '../core/protocol.ts'
+import { DropReason, TunnelMode } from '../generated/abi.ts'
+import { inTunnel, nexthopOf } from './trace-forward.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, TcpFlag } from './trace-packet.ts'
-import { isSyn } from './trace-walk.ts'
+import { isSyn, type Verdict, type Walk } from './trace-walk.ts'
 
 const HOP_LIMIT = 64
-/** RFC 792, RFC 4443 3.1. */
-const PORT_UNREACHABLE = { 4: 3, 6: 4 } as const
+/** Type and code by family: RFC 792, RFC 1191, RFC 4443. */
+const messages: Partial<Record<DropReason, Record<4 | 6, readonly [type: number, code: number]>>> = {
+  [DropReason.NO_BACKEND]: { 4: [IcmpType.Unreachable, 3], 6: [Icmpv6Type.Unreachable, 4] },
+  [DropReason.NO_PORT]: { 4: [IcmpType.Unreachable, 3], 6: [Icmpv6Type.Unreachable, 4] },
+  [DropReason.TOO_LARGE]: { 4: [IcmpType.Unreachable, 4], 6: [Icmpv6Type.TooLarge, 0] },
+  [DropReason.HOP_LIMIT]: { 4: [IcmpType.TimeExceeded, 0], 6: [Icmpv6Type.TimeExceeded, 0] },
+}
 
-/** RST for a SYN, ICMP port unreachable for a datagram, from the Service; null: none. */
-export function refusal(packet: IpPacket): IpPacket | null {
-  const { family, source, destination, transport } = packet
-  if (packet.fragment || packet.optionBytes > 0 || packet.extensions.length > 0) return null
+/** The verdict with what its sender gets: RST or ICMP, from what the packet asked for. */
+export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
+  if (verdict.kind !== 'drop') return verdict
+  const answer = answerTo(walk, verdict.reason)
+  if (answer === null || walk.tunnelNode === 0n) return { ...verdict, answer }
+  const nexthop = nexthopOf(walk, walk.tunnelNode)
+  const isTunnelled = walk.input.config.tunnelMode === TunnelMode.VXLAN
+  return { ...verdict, answer: nexthop && isTunnelled ? inTunnel(walk, answer, nexthop) : null }
+}
+
+function answerTo({ packet, asked, mtuBytes }: Walk, reason: DropReason): IpPacket | null {
+  const message = messages[reason]?.[packet.family]
+  if (message === undefined || packet.fragment || packet.optionBytes > 0 || packet.extensions.length > 0) return null
+  const { family, source, transport } = packet
   const answer = {
     kind: 'ip',
     family,
-    source: destination,
+    source: asked.destination,
     destination: source,
     trafficClass: 0,
     dontFragment: family === 4,
@@ -25,7 +42,9 @@ export function refusal(packet: IpPacket): IpPacket | null {
     extensions: [],
     fragment: null,
   } as const
-  if (transport.kind === 'tcp' && isSyn(packet)) {
+  const isRefused = reason === DropReason.NO_BACKEND || reason === DropReason.NO_PORT
+  if (transport.kind === 'tcp' && isRefused) {
+    if (!isSyn(packet)) return null
     const { sourcePort: destinationPort, destinationPort: sourcePort } = transport
     const flags = TcpFlag.RST | TcpFlag.ACK
     return {
@@ -34,12 +53,9 @@ export function refusal(packet: IpPacket): IpPacket | null {
       transport: { kind: 'tcp', sourcePort, destinationPort, flags, payloadBytes: 0 },
     }
   }
-  if (transport.kind !== 'udp') return null
-  const type = family === 4 ? IcmpType.Unreachable : Icmpv6Type.Unreachable
+  if (transport.kind !== 'udp' && transport.kind !== 'tcp') return null
+  const [type, code] = message
+  const word = reason === DropReason.TOO_LARGE ? mtuBytes : 0
   const quoted = { ...packet, transport: { ...transport, payloadBytes: 0 } }
-  return {
-    ...answer,
-    protocol: icmpProtocol(family),
-    transport: { kind: 'icmpError', type, code: PORT_UNREACHABLE[family], word: 0, quoted },
-  }
+  return { ...answer, protocol: icmpProtocol(family), transport: { kind: 'icmpError', type, code, word, quoted } }
 }

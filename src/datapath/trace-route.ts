@@ -31,8 +31,9 @@ export function route(tables: Tables, config: NodeConfig, tuple: Tuple): Destina
   const found = longestPrefix(tables.routes, tuple.destination)
   if (!found) return { kind: 'world' }
   if (found.kind === RouteKind.PODS) return { kind: 'node', node: found.node }
-  const reason = found.kind === RouteKind.OWN_PODS ? DropReason.NO_ENDPOINT : DropReason.NO_FRONTEND
-  return { kind: 'nobody', reason }
+  if (found.kind === RouteKind.OWN_PODS) return { kind: 'nobody', reason: DropReason.NO_ENDPOINT }
+  const isService = lookup(tables.frontends, { address: tuple.destination, port: 0, protocol: 0 }) !== undefined
+  return { kind: 'nobody', reason: isService ? DropReason.NO_PORT : DropReason.NO_FRONTEND }
 }
 
 export function isTunnelPort(config: NodeConfig, tuple: Tuple): boolean {

@@ -5,6 +5,8 @@
 import { type Address, addressBytes, sameLeadingBits } from '../core/address.ts'
 import type { Codec } from '../core/codec.ts'
 import type {
+  Affinity,
+  AffinityKey,
   Flow,
   FlowKey,
   Fragment,
@@ -33,20 +35,29 @@ export const tableNames = [
   'nexthops',
   'frontends',
   'backends',
+  'source_ranges',
 ] as const satisfies readonly MapName[]
 export type TableName = (typeof tableNames)[number]
 export type Tables = { readonly [M in TableName]: Entries<M> }
 
-/** What the programs write; `trace` changes it as they would. Keys of the maps: flowText, tupleText, fragmentText. */
+/** What the programs write; `trace` changes it as they would. Keys of the maps: flowText, tupleText, fragmentText,
+ *  affinityText. */
 export interface FlowState {
   readonly flows: Map<string, readonly [FlowKey, Flow]>
   readonly flows_opening: Map<string, readonly [FlowKey, Flow]>
   readonly translations: Map<string, readonly [Tuple, Translation]>
   readonly fragments: Map<string, readonly [FragmentKey, Fragment]>
+  readonly affinity: Map<string, readonly [AffinityKey, Affinity]>
 }
 
 export function emptyFlowState(): FlowState {
-  return { flows: new Map(), flows_opening: new Map(), translations: new Map(), fragments: new Map() }
+  return {
+    flows: new Map(),
+    flows_opening: new Map(),
+    translations: new Map(),
+    fragments: new Map(),
+    affinity: new Map(),
+  }
 }
 
 export function flowText(key: FlowKey): string {
@@ -59,6 +70,10 @@ export function tupleText(key: Tuple): string {
 
 export function fragmentText(key: FragmentKey): string {
   return `${key.protocol} ${key.source} ${key.destination} ${key.identification}`
+}
+
+export function affinityText({ service, address, netnsCookie, family }: AffinityKey): string {
+  return `${service} ${address} ${netnsCookie} ${family}`
 }
 
 /** The value of the entry whose fields all equal `key`'s. */

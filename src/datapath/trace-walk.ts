@@ -35,8 +35,8 @@ export interface TraceInput {
 }
 
 export interface Choices {
-  /** A slot of 0..count-1. */
-  backendSlot(tuple: Tuple, count: number): number
+  /** A slot of 0..count-1 of a backend list. */
+  backendSlot(tuple: Tuple, backendList: bigint, count: number): number
   /** A source port to masquerade with; taken(port) says that another flow has it. null: none was found. */
   natPort(tuple: Tuple, taken: (port: number) => boolean): number | null
 }
@@ -48,7 +48,7 @@ export type Verdict =
       readonly reason: DropReason
       readonly rule: bigint
       readonly set: bigint
-      /** What the pod that sent it gets at once; null: silence. */
+      /** What its sender gets at once; null: silence. */
       readonly answer: IpPacket | null
     }
   /** Into the pod behind this host veth. */
@@ -81,6 +81,10 @@ export interface Walk {
   isRelated: boolean
   /** This node's own stack sends it. */
   readonly isHost: boolean
+  /** Translated, and the uplink has brought it. */
+  isFromNetwork: boolean
+  /** Of the way on, where the packet is too large for it. */
+  mtuBytes: number
   destination: Destination
   /** Node that sent the packet here in VXLAN; 0 for a bare one. */
   tunnelNode: bigint
@@ -117,6 +121,11 @@ export function endsFlow({ transport }: IpPacket): boolean {
 
 export function isOwnAddress(config: NodeConfig, address: Address): boolean {
   return address !== '::' && (address === config.ipv4 || address === config.ipv6)
+}
+
+/** From the network to the network again: the other end must see this node. */
+export function returns({ isFromNetwork, destination }: Walk): boolean {
+  return isFromNetwork && (destination.kind === 'node' || destination.kind === 'world')
 }
 
 export function reverse(tuple: Tuple): Tuple {

@@ -9,15 +9,17 @@ import { conntrack, FROM_STACK } from './trace-conntrack.ts'
 import { decapsulate, encapsulate, forward, nexthopOf } from './trace-forward.ts'
 import { enterTranslation, lookupTranslation, mayChoosePort, rewrite, translateSource } from './trace-nat.ts'
 import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
-import { parseNetwork, parseTransport, rememberFragment } from './trace-parse.ts'
-import { refusal } from './trace-refuse.ts'
+import { parseNetwork, parseTransport, ports, rememberFragment } from './trace-parse.ts'
+import { withAnswer } from './trace-refuse.ts'
 import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod, sourceOfStack } from './trace-route.ts'
-import { lookup } from './trace-tables.ts'
+import { lookup, tupleText } from './trace-tables.ts'
 import {
   drop,
   type HookName,
   isOwnAddress,
+  isSyn,
   note,
+  reverse,
   type Stage,
   type Step,
   type TraceInput,
@@ -67,6 +69,8 @@ export function trace(input: TraceInput): Traced {
     service: 0n,
     isRelated: false,
     isHost: input.hook === 'to_netdev' && isOwnAddress(input.config, packet.source),
+    isFromNetwork: false,
+    mtuBytes: 0,
     destination: { kind: 'stack' },
     tunnelNode: 0n,
     mark: input.mark,
@@ -82,9 +86,8 @@ function fromPod(walk: Walk): Verdict {
   if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   if (isNeighbourDiscovery(walk.packet)) return toStack
-  const verdict = proven(walk, sourceOfPod(walk)) ?? lookupTranslation(walk, true) ?? admit(walk) ?? forward(walk)
-  const isRefused = verdict.kind === 'drop' && verdict.reason === DropReason.NO_BACKEND
-  return isRefused ? { ...verdict, answer: refusal(walk.packet) } : verdict
+  const verdict = proven(walk, sourceOfPod(walk)) ?? lookupTranslation(walk, 'pod') ?? admit(walk) ?? forward(walk)
+  return withAnswer(walk, verdict)
 }
 
 function admit(walk: Walk): Stage {
@@ -100,7 +103,7 @@ function toPod(walk: Walk): Verdict {
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   const denied =
     proven(walk, sourceOfStack(walk)) ??
-    lookupTranslation(walk, false) ??
+    lookupTranslation(walk, 'stack') ??
     conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0)
   if (denied) return denied
   rewrite(walk)
@@ -109,26 +112,49 @@ function toPod(walk: Walk): Verdict {
 
 /** What the network sends: other nodes and the world, plain or in the tunnel. */
 function fromNetdev(walk: Walk): Verdict {
-  const { config } = walk.input
   const unparsed = parse(walk)
   if (unparsed) return leftToStack('from_netdev', unparsed, walk)
   const refused = unwrap(walk)
   if (refused) return refused
-  const isForNode = isOwnAddress(config, walk.packet.destination)
-  if (isForNode) {
-    const unproven = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, false)
+  const verdict = admitFromNetdev(walk) ?? forward(walk)
+  const isRefusalOfOurs = verdict.kind === 'drop' && verdict.reason === DropReason.BARE_SOURCE
+  return isRefusalOfOurs && walk.mark === PacketMark.MARK ? toStack : withAnswer(walk, verdict)
+}
+
+function admitFromNetdev(walk: Walk): Stage {
+  if (isOwnAddress(walk.input.config, walk.packet.destination)) {
+    const unproven = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, 'network')
     if (unproven) return unproven
     if (!walk.to) return toStack
   }
+  let isProven = walk.to !== null
   walk.destination = routeOf(walk)
-  if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
-  if (walk.destination.kind === 'stack') return forward(walk)
-  if (walk.destination.kind !== 'endpoint') {
-    const staysHere = isForNode || isMulticast(walk.packet)
-    return (staysHere ? null : proven(walk, sourceOfNetdev(walk))) ?? toStack
+  const { destination } = walk
+  const isUnallocated = destination.kind === 'nobody' && destination.reason === DropReason.NO_ENDPOINT
+  if (!isProven && !isUnallocated && ['world', 'node', 'nobody'].includes(destination.kind)) {
+    const decided = admitBeyond(walk)
+    if (decided) return decided
+    isProven = true
   }
-  const unproven = isForNode ? null : (proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, false))
-  return unproven ?? conntrack(walk, walk.input.ifindex) ?? forward(walk)
+  if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
+  if (walk.destination.kind === 'endpoint' && !isProven) {
+    const unproven = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, 'stack')
+    if (unproven) return unproven
+  }
+  walk.isFromNetwork = walk.to !== null
+  translateSource(walk)
+  const denied = walk.destination.kind === 'endpoint' ? conntrack(walk, walk.input.ifindex) : null
+  return denied ?? enterTranslation(walk)
+}
+
+/** For nobody's address here, which may be a Service's; otherwise the stack may forward it. Multicast stays here. */
+function admitBeyond(walk: Walk): Stage {
+  if (isMulticast(walk.packet)) return toStack
+  const refused = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, 'network')
+  if (refused) return refused
+  if (!walk.to) return walk.destination.kind === 'nobody' ? drop(walk.destination.reason) : toStack
+  walk.destination = routeOf(walk)
+  return null
 }
 
 /** Passes on what was said of the source; where nothing was, the packet may leave its mark in `fragments`. */
@@ -147,18 +173,25 @@ function unwrap(walk: Walk): Stage {
 function toNetdev(walk: Walk): Verdict {
   const { config, tables } = walk.input
   const isToNode = lookup(tables.nodes, { address: walk.tuple.destination }) !== undefined
-  if (walk.isHost ? isToNode : !endpointOf(tables, walk.tuple.source)) return toStack
+  if (walk.isHost ? isToNode && !answersNode(walk) : !endpointOf(tables, walk.tuple.source)) return toStack
   const unparsed = proven(walk, parse(walk))
   if (unparsed) return walk.isHost ? toStack : unparsed
-  const refused = lookupTranslation(walk, walk.isHost)
-  if (refused) return refused
+  const refused = lookupTranslation(walk, walk.isHost ? 'host' : 'stack')
+  if (refused) return walk.isHost ? withAnswer(walk, refused) : refused
   walk.destination = routeOf(walk)
-  if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
+  if (walk.destination.kind === 'nobody') {
+    const nobody = drop(walk.destination.reason)
+    return walk.isHost ? withAnswer(walk, nobody) : nobody
+  }
   if (walk.destination.kind === 'world' && walk.isHost && !walk.to) {
     if (!isWorthEntering(walk)) return toStack
     translateSource(walk)
     if (enterTranslation(walk)) return toStack
   } else {
+    if (isHostPortTaken(walk)) {
+      walk.to = walk.tuple
+      walk.isNewTranslation = true
+    }
     translateSource(walk)
     const full = enterTranslation(walk)
     if (full) return full
@@ -176,6 +209,21 @@ function isWorthEntering(walk: Walk): boolean {
   if (flags & TcpFlag.RST || isAnswer) return false
   if (tuple.protocol !== Protocol.TCP && tuple.protocol !== Protocol.UDP) return mayChoosePort(walk)
   return tuple.sourcePort >= input.config.natPortMin && tuple.sourcePort <= input.config.natPortMax
+}
+
+/** What this node says to another one is left alone, but for what belongs to a Service: whole TCP or UDP packets. */
+function answersNode({ packet, input }: Walk): boolean {
+  const hasPorts = packet.protocol === Protocol.TCP || packet.protocol === Protocol.UDP
+  if (!hasPorts || packet.fragment || packet.optionBytes > 0 || packet.extensions.length > 0) return false
+  const { source, destination, protocol } = packet
+  return input.state.translations.has(tupleText({ source, destination, protocol, ...ports(packet) }))
+}
+
+/** Whether a client of the world reaches the pod elsewhere by the port that a socket of this node has taken since. */
+function isHostPortTaken({ isHost, to, packet, tuple, destination, input }: Walk): boolean {
+  if (!isHost || to || packet.transport.kind === 'icmpError' || destination.kind !== 'node') return false
+  if (tuple.protocol === Protocol.TCP && !isSyn(packet)) return false
+  return input.state.translations.has(tupleText(reverse(tuple)))
 }
 
 function leave(walk: Walk, tunnel: boolean): Verdict {

@@ -7,6 +7,7 @@ import type { Codec } from '../core/codec.ts'
 export const DROPS_CAPACITY = 64
 export const POLICY_FIXED_BITS = 160
 export const POLICY_PROTOCOL_BITS = 16
+export const SOURCE_RANGE_FIXED_BITS = 96
 
 export const Realm = {
   WORLD: 1,
@@ -68,7 +69,13 @@ export const DropReason = {
   IP_OPTIONS: 22,
   EVENT_LOST: 23,
   TUNNEL_ECN: 24,
-  REASONS: 25,
+  NO_LOCAL_BACKEND: 25,
+  SOURCE_RANGE: 26,
+  NO_PORT: 27,
+  TOO_LARGE: 28,
+  HOP_LIMIT: 29,
+  PORT_IN_USE: 30,
+  REASONS: 31,
 } as const
 export type DropReason = (typeof DropReason)[keyof typeof DropReason]
 
@@ -117,6 +124,14 @@ export const NodeFlags = {
   OWN: 1,
 } as const
 export type NodeFlags = (typeof NodeFlags)[keyof typeof NodeFlags]
+
+export const FrontendFlags = {
+  EXTERNAL: 1,
+  INTERNAL_DROPS: 2,
+  EXTERNAL_DROPS: 4,
+  SOURCE_RANGES: 8,
+} as const
+export type FrontendFlags = (typeof FrontendFlags)[keyof typeof FrontendFlags]
 
 /** Index of an array map. */
 export const u32: Codec<number> = {
@@ -896,26 +911,35 @@ export interface Frontend {
   readonly count: number
   readonly flags: number
   readonly service: bigint
+  readonly externalList: bigint
+  readonly externalCount: number
+  readonly affinitySeconds: number
 }
 
 export const frontend: Codec<Frontend> = {
   name: 'frontend',
-  size: 24,
+  size: 48,
   write(bytes, offset, value) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 24)
-    bytes.fill(0, offset, offset + 24)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 48)
+    bytes.fill(0, offset, offset + 48)
     view.setBigUint64(0, value.backendList, true)
     view.setUint32(8, value.count, true)
     view.setUint32(12, value.flags, true)
     view.setBigUint64(16, value.service, true)
+    view.setBigUint64(24, value.externalList, true)
+    view.setUint32(32, value.externalCount, true)
+    view.setUint32(36, value.affinitySeconds, true)
   },
   read(bytes, offset) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 24)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 48)
     return {
       backendList: view.getBigUint64(0, true),
       count: view.getUint32(8, true),
       flags: view.getUint32(12, true),
       service: view.getBigUint64(16, true),
+      externalList: view.getBigUint64(24, true),
+      externalCount: view.getUint32(32, true),
+      affinitySeconds: view.getUint32(36, true),
     }
   },
 }
@@ -962,6 +986,110 @@ export const backend: Codec<Backend> = {
     return {
       address: address.read(bytes, offset + 0),
       port: view.getUint16(16),
+    }
+  },
+}
+
+export interface SourceRangeKey {
+  readonly prefixLength: number
+  readonly service: bigint
+  readonly address: Address
+}
+
+export const sourceRangeKey: Codec<SourceRangeKey> = {
+  name: 'source_range_key',
+  size: 32,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 32)
+    bytes.fill(0, offset, offset + 32)
+    view.setUint32(0, value.prefixLength, true)
+    view.setBigUint64(8, value.service, true)
+    address.write(bytes, offset + 16, value.address)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 32)
+    return {
+      prefixLength: view.getUint32(0, true),
+      service: view.getBigUint64(8, true),
+      address: address.read(bytes, offset + 16),
+    }
+  },
+}
+
+export interface SourceRange {
+  readonly allowed: number
+}
+
+export const sourceRange: Codec<SourceRange> = {
+  name: 'source_range',
+  size: 4,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
+    bytes.fill(0, offset, offset + 4)
+    view.setUint32(0, value.allowed, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
+    return {
+      allowed: view.getUint32(0, true),
+    }
+  },
+}
+
+export interface AffinityKey {
+  readonly service: bigint
+  readonly address: Address
+  readonly netnsCookie: bigint
+  readonly family: number
+}
+
+export const affinityKey: Codec<AffinityKey> = {
+  name: 'affinity_key',
+  size: 40,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 40)
+    bytes.fill(0, offset, offset + 40)
+    view.setBigUint64(0, value.service, true)
+    address.write(bytes, offset + 8, value.address)
+    view.setBigUint64(24, value.netnsCookie, true)
+    view.setUint8(32, value.family)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 40)
+    return {
+      service: view.getBigUint64(0, true),
+      address: address.read(bytes, offset + 8),
+      netnsCookie: view.getBigUint64(24, true),
+      family: view.getUint8(32),
+    }
+  },
+}
+
+export interface Affinity {
+  readonly address: Address
+  readonly port: number
+  readonly slot: number
+  readonly seenNs: bigint
+}
+
+export const affinity: Codec<Affinity> = {
+  name: 'affinity',
+  size: 32,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 32)
+    bytes.fill(0, offset, offset + 32)
+    address.write(bytes, offset + 0, value.address)
+    view.setUint16(16, value.port)
+    view.setUint32(20, value.slot, true)
+    view.setBigUint64(24, value.seenNs, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 32)
+    return {
+      address: address.read(bytes, offset + 0),
+      port: view.getUint16(16),
+      slot: view.getUint32(20, true),
+      seenNs: view.getBigUint64(24, true),
     }
   },
 }
@@ -1023,6 +1151,17 @@ export const sockPeer: Codec<SockPeer> = {
 
 /** type, flags: enum bpf_map_type, BPF_F_*. layout: changes when an entry means something else. */
 export const maps = {
+  affinity: {
+    name: 'affinity',
+    type: 9,
+    keySize: 40,
+    valueSize: 32,
+    maxEntries: 65536,
+    flags: 0,
+    layout: 'a6f82555',
+    key: affinityKey,
+    value: affinity,
+  },
   backends: {
     name: 'backends',
     type: 1,
@@ -1137,10 +1276,10 @@ export const maps = {
     name: 'frontends',
     type: 1,
     keySize: 20,
-    valueSize: 24,
-    maxEntries: 65536,
-    flags: 0,
-    layout: '0c2f17b0',
+    valueSize: 48,
+    maxEntries: 131072,
+    flags: 1,
+    layout: '7f9a44de',
     key: frontendKey,
     value: frontend,
   },
@@ -1231,6 +1370,17 @@ export const maps = {
     layout: '7b389c72',
     key: sockPeerKey,
     value: sockPeer,
+  },
+  source_ranges: {
+    name: 'source_ranges',
+    type: 11,
+    keySize: 32,
+    valueSize: 4,
+    maxEntries: 65536,
+    flags: 1,
+    layout: 'd21cd95c',
+    key: sourceRangeKey,
+    value: sourceRange,
   },
   translations: {
     name: 'translations',

@@ -98,7 +98,10 @@ export function createFakeKernel({ sizes = {} }: FakeOptions = {}): FakeKernel {
 type Tables = (name: TableName) => Map<ByteText, ByteText>
 
 function problemOfPut(tables: Tables, table: TableName, key: ByteText, value: ByteText): string | null {
-  if (table === 'frontends') return missingSlot(tables, readValue(table, value))
+  if (table === 'frontends') {
+    const { backendList, count, externalList, externalCount } = readValue(table, value)
+    return missingSlot(tables, backendList, count) ?? missingSlot(tables, externalList, externalCount)
+  }
   if (table === 'class_prefixes') return coversIpv4WithoutIt(tables, readKey(table, key))
   if (table === 'policies' && !tables(table).has(key)) {
     return isInUse(tables, readKey(table, key)) ? 'a packet may already look here and find less' : null
@@ -110,7 +113,9 @@ function problemOfDelete(tables: Tables, table: TableName, key: ByteText): strin
   if (table === 'backends') {
     const { backendList, slot } = readKey(table, key)
     const used = values(tables, 'frontends').some(
-      (frontend) => frontend.backendList === backendList && slot < frontend.count,
+      (frontend) =>
+        (frontend.backendList === backendList && slot < frontend.count) ||
+        (frontend.externalList === backendList && slot < frontend.externalCount),
     )
     return used ? 'a frontend leads there' : null
   }
@@ -122,7 +127,7 @@ function problemOfDelete(tables: Tables, table: TableName, key: ByteText): strin
   return null
 }
 
-function missingSlot(tables: Tables, { backendList, count }: { backendList: bigint; count: number }): string | null {
+function missingSlot(tables: Tables, backendList: bigint, count: number): string | null {
   const slots = new Set(
     [...tables('backends').keys()]
       .map((key) => readKey('backends', key))

@@ -12,6 +12,8 @@ import { attempt, isCode } from './kernel-error.ts'
 const attachTypes = {
   tcxIngress: 46,
   tcxEgress: 47,
+  bind4: 8,
+  bind6: 9,
   connect4: 10,
   connect6: 11,
   sendmsg4: 14,
@@ -24,6 +26,8 @@ const attachTypes = {
 
 /** Programs of a cgroup, by the hook that they are named after. */
 export const cgroupHooks = [
+  'bind4',
+  'bind6',
   'connect4',
   'connect6',
   'sendmsg4',

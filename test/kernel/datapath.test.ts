@@ -12,6 +12,8 @@ function observe(scenario: string): any {
 }
 
 const LINKS = [
+  'bind4-cgroup',
+  'bind6-cgroup',
   'connect4-cgroup',
   'connect6-cgroup',
   'from_netdev-uplink',

@@ -6,15 +6,17 @@
 //   far .9                     pod of n3, beyond a router          10.3.0.0/24  fd00:3::/64
 //   n1 n2 n3                   nodes                               192.168.0.x  fd00:f::x
 //   shop, empty .11            Services                            10.96.0.0/16 fd00:96::/112  nothing .99: no Service
-//   outside                    the world                           203.0.113.7  2001:db8::7
+//   outside .7, client .9      the world                           203.0.113.0  2001:db8::
+//   vip                        a load balancer's address           198.51.100.10 2001:db8:51::10
 
-import type { Address, Family } from '../../src/core/address.ts'
+import { type Address, compareAddresses, type Family } from '../../src/core/address.ts'
 import { id64 } from '../../src/core/id64.ts'
 import { serviceId } from '../../src/core/names.ts'
 import { Protocol } from '../../src/core/protocol.ts'
 import type { Tables } from '../../src/datapath/trace-tables.ts'
 import {
   type Endpoint,
+  FrontendFlags,
   type NodeConfig,
   NodeFlags,
   POLICY_FIXED_BITS,
@@ -24,6 +26,7 @@ import {
   PolicyVerdict,
   Realm,
   RouteKind,
+  SOURCE_RANGE_FIXED_BITS,
   TunnelMode,
 } from '../../src/generated/abi.ts'
 import { address } from '../support/packet.ts'
@@ -48,6 +51,8 @@ const hosts = {
   shop: ['10.96.0.10', 'fd00:96::10'],
   empty: ['10.96.0.11', 'fd00:96::11'],
   nothing: ['10.96.0.99', 'fd00:96::99'],
+  vip: ['198.51.100.10', '2001:db8:51::10'],
+  client: ['203.0.113.9', '2001:db8::9'],
   outside: ['203.0.113.7', '2001:db8::7'],
   group: ['239.1.2.3', 'ff05::1:3'],
   linklocal: ['169.254.1.1', 'fe80::1'],
@@ -113,6 +118,7 @@ export function world(...parts: readonly Contribution[]): Tables {
     nexthops: join('nexthops'),
     frontends: join('frontends'),
     backends: join('backends'),
+    source_ranges: join('source_ranges'),
   }
 }
 
@@ -309,31 +315,81 @@ function setEntries(set: PolicySet): Tables['policies'] {
 
 // -- Services ------------------------------------------------------------------------------------------------------
 
+export interface ServiceShape {
+  readonly protocol?: Protocol
+  /** 'web:8080', for clients inside the cluster; none: refused. */
+  readonly backends?: readonly string[]
+  /** For clients outside; absent: they may not ask. */
+  readonly external?: readonly string[]
+  /** Traffic policy Local: no backend drops. */
+  readonly local?: 'internal' | 'external'
+  /** The only hosts that may ask. */
+  readonly ranges?: readonly Host[]
+  readonly affinitySeconds?: number
+}
+
 /** service('shop:80', 'web:8080', ...); without backends it refuses. */
 export function service(frontend: string, ...backends: readonly string[]): Contribution {
-  return serviceOf(Protocol.TCP, frontend, backends)
+  return serviceOf(frontend, { backends })
 }
 
 export function udpService(frontend: string, ...backends: readonly string[]): Contribution {
-  return serviceOf(Protocol.UDP, frontend, backends)
+  return serviceOf(frontend, { protocol: Protocol.UDP, backends })
 }
 
-function serviceOf(protocol: number, frontend: string, backends: readonly string[]): Contribution {
+export function serviceOf(frontend: string, shape: ServiceShape): Contribution {
+  const { protocol = Protocol.TCP, backends = [], external = [], ranges, local, affinitySeconds = 0 } = shape
   const [vip, port] = frontend.split(':')
-  const listOf = (family: Family) => (backends.length === 0 ? 0n : id64(`list ${family} ${backends.join(' ')}`))
+  const id = serviceId(frontend)
+  const flags =
+    (shape.external ? FrontendFlags.EXTERNAL : 0) |
+    (ranges ? FrontendFlags.SOURCE_RANGES : 0) |
+    (local === 'internal' ? FrontendFlags.INTERNAL_DROPS : 0) |
+    (local === 'external' ? FrontendFlags.EXTERNAL_DROPS : 0)
   return {
     frontends: families.map((family) => [
       { address: addressOf(vip as Host, family), port: Number(port), protocol },
-      { backendList: listOf(family), count: backends.length, flags: 0, service: serviceId(frontend) },
+      {
+        backendList: listIdOf(backends, family),
+        count: backends.length,
+        flags,
+        service: id,
+        externalList: listIdOf(external, family),
+        externalCount: external.length,
+        affinitySeconds,
+      },
     ]),
-    backends: families.flatMap((family) =>
-      backends.map((backend, slot) => {
-        const [host, backendPort] = backend.split(':')
-        return [
-          { backendList: listOf(family), slot },
-          { address: addressOf(host as Host, family), port: Number(backendPort) },
-        ] as const
-      }),
+    backends: families.flatMap((family) => [...listEntries(backends, family), ...listEntries(external, family)]),
+    source_ranges: families.flatMap((family) =>
+      (ranges ?? []).map((host) => [
+        { prefixLength: SOURCE_RANGE_FIXED_BITS + 128, service: id, address: addressOf(host, family) },
+        { allowed: 1 },
+      ]),
     ),
   }
+}
+
+/** Makes the address a Service's with every port. */
+export function serviceAddress(vip: Host): Contribution {
+  const none = { backendList: 0n, count: 0, flags: 0, externalList: 0n, externalCount: 0, affinitySeconds: 0 }
+  return {
+    frontends: families.map((family) => [
+      { address: addressOf(vip, family), port: 0, protocol: 0 },
+      { ...none, service: serviceId(vip) },
+    ]),
+  }
+}
+
+function listIdOf(backends: readonly string[], family: Family): bigint {
+  return backends.length === 0 ? 0n : id64(`list ${family} ${backends.join(' ')}`)
+}
+
+function listEntries(backends: readonly string[], family: Family): Tables['backends'] {
+  return backends
+    .map((backend) => {
+      const [host, port] = backend.split(':')
+      return { address: addressOf(host as Host, family), port: Number(port) }
+    })
+    .toSorted((a, b) => compareAddresses(a.address, b.address) || a.port - b.port)
+    .map((backend, slot) => [{ backendList: listIdOf(backends, family), slot }, backend])
 }

@@ -10,6 +10,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Codec, encode } from '../../src/core/codec.ts'
 import {
+  affinityText,
   type FlowState,
   flowText,
   fragmentText,
@@ -67,7 +68,13 @@ export interface StepResult {
 
 export type Reply = { readonly results: readonly StepResult[] } | { readonly failure: string }
 
-const stateNames = ['flows', 'flows_opening', 'translations', 'fragments'] as const satisfies readonly MapName[]
+const stateNames = [
+  'flows',
+  'flows_opening',
+  'translations',
+  'fragments',
+  'affinity',
+] as const satisfies readonly MapName[]
 /** HEDDLE_OBJECTS: other objects than the shipped ones. */
 const OBJECTS = process.env.HEDDLE_OBJECTS ?? join(import.meta.dirname, '../../build/bpf')
 const MARK_OFFSET = 8 // of __sk_buff
@@ -195,6 +202,7 @@ async function readState(addon: Addon, loaded: Loaded): Promise<FlowState> {
     flows_opening: await read('flows_opening', flowText),
     translations: await read('translations', tupleText),
     fragments: await read('fragments', fragmentText),
+    affinity: await read('affinity', affinityText),
   }
 }
 

@@ -5,6 +5,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, test } from 'vitest'
 import type { Family } from '../../src/core/address.ts'
+import { Protocol } from '../../src/core/protocol.ts'
 import type { IpPacket } from '../../src/datapath/trace-packet.ts'
 import { emptyFlowState, type Tables } from '../../src/datapath/trace-tables.ts'
 import { type NodeConfig, Realm } from '../../src/generated/abi.ts'
@@ -22,10 +23,10 @@ import {
   native,
   pod,
   podIfindex,
-  service,
+  serviceAddress,
+  serviceOf,
   tunnelled,
   UPLINK,
-  udpService,
   world,
 } from './cluster.ts'
 import { type Kernel, startKernel } from './kernel.ts'
@@ -48,8 +49,21 @@ const RUNS = Number(process.env.HEDDLE_RUNS ?? soak(300, 20_000))
 const PACKETS_PER_RUN = 8
 
 const pods = Object.keys(podIfindex) as readonly LocalPod[]
-const places: readonly Host[] = ['cart', 'web', 'bare', 'vacant', 'away', 'far', 'n1', 'n2', 'shop', 'outside']
-const ports = [53, 80, 8080, 40000]
+const places: readonly Host[] = [
+  'cart',
+  'web',
+  'bare',
+  'vacant',
+  'away',
+  'far',
+  'n1',
+  'n1',
+  'n2',
+  'shop',
+  'vip',
+  'outside',
+]
+const ports = [53, 80, 8080, 30080, 40000]
 const flags = ['S', 'S', 'SA', 'A', 'FA', 'R']
 
 // -- Tables --------------------------------------------------------------------------------------------------------
@@ -81,15 +95,37 @@ const anySet = fc.option(
   fc.uniqueArray(anyRule, { maxLength: 4, selector: ({ peer, ports }) => JSON.stringify([peer, ports]) }),
 )
 
+const anyBackends = fc.uniqueArray(
+  fc.constantFrom('cart:8080', 'web:80', 'away:8080', 'far:80', 'n1:80', 'n2:80', 'client:80'),
+  { maxLength: 3 },
+)
+
+/** A Service at every kind of address, by TCP and UDP. */
+const anyService = fc
+  .record({
+    backends: anyBackends,
+    external: fc.option(anyBackends, { nil: undefined }),
+    local: fc.constantFrom(undefined, undefined, 'internal' as const, 'external' as const),
+    ranges: fc.constantFrom(undefined, undefined, undefined, ['outside', 'cart', 'n1', 'n2'] as const),
+    affinitySeconds: fc.constantFrom(0, 0, 60),
+    hasAddress: fc.boolean(),
+  })
+  .map(({ hasAddress, external, local, ranges, ...rest }) => {
+    const shape = { ...rest, ...(external && { external }), ...(local && { local }), ...(ranges && { ranges }) }
+    return [
+      ...['shop:80', 'n1:30080', 'vip:80'].flatMap((at) => [serviceOf(at, shape)]),
+      ...['shop:53', 'n1:53', 'vip:53'].map((at) => serviceOf(at, { ...shape, protocol: Protocol.UDP })),
+      ...(hasAddress ? [serviceAddress('shop')] : []),
+    ]
+  })
+
 const anyWorld = fc
   .record({
     policies: fc.tuple(...pods.map(() => fc.record({ out: anySet, in: anySet, isolated: fc.boolean() }))),
     isolation: fc.nat(9),
-    backends: fc.uniqueArray(fc.constantFrom('cart:8080', 'web:80', 'away:8080', 'far:80', 'n1:80', 'n2:80'), {
-      maxLength: 3,
-    }),
+    service: anyService,
   })
-  .map(({ policies, isolation, backends }) => (generation: number): Tables => {
+  .map(({ policies, isolation, service }) => (generation: number): Tables => {
     const rulesOf = (
       set: string,
       rules: readonly {
@@ -107,7 +143,7 @@ const anyWorld = fc
         isolated: isolated && isolation === 0,
       })
     })
-    return world(...parts, service('shop:80', ...backends), udpService('shop:53', ...backends), epoch(7 + generation))
+    return world(...parts, ...service, epoch(7 + generation))
   })
 
 // -- Packets -------------------------------------------------------------------------------------------------------
@@ -155,6 +191,16 @@ function packetOf({ kind, from, to, sourcePort, destinationPort, letters, header
   return icmpError('port unreachable', from, udp(destination, source), header)
 }
 
+/** What asks for a Service from the network, or goes on where one asked. */
+const anyAsk: fc.Arbitrary<InFamily<IpPacket>> = fc
+  .record({
+    from: fc.constantFrom('outside:40000', 'client:40000', 'outside:80', 'n2:40000', 'other:40000'),
+    to: fc.constantFrom('n1:30080', 'vip:80', 'n1:53', 'vip:53'),
+    letters: fc.constantFrom('S', 'S', 'S', 'A', 'FA'),
+    header: fc.record({ hopLimit: anyHopLimit, payloadBytes: fc.constantFrom(0, 100, 1420, 1440) }),
+  })
+  .map(({ from, to, letters, header }) => (to.endsWith(':53') ? udp(from, to, header) : tcp(from, to, letters, header)))
+
 /** A packet somewhere, or the answer to what an earlier one became. */
 type Event = { readonly at: At } | { readonly answerTo: number; readonly letters: string }
 
@@ -168,11 +214,12 @@ const anyEvent: fc.Arbitrary<Event> = fc.oneof(
     ),
   },
   { weight: 3, arbitrary: anyPacket(fc.constantFrom(...places)).map((packet) => ({ at: fromNetdev(packet) })) },
+  { weight: 4, arbitrary: anyAsk.map((packet) => ({ at: fromNetdev(packet) })) },
   {
     weight: 2,
     arbitrary: fc
       .tuple(
-        anyPacket(fc.constantFrom(...places)),
+        fc.oneof(anyPacket(fc.constantFrom(...places)), anyAsk),
         fc.constantFrom('n1', 'n2', 'n3', 'neighbour'),
         fc.constantFrom(1, 1, 1, 9),
       )

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// Services from outside the cluster and by their external addresses from inside, with real clients and servers.
+//
+//   outside --- fabric --- n1: web-1, near      n2: web-2, far
+//   a load balancer's address is routed to n1
+//
+// Sources: https://kubernetes.io/docs/reference/networking/virtual-ips/ and .../tutorials/services/source-ip/
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { netnsPath } from '../../src/lab/names.ts'
+import { outsideIPs } from '../../src/lab/network.ts'
+import type { KubeManifest } from '../../src/lab/objects.ts'
+import { runProgram } from '../../src/lab/process.ts'
+import type { Reply, Target } from '../support/ask.ts'
+import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import { httpPort, idlePod, namespace, networkPolicy, serverPod, udpPort } from '../support/manifests.ts'
+
+const families = [4, 6] as const
+const vips = {
+  both: { 4: '198.51.100.10', 6: '2001:db8:51::10' },
+  ranges: { 4: '198.51.100.11', 6: '2001:db8:51::11' },
+}
+const path = (pod: string) => `${namespace}/${pod}`
+
+interface Shape {
+  readonly selector: Readonly<Record<string, string>>
+  /** Node ports of HTTP and UDP. */
+  readonly nodePorts: readonly [http: number, udp: number]
+  readonly vip?: { readonly 4: string; readonly 6: string }
+  readonly spec?: Readonly<Record<string, unknown>>
+}
+
+function external(name: string, { selector, nodePorts, vip, spec }: Shape): KubeManifest {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { namespace, name },
+    spec: {
+      type: vip ? 'LoadBalancer' : 'NodePort',
+      selector,
+      ipFamilyPolicy: 'PreferDualStack',
+      ports: [
+        { name: 'http', port: 80, targetPort: httpPort, protocol: 'TCP', nodePort: nodePorts[0] },
+        { name: 'udp', port: 53, targetPort: udpPort, protocol: 'UDP', nodePort: nodePorts[1] },
+      ],
+      ...spec,
+    },
+    ...(vip && { status: { loadBalancer: { ingress: [{ ip: vip[4] }, { ip: vip[6] }] } } }),
+  }
+}
+
+const services = [
+  external('both', { selector: { app: 'web' }, nodePorts: [30080, 30053], vip: vips.both }),
+  external('first', { selector: { name: 'web-1' }, nodePorts: [30081, 30054] }),
+  external('second', { selector: { name: 'web-2' }, nodePorts: [30082, 30055] }),
+  external('local', {
+    selector: { name: 'web-2' },
+    nodePorts: [30083, 30056],
+    spec: { externalTrafficPolicy: 'Local' },
+  }),
+  external('empty', { selector: { app: 'nobody' }, nodePorts: [30084, 30057] }),
+  external('ranges', {
+    selector: { app: 'web' },
+    nodePorts: [30085, 30058],
+    vip: vips.ranges,
+    spec: { loadBalancerSourceRanges: ['192.0.2.0/24', '2001:db8:99::/64'] },
+  }),
+]
+
+describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
+  let lab: TestLab
+
+  beforeAll(async () => {
+    lab = await startTestLab(`north-south-${mode}`, { mode, families: '46' })
+    await lab.apply(
+      serverPod('web-1', 'n1', { app: 'web', name: 'web-1' }),
+      serverPod('web-2', 'n2', { app: 'web', name: 'web-2' }),
+      idlePod('near', 'n1'),
+      idlePod('far', 'n2'),
+      ...services,
+    )
+    for (const family of families) {
+      for (const vip of [vips.both[family], vips.ranges[family]]) {
+        const router = family === 4 ? '203.0.113.1' : '2001:db8:113::1'
+        await lab.shell('outside', `ip route add ${vip} via ${router}`)
+        await lab.shell('fabric', `ip route add ${vip} via ${lab.nodeIP('n1', family)}`)
+      }
+    }
+  })
+
+  afterAll(async () => {
+    expect(await lab?.down()).toEqual([])
+  })
+
+  const ask = (place: string, targets: readonly Target[]) => lab.script<Reply[]>(place, 'ask.ts', targets)
+  /** By TCP and UDP, `times` each. */
+  const targets = (host: string, [tcp, udp]: readonly [number, number], times = 1, bytes = 1): Target[] =>
+    Array.from({ length: times }, () => [
+      { protocol: 'TCP', host, port: tcp, bytes } as const,
+      { protocol: 'UDP', host, port: udp, bytes } as const,
+    ]).flat()
+  const quick = (asked: readonly Target[]): Target[] => asked.map((target) => ({ ...target, timeoutMs: 700 }))
+  /** From the pod's namespace, past the socket hooks. */
+  async function askPast(pod: string, asked: readonly Target[]): Promise<Reply[]> {
+    const argv = [`--net=${netnsPath(lab.name, lab.pod(path(pod)).place)}`, '--', ...scriptArgv('ask.ts')]
+    const { stdout } = await runProgram(['nsenter', ...argv], { input: JSON.stringify(asked), timeoutMs: 30_000 })
+    return JSON.parse(stdout) as Reply[]
+  }
+  const serversOf = (replies: readonly Reply[]) =>
+    [...new Set(replies.map((reply) => ('answer' in reply ? reply.answer?.server : reply.error)))].sort()
+  const clientsOf = (replies: readonly Reply[]) =>
+    [
+      ...new Set(
+        replies.map((reply) => ('answer' in reply ? `${reply.answer?.server} ${reply.answer?.client}` : reply.error)),
+      ),
+    ].sort()
+
+  describe.each(families)('IPv%s', (family) => {
+    const n1 = () => lab.nodeIP('n1', family)
+    const n2 = () => lab.nodeIP('n2', family)
+    const outside = outsideIPs[family]
+
+    test('a host outside reaches every backend by a node’s port; one of that node sees who it is', async () => {
+      expect(clientsOf(await ask('outside', targets(n1(), [30080, 30053], 12)))).toEqual([
+        `web-1 ${outside}`,
+        `web-2 ${n1()}`,
+      ])
+    })
+
+    test('and by a load balancer’s address', async () => {
+      expect(clientsOf(await ask('outside', targets(vips.both[family], [80, 53], 12)))).toEqual([
+        `web-1 ${outside}`,
+        `web-2 ${n1()}`,
+      ])
+    })
+
+    test.each([
+      ['of this node', [30081, 30054], 'web-1'],
+      ['of another node', [30082, 30055], 'web-2'],
+    ] as const)(
+      'a large request finds its way to a backend %s: path MTU discovery works through NAT',
+      async (_, [tcp], server) => {
+        const asked = [{ protocol: 'TCP', host: n1(), port: tcp, bytes: 200_000 }] as const
+        expect(await ask('outside', asked)).toMatchObject([{ answer: { server, bytes: 200_000 } }])
+      },
+    )
+
+    test('a datagram in pieces reaches a backend of this node', async () => {
+      const asked = [{ protocol: 'UDP', host: n1(), port: 30054, bytes: 4_000 }] as const
+      expect(await ask('outside', asked)).toMatchObject([{ answer: { server: 'web-1', bytes: 4_000 } }])
+    })
+
+    test('traffic policy Local keeps the client, and drops where there is no backend', async () => {
+      expect(clientsOf(await ask('outside', targets(n2(), [30083, 30056], 4)))).toEqual([`web-2 ${outside}`])
+      expect(serversOf(await ask('outside', quick(targets(n1(), [30083, 30056]))))).toEqual(['timeout'])
+    })
+
+    test('traffic policy Local: pods are led to every backend of the cluster', async () => {
+      for (const pod of ['near', 'far']) {
+        expect(serversOf(await ask(path(pod), targets(n1(), [30083, 30056]))), pod).toEqual(['web-2'])
+      }
+    })
+
+    test('a Service without endpoints refuses at once', async () => {
+      expect(await ask('outside', targets(n1(), [30084, 30057]))).toEqual([
+        { error: 'ECONNREFUSED' },
+        { error: 'ECONNREFUSED' },
+      ])
+    })
+
+    test('source ranges keep others out, outside and inside', async () => {
+      for (const place of ['outside', path('near'), 'node/n1']) {
+        expect(serversOf(await ask(place, quick(targets(vips.ranges[family], [80, 53])))), place).toEqual(['timeout'])
+      }
+      expect(serversOf(await ask('outside', targets(n1(), [30085, 30058], 8)))).toEqual(['web-1', 'web-2'])
+    })
+
+    test('pods and nodes reach the Service by every address', async () => {
+      for (const place of [path('near'), path('far'), 'node/n1', 'node/n2']) {
+        for (const host of [n1(), n2()]) {
+          expect(serversOf(await ask(place, targets(host, [30080, 30053], 8))), `${place} ${host}`).toEqual([
+            'web-1',
+            'web-2',
+          ])
+        }
+        expect(serversOf(await ask(place, targets(vips.both[family], [80, 53], 8))), place).toEqual(['web-1', 'web-2'])
+      }
+    })
+
+    test('so do pods whom the socket hooks miss', async () => {
+      for (const pod of ['near', 'far']) {
+        for (const [host, ports] of [
+          [n1(), [30080, 30053]],
+          [n2(), [30080, 30053]],
+          [vips.both[family], [80, 53]],
+        ] as const) {
+          expect(serversOf(await askPast(pod, targets(host, ports, 8))), `${pod} ${host}`).toEqual(['web-1', 'web-2'])
+        }
+      }
+    })
+
+    test('a pod that is its own backend reaches itself by its own node and by another', async () => {
+      const clusterIP = lab.clusterIP('test/first', family)
+      for (const host of [n1(), n2()]) {
+        expect(serversOf(await ask(path('web-1'), targets(host, [30081, 30054]))), host).toEqual(['web-1'])
+        expect(serversOf(await askPast('web-1', targets(host, [30081, 30054]))), `past ${host}`).toEqual(['web-1'])
+      }
+      expect(serversOf(await ask(path('web-1'), targets(clusterIP, [80, 53])))).toEqual(['web-1'])
+      expect(serversOf(await askPast('web-1', targets(clusterIP, [80, 53])))).toEqual(['web-1'])
+    })
+
+    test('a port that a cluster IP does not have refuses at once, also past the socket hooks', async () => {
+      const clusterIP = lab.clusterIP('test/first', family)
+      const refused = [{ error: 'ECONNREFUSED' }, { error: 'ECONNREFUSED' }]
+      for (const place of [path('near'), 'node/n1']) {
+        expect(await ask(place, targets(clusterIP, [81, 54])), place).toEqual(refused)
+      }
+      expect(await askPast('near', targets(clusterIP, [81, 54]))).toEqual(refused)
+    })
+
+    test('policy judges the client by its own address where it is kept, and by the node’s where it is not', async () => {
+      const everything = { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Ingress'] }
+      const prefix = `${outside}/${family === 4 ? 32 : 128}`
+      await lab.apply(networkPolicy('deny', everything))
+      for (const ports of [
+        [30081, 30054],
+        [30082, 30055],
+      ] as const) {
+        expect(serversOf(await ask('outside', quick(targets(n1(), ports)))), `${ports}`).toEqual(['timeout'])
+      }
+      expect(serversOf(await ask('outside', quick(targets(n2(), [30083, 30056]))))).toEqual(['timeout'])
+      await lab.apply(networkPolicy('deny', { ...everything, ingress: [{ from: [{ ipBlock: { cidr: prefix } }] }] }))
+      expect(serversOf(await ask('outside', targets(n1(), [30081, 30054])))).toEqual(['web-1'])
+      expect(serversOf(await ask('outside', targets(n2(), [30083, 30056])))).toEqual(['web-2'])
+      expect(serversOf(await ask('outside', quick(targets(n1(), [30082, 30055]))))).toEqual(['timeout'])
+      await lab.delete(networkPolicy('deny', everything))
+    })
+  })
+
+  test('ports that are no Service’s stay the node’s', async () => {
+    const server = await lab.serve('node/n1', { http: 7100, udp: 7101 })
+    for (const family of families) {
+      expect(await ask('outside', targets(lab.nodeIP('n1', family), [7100, 7101]))).toMatchObject([
+        { answer: { client: outsideIPs[family] } },
+        { answer: { client: outsideIPs[family] } },
+      ])
+    }
+    await server.stop()
+  })
+
+  test('a process of the node cannot bind a port that a Service has, and the refusal is told', async () => {
+    const bind = (port: number) => `import socket; socket.socket().bind(("0.0.0.0", ${port}))`
+    const refused = await lab.run('node/n1', ['python3', '-c', bind(30080)])
+    expect(refused.stderr).toContain('Address already in use')
+    expect(await lab.run('node/n1', ['python3', '-c', bind(30090)])).toMatchObject({ exitCode: 0 })
+    expect(await lab.run(path('near'), ['python3', '-c', bind(30080)]), 'a pod has ports of its own').toMatchObject({
+      exitCode: 0,
+    })
+  })
+})
