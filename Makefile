@@ -35,7 +35,9 @@ ADDON_CXXFLAGS := -std=c++17 -fPIC -g1 $(ANYWHERE) -Wall -Wextra -Wno-cast-funct
 ADDON_LIBS := -lbpf -lelf -lz
 ARCHITECTURE := $(patsubst x86_64,amd64,$(patsubst aarch64,arm64,$(shell uname -m)))
 SANITIZE := -O1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
-SHIM_CFLAGS := -std=gnu11 -Os -s -static -Wall -Wextra -Werror
+# Two segments where the linker makes four: executing it takes fewer page faults.
+SHIM_CFLAGS := -std=gnu11 -Os -s -static -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+  -Wall -Wextra -Werror -Wl,--gc-sections -Wl,-z,noseparate-code -Wl,-z,norelro -Wl,--build-id=none
 
 BPF_HEADERS := $(wildcard bpf/*.h bpf/abi/*.h bpf/lib/*.h)
 BPF_SOURCES := $(wildcard bpf/hooks/*.bpf.c)

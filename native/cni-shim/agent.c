@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,7 +17,8 @@ long long now_ms(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	/* By a system call: the way without one takes page faults, for two calls. */
+	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
@@ -76,6 +78,14 @@ static enum exchange_end receive_all(int fd, char *bytes, size_t length, long lo
 	return EXCHANGE_DONE;
 }
 
+/* An ordinary reply needs no allocator. */
+static char ordinary_output[4096];
+
+static void free_output(char *output)
+{
+	if (output != ordinary_output) free(output);
+}
+
 static enum exchange_end receive_reply(int fd, long long deadline_ms, struct reply *reply)
 {
 	struct {
@@ -92,7 +102,7 @@ static enum exchange_end receive_reply(int fd, long long deadline_ms, struct rep
 	}
 	reply->exit_code = head.exit_code;
 	reply->length -= sizeof(head.exit_code);
-	reply->output = malloc(reply->length + 1);
+	reply->output = reply->length <= sizeof(ordinary_output) ? ordinary_output : malloc(reply->length);
 	if (!reply->output) return EXCHANGE_FAILED;
 	return receive_all(fd, reply->output, reply->length, deadline_ms);
 }
@@ -125,7 +135,7 @@ enum exchange_end agent_exchange(const char *socket_path, const char *frame, siz
 	*reply = (struct reply){ 0 };
 	end = exchange(fd, socket_path, frame, length, timeout_ms, reply);
 	saved_errno = errno;
-	if (end != EXCHANGE_DONE) free(reply->output);
+	if (end != EXCHANGE_DONE) free_output(reply->output);
 	close(fd);
 	errno = saved_errno;
 	return end;

@@ -25,7 +25,7 @@ struct reply {
 	size_t length;
 };
 
-/* `frame` includes the length. On EXCHANGE_DONE the output is malloc'ed. */
+/* `frame` includes the length. On EXCHANGE_DONE the output is valid until the next call. */
 enum exchange_end agent_exchange(const char *socket_path, const char *frame, size_t length, int timeout_ms,
 				 struct reply *reply);
 

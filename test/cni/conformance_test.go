@@ -258,6 +258,24 @@ func TestPreviousResultIsPassedOn(t *testing.T) {
 	}
 }
 
+// What does not fit into the plugin's own room for an ordinary request or reply arrives whole all the same.
+func TestLongRequestsAndReplies(t *testing.T) {
+	n := startedNode(t)
+	pod := newNetns(t, "pod")
+	for _, length := range []int{1000, 2000, 3500, 4096, 5000, 16384, 200000} {
+		note := strings.Repeat("\"", length)
+		config := n.config("1.1.0", map[string]any{"prevResult": map[string]any{
+			"cniVersion": "1.1.0", "interfaces": []any{map[string]any{"name": "net1", "note": note}},
+		}})
+		code, out := n.execute(config, environment("ADD", "c1", pod)...)
+		var result struct{ Interfaces []struct{ Note string } }
+		if err := json.Unmarshal(out, &result); err != nil || code != 0 || result.Interfaces[0].Note != note {
+			t.Errorf("%d: exit code %d, %d bytes of output, %v", length, code, len(out), err)
+		}
+		n.execute(n.config("1.1.0", nil), environment("DEL", "c1", pod)...)
+	}
+}
+
 // rewriteVersion lets one decoder read the result of each version; what differs is asserted by TestEveryVersion.
 func rewriteVersion(t *testing.T, out []byte) []byte {
 	t.Helper()
