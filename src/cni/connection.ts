@@ -20,8 +20,9 @@ export class Connection {
     this.#sockets = sockets
   }
 
-  /** The body of the frame; null when it is longer than that, undefined when the other side hung up or close() came. */
-  async receive(lengthMax: number): Promise<Buffer | null | undefined> {
+  /** The body of the frame; null when it is longer than that, undefined when the other side hung up or close() came.
+   *  `late`: called whenever a part of it is not there yet. */
+  async receive(lengthMax: number, late: () => void): Promise<Buffer | null | undefined> {
     let parts: Buffer[] = []
     let missing = LENGTH_BYTES
     let end: number | undefined
@@ -29,6 +30,7 @@ export class Connection {
       const part = this.#try((fd) => read(fd))
       if (part === undefined || part?.length === 0) return undefined
       if (part === null) {
+        late()
         await this.#ready('readable')
         continue
       }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ask, cniRequest, type FakeNode, fakeNode, isClean } from '../../test/support/cni.ts'
 import { memoryFile } from '../../test/support/ipam.ts'
+import type { Attachment } from '../ipam/attachment.ts'
 import { hostIfname } from './handlers.ts'
 import type { CniReply, CniRequest } from './protocol.ts'
 
@@ -29,6 +30,20 @@ function add(changes: Partial<CniRequest> = {}, config: object = {}): CniRequest
 function body(reply: CniReply): Record<string, unknown> {
   return JSON.parse(reply.output)
 }
+
+/** An attachment as any node would record it. */
+async function attachedOnce(): Promise<Attachment> {
+  const node = await fakeNode()
+  await ask(node, add())
+  return node.ipam.get(ID)!
+}
+
+test('host sides of 100,000 containers whose IDs are alike have names of their own', () => {
+  const ids = Array.from({ length: 50_000 }, (_, i) => `pod-${i}`)
+  const names = ids.flatMap((containerId) => ['eth0', 'eth1'].map((ifname) => hostIfname({ containerId, ifname })))
+  expect(new Set(names).size).toBe(100_000)
+  expect(names.filter((name) => !/^hd[0-9a-f]{12}$/.test(name))).toEqual([])
+})
 
 describe('ADD', () => {
   test('gives the result and makes the pod an endpoint', async () => {
@@ -242,6 +257,15 @@ describe('DEL', () => {
     const crashed = await fakeNode()
     await ask(crashed, add())
     const node = await fakeNode({ kernel: crashed })
+    await ask(node, cniRequest('DEL', { netns }))
+    expect(isClean(node)).toBe(true)
+  })
+
+  test('removes the pair that another version named in its own way', async () => {
+    const node = await fakeNode()
+    const { pod, netns: identity } = await attachedOnce()
+    await node.ipam.allocate({ ...ID, network: 'heddle', netns: identity, pod, hostIfname: 'hdother' })
+    node.hosts.set('hdother', { netnsPath: netns, ifname: 'eth0', hostIfname: 'hdother' })
     await ask(node, cniRequest('DEL', { netns }))
     expect(isClean(node)).toBe(true)
   })

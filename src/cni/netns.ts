@@ -4,9 +4,12 @@
 import { type Stats, statSync } from 'node:fs'
 import type { NetnsIdentity } from '../ipam/attachment.ts'
 
-/** The caller's own network namespace. */
+let own: Stats | undefined
+
+/** The process's own network namespace: the same for its whole life. */
 function ownNetns(): Stats {
-  return statSync('/proc/self/ns/net')
+  own ??= statSync('/proc/self/ns/net')
+  return own
 }
 
 /** The namespace at that path; throws when it cannot be a pod's. Whether it is one of the network kind is seen when it is

@@ -41,8 +41,10 @@ export async function serveCni(
 
   async function serve(connection: Connection): Promise<void> {
     idle.add(connection)
-    const timer = setTimeout(() => connection.close(), REQUEST_TIMEOUT_MS)
-    const frame = await connection.receive(REQUEST_LENGTH_MAX)
+    let timer: NodeJS.Timeout | undefined
+    const frame = await connection.receive(REQUEST_LENGTH_MAX, () => {
+      timer ??= setTimeout(() => connection.close(), REQUEST_TIMEOUT_MS)
+    })
     clearTimeout(timer)
     idle.delete(connection)
     if (frame !== undefined) await limit(() => answer(connection, frame, handlers))

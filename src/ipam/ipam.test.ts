@@ -33,13 +33,13 @@ test('a pod gets one address of each family, and keeps both over a restart', asy
   const file = memoryFile()
   const before = await open(file)
   expect(await allocated(before, 'a')).toEqual(['10.1.0.1', 'fd00::1'])
-  await before.complete(id('a'), {
+  await before.completion(id('a'), {
     ifindex: 7,
     hostMac: '02:00:00:00:00:01',
     podMac: '02:00:00:00:00:02',
     mtu: 1450,
     netnsCookie: 2n ** 60n,
-  })
+  })()
 
   const after = await open(file)
   expect(after.attachments()).toEqual(before.attachments())

@@ -17,7 +17,7 @@ import {
 import { type Attachment, type AttachmentId, attachmentKey, type Wired } from './attachment.ts'
 import { type JournalFile, openJournal } from './journal.ts'
 import type { PoolSource } from './pools.ts'
-import { decodeFacts } from './records.ts'
+import { decodeFacts, encodeFacts } from './records.ts'
 
 /** Bad luck as a value: the pool that has no address left. */
 export interface Exhausted {
@@ -33,8 +33,9 @@ export interface Ipam {
    *  addresses. It has reached the file when this resolves, the disk after sync. Rejects with the file's error; nothing
    *  is taken then. */
   readonly allocate: (request: AllocationRequest) => Promise<Attachment | Exhausted>
-  /** It is wired, and the runtime is about to get the result. */
-  readonly complete: (id: AttachmentId, wired: Wired) => Promise<Attachment>
+  /** Prepares the record that it is wired and that the runtime is about to get the result; the call of what this returns
+   *  makes it, at once. In between nothing else may change the attachment. */
+  readonly completion: (id: AttachmentId, wired: Wired) => () => Promise<Attachment>
   /** The runtime did not get the result: a repeated ADD completes the attachment. */
   readonly reopen: (id: AttachmentId) => Promise<void>
   /** Idempotent; the addresses rest 30 s. */
@@ -64,9 +65,9 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
   for (const fact of facts) record(state, fact)
   const journal = await openJournal(file, () => snapshot(state), compactBytesMin)
 
-  function write(fact: Fact, copies = 1): Promise<void> {
+  function write(fact: Fact): Promise<void> {
     record(state, fact)
-    return journal.append(fact, copies)
+    return journal.append(encodeFacts([fact]))
   }
 
   function release(attachment: Attachment): Promise<void> {
@@ -84,12 +85,19 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
     return addresses
   }
 
-  async function change(id: AttachmentId, changes: Partial<Attachment>): Promise<Attachment> {
+  /** Encodes the record; what it returns writes it. */
+  function change(id: AttachmentId, changes: Partial<Attachment>): () => Promise<Attachment> {
     const before = state.attachments.get(attachmentKey(id))
     invariant(before !== undefined, `no attachment ${attachmentKey(id)}`)
     const attachment = { ...before, ...changes }
-    await write({ fact: 'put', attachment }, 2) // the only record of the wire
-    return attachment
+    const fact: Fact = { fact: 'put', attachment }
+    const bytes = encodeFacts([fact], 2) // the only record of the wire
+    return async () => {
+      invariant(state.attachments.get(attachmentKey(id)) === before, `${attachmentKey(id)} changed meanwhile`)
+      record(state, fact)
+      await journal.append(bytes)
+      return attachment
+    }
   }
 
   return {
@@ -110,9 +118,9 @@ export async function openIpam({ file, source, now, compactBytesMin }: IpamOptio
       }
       return attachment
     },
-    complete: (id, wired) => change(id, { wired, answered: true }),
+    completion: (id, wired) => change(id, { wired, answered: true }),
     async reopen(id) {
-      await change(id, { answered: false })
+      await change(id, { answered: false })()
     },
     async release(id) {
       const attachment = state.attachments.get(attachmentKey(id))

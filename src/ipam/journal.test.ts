@@ -28,7 +28,7 @@ function id(containerId: string) {
 
 async function answered(ipam: Ipam, containerId: string): Promise<void> {
   await ipam.allocate(allocationRequest(containerId))
-  await ipam.complete(id(containerId), { ifindex: 9, hostMac: 'h', podMac: 'p', mtu: 1500, netnsCookie: 42n })
+  await ipam.completion(id(containerId), { ifindex: 9, hostMac: 'h', podMac: 'p', mtu: 1500, netnsCookie: 42n })()
 }
 
 /** Addresses by container; fails when one has two owners. */

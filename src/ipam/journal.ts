@@ -27,10 +27,10 @@ export interface JournalFile {
 }
 
 export interface Journal {
-  /** When it resolves the fact has reached the file, in the order of the calls: it survives the death of this process. It
-   *  is there when the call returns, but for the few that meet a replacement of the file. `copies`: so many lines of it,
-   *  for what no single damaged place may lose. */
-  append(fact: Fact, copies?: number): Promise<void>
+  /** `bytes`: of encodeFacts. When it resolves they have reached the file, in the order of the calls: they survive the
+   *  death of this process. They are there when the call returns, but for the few that meet a replacement of the file:
+   *  that holds what `present` gives instead. */
+  append(bytes: Uint8Array): Promise<void>
   /** Resolves when all that was appended before is on the disk. Callers at one time share one fsync. */
   sync(): Promise<void>
   close(): Promise<void>
@@ -70,10 +70,9 @@ export async function openJournal(
     return replacing
   }
 
-  async function append(fact: Fact, copies = 1): Promise<void> {
+  async function append(bytes: Uint8Array): Promise<void> {
     while (replacing !== null) await replacing.catch(() => {})
     if (unknown || fileBytes > compactAt) return startReplacing()
-    const bytes = encodeFacts([fact], copies)
     unknown = true
     file.append(bytes)
     unknown = false
