@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Cluster } from './cluster.ts'
 import { installCoreDns } from './coredns.ts'
+import { outlivesItsToken } from './credential-cases.ts'
 import { deployCases, takeOff } from './deploy-cases.ts'
 import { faultCases, prepareFaults } from './fault-cases.ts'
 import { everyPathHolds, installHeddle, upgradeHeddle } from './heddle.ts'
@@ -68,6 +69,14 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
   test('heddle connectivity test', async () => {
     await everyPathHolds(cluster, mode)
   })
+
+  if (isWhole(mode))
+    test.each(['a file', 'an exec plugin'] as const)(
+      'a client outlives its token, which comes from %s',
+      async (from) => {
+        await outlivesItsToken(cluster, from)
+      },
+    )
 
   describe('faults', () => {
     let fixture: Awaited<ReturnType<typeof prepareFaults>>
