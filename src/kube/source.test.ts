@@ -21,11 +21,16 @@ const timing = { retryMsMin: 1, retryMsMax: 20, silenceMs: 60_000, relistMs: 1, 
 
 let folder: string
 let followers = 0
+let sources: Source[] = []
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'heddle-kube-'))
   writeFileSync(join(folder, 'token'), 'first')
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(async () => {
+  for (const source of sources) await source.sync() // a write that is on its way makes its file again
+  sources = []
+  rmSync(folder, { recursive: true, force: true })
+})
 
 interface Followed extends Disposable {
   readonly source: Source
@@ -66,6 +71,7 @@ function follow(urls: readonly string[], more: Partial<Parameters<typeof followK
     timing,
     ...more,
   })
+  sources.push(source)
   return {
     source,
     world,
