@@ -95,6 +95,7 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
       const results = await runSpecs(cluster, specNames)
       const failed = results.filter(({ passed }) => !passed)
       console.log(`${results.length - failed.length} of ${results.length} specs passed`)
+      for (const { name, message } of failed) console.log(`${name}: ${message}`)
       expect(failed).toEqual([])
     })
 
