@@ -10,7 +10,16 @@ import { soak } from '../support/soak.ts'
 import type { Cluster } from './cluster.ts'
 import { prepareGuarded } from './guarded.ts'
 import { setNodeLink } from './network.ts'
-import { addressOf, commandInPod, curlFrom, hostPort, loadFrom, type PodView, readyPods } from './pods.ts'
+import {
+  addressOf,
+  commandInPod,
+  curlFrom,
+  hostPort,
+  killContainer,
+  loadFrom,
+  type PodView,
+  readyPods,
+} from './pods.ts'
 import {
   deployment,
   httpPort,
@@ -127,17 +136,7 @@ export const faultCases: readonly FaultCase[] = [
       const answers = async () => (await startBackground(ask).ended) === 'restarts'
       await unnoticed(fixture, steady, outageSeconds + 25, async () => {
         await cluster.stopControl('kube-apiserver')
-        const before = await cluster.run('n2', [
-          'ctr',
-          '-n',
-          'k8s.io',
-          'tasks',
-          'kill',
-          '-s',
-          'SIGKILL',
-          restarting!.containerId,
-        ])
-        expect(before.exitCode, before.stderr).toBe(0)
+        await killContainer(cluster, restarting!)
         const endMs = performance.now() + outageSeconds * 1_000
         expect(await guarded.reaching()).toEqual(['friend'])
         await guarded.killAgent()

@@ -4,7 +4,7 @@
 
 import { startBackground } from '../support/background.ts'
 import type { Cluster } from './cluster.ts'
-import { commandInPod, hostPort, type PodView, podsOf, readyPods } from './pods.ts'
+import { commandInPod, hostPort, killContainer, type PodView, podsOf, readyPods } from './pods.ts'
 import { httpPort, idleSpec, namespaceObject, networkPolicy, pod, serverSpec } from './workloads.ts'
 
 const namespace = 'kept'
@@ -56,19 +56,7 @@ export async function prepareGuarded(cluster: Cluster): Promise<Guarded> {
       const from = [{ namespaceSelector: { matchLabels: { team: 'clients' } }, podSelector: { matchLabels: { role } } }]
       await cluster.apply(networkPolicy(namespace, 'peers', { podSelector: {}, ingress: [{ from }] }))
     },
-    async killAgent() {
-      const outcome = await cluster.run('n2', [
-        'ctr',
-        '-n',
-        'k8s.io',
-        'tasks',
-        'kill',
-        '-s',
-        'SIGKILL',
-        agent.containerId,
-      ])
-      if (outcome.exitCode !== 0) throw new Error(`cannot kill ${agent.name}: ${outcome.stderr}`)
-    },
+    killAgent: () => killContainer(cluster, agent),
     isAgentReady: async () =>
       (await cluster.run('n2', ['curl', '-sf', '-m', '2', 'http://127.0.0.1:9964/readyz'])).exitCode === 0,
     async remove() {

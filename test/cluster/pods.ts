@@ -100,6 +100,12 @@ export function commandInPod(cluster: Cluster, view: PodView, argv: readonly str
   return inside(joinableCgroup(cluster.state.name, view.node), `/proc/${pid}/ns/net`, argv)
 }
 
+/** Kills the pod's container on its node, behind the API server's back. Rejects when it cannot be killed. */
+export async function killContainer(cluster: Cluster, { name, node, containerId }: PodView): Promise<void> {
+  const outcome = await cluster.run(node, ['ctr', '-n', 'k8s.io', 'tasks', 'kill', '-s', 'SIGKILL', containerId])
+  if (outcome.exitCode !== 0) throw new Error(`cannot kill ${name}: ${outcome.stderr}`)
+}
+
 /** Puts a Service or pod under load from a pod (test/support/load.ts); resolves when every kept connection has answered
  *  once. */
 export async function loadFrom(cluster: Cluster, view: PodView, load: Load): Promise<{ report: Promise<LoadReport> }> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kubernetes' own [sig-network] [Conformance] specs that need pods, ClusterIP and names only, by their names; the others
-// (NodePort, hostPort, session affinity, ExternalName to NodePort) need what Heddle does not have yet.
+// (NodePort, hostPort, session affinity, ExternalName to NodePort) have not been tried yet.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
