@@ -23,10 +23,9 @@ static __always_inline struct event *event_reserve(void)
 	return event;
 }
 
-/* Wakes the reader only where the ring was empty: it drains what it finds. */
+/* The kernel wakes the reader where this is the record that it waits for
+ * (kernel/bpf/ringbuf.c bpf_ringbuf_commit): it drains what it finds. */
 static __always_inline void event_submit(struct event *event)
 {
-	bool first = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) <= sizeof(*event) + 8;
-
-	bpf_ringbuf_submit(event, first ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(event, 0);
 }

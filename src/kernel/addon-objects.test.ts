@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readdirSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { compileBpf, loadShipped } from '../../test/support/maps.ts'
 import { DropReason, event } from '../generated/abi.ts'
@@ -29,6 +30,19 @@ const volatile __u32 answer = 1;
 SEC("tc") int counted(struct __sk_buff *skb)
 {
 	return answer;
+}
+char LICENSE[] SEC("license") = "Dual BSD/GPL";`
+
+/** Two events at one moment, as two CPUs or an interrupted one have them. */
+const TWO_AT_ONCE = `
+#include "lib/event.h"
+SEC("tc") int two_at_once(struct __sk_buff *skb)
+{
+	struct event *first = event_reserve(), *second = event_reserve();
+
+	if (second) event_submit(second);
+	if (first) event_submit(first);
+	return 0;
 }
 char LICENSE[] SEC("license") = "Dual BSD/GPL";`
 
@@ -92,6 +106,19 @@ test('every event of a burst larger than one call arrives, in batches of 4096 at
   ring.close()
   expect(total).toBe(BURST)
   expect(Math.max(...sizes)).toBeLessThanOrEqual(4096)
+})
+
+test('two events that find the ring empty at one moment wake the reader', async () => {
+  const object = addon.openObject(compileBpf(TWO_AT_ONCE), 'two_at_once')
+  await object.load()
+  const [map, program] = [object.mapFd('events'), object.programFd('two_at_once')]
+  const arrived = Promise.withResolvers<number>()
+  const ring = addon.openRing(map, event.size, 1, (_, count) => arrived.resolve(count))
+  await sleep(50) // asleep by now
+  await addon.testRun(program, new Uint8Array(64), null, 1)
+  expect(await arrived.promise).toBe(2)
+  ring.close()
+  object.close()
 })
 
 /** Each must fail; a descriptor that it leaves open is one for good in the agent. */
