@@ -2,17 +2,20 @@
 // networking.k8s.io/v1 NetworkPolicy with its defaults.
 
 import { prefixCovers } from '../core/address.ts'
-import type { LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule } from '../world/objects.ts'
+import type { KubeObject, LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule } from '../world/objects.ts'
 import {
   BadField,
   type Cursor,
   choice,
   field,
   isMissing,
+  isRecord,
   labelKey,
   labels,
   labelValue,
   list,
+  pathOf,
+  pathText,
   port,
   prefix,
   text,
@@ -22,6 +25,8 @@ import { readMetadata, readProtocol } from './fields.ts'
 export function readNetworkPolicy(object: Cursor): NetworkPolicy {
   const spec = field(object, 'spec')
   if (isMissing(spec)) throw new BadField(spec, 'missing')
+  const unknown = unknownField(spec, policySpec)
+  if (unknown !== null) throw new BadField(unknown, 'not a field that Heddle knows')
   const ingress = list(field(spec, 'ingress'))
   const egress = list(field(spec, 'egress'))
   const isolated = readDirections(spec, egress.length > 0)
@@ -51,6 +56,17 @@ export function standInForPolicy(object: Cursor): NetworkPolicy {
   }
 }
 
+/** What of an object is not understood and so admits nobody, one sentence for each rule. */
+export function unreadRules(object: KubeObject): readonly string[] {
+  if (object.kind !== 'NetworkPolicy') return []
+  return [...(object.ingress ?? []), ...(object.egress ?? [])]
+    .filter(({ unknownField }) => unknownField !== undefined)
+    .map(
+      ({ unknownField }) =>
+        `NetworkPolicy ${object.namespace}/${object.name}: ${unknownField} is not a field that Heddle knows; its rule admits nobody`,
+    )
+}
+
 const EVERY_POD: LabelSelector = { matchLabels: {}, matchExpressions: [] }
 const BOTH = { ingress: true, egress: true }
 
@@ -72,13 +88,56 @@ function readDirections(spec: Cursor, hasEgress: boolean): { readonly ingress: b
   return { ingress: types.includes('Ingress'), egress: types.includes('Egress') }
 }
 
+/** A field that is not known may narrow the rule, so the rule admits nobody: what an older Heddle does not understand is
+ *  not open, and the rules beside it hold. */
 function readRule(rule: Cursor, peersField: 'from' | 'to'): PolicyRule {
+  const unknown = unknownField(rule, policyRule(peersField))
+  if (unknown !== null) return { peers: [], ports: null, unknownField: pathText(pathOf(unknown)) }
   const peers = list(field(rule, peersField))
   const ports = list(field(rule, 'ports'))
   return {
     peers: peers.length === 0 ? null : peers.map(readPeer),
     ports: ports.length === 0 ? null : ports.map(readPort),
   }
+}
+
+/** Fields by name; null: what is below is not looked into. */
+type Known = { readonly [field: string]: Known | null }
+
+const selectorFields: Known = { matchLabels: null, matchExpressions: { key: null, operator: null, values: null } }
+
+const policySpec: Known = { podSelector: null, policyTypes: null, ingress: null, egress: null }
+
+function policyRule(peersField: 'from' | 'to'): Known {
+  return {
+    [peersField]: {
+      podSelector: selectorFields,
+      namespaceSelector: selectorFields,
+      ipBlock: { cidr: null, except: null },
+    },
+    ports: { protocol: null, port: null, endPort: null },
+  }
+}
+
+/** The first field that is neither known nor null. What is of another kind than it should be is for the readers. */
+function unknownField(cursor: Cursor, known: Known): Cursor | null {
+  const { value } = cursor
+  if (Array.isArray(value)) return firstOf(list(cursor), (item) => unknownField(item, known))
+  if (!isRecord(value)) return null
+  return firstOf(Object.keys(value), (key) => {
+    const at = field(cursor, key)
+    if (isMissing(at)) return null
+    const below = Object.hasOwn(known, key) ? known[key] : undefined
+    return below === undefined ? at : below && unknownField(at, below)
+  })
+}
+
+function firstOf<T, U>(items: Iterable<T>, find: (item: T) => U | null): U | null {
+  for (const item of items) {
+    const found = find(item)
+    if (found !== null) return found
+  }
+  return null
 }
 
 function readPeer(peer: Cursor): PolicyPeer {
@@ -131,6 +190,8 @@ const operators = { In: 'In', NotIn: 'NotIn', Exists: 'Exists', DoesNotExist: 'D
 
 /** A missing selector reads as the empty one, which selects everything; callers tell the two apart where it matters. */
 function readSelector(selector: Cursor): LabelSelector {
+  const unknown = unknownField(selector, selectorFields)
+  if (unknown !== null) throw new BadField(unknown, 'not a field that Heddle knows')
   return {
     matchLabels: labels(field(selector, 'matchLabels')),
     matchExpressions: list(field(selector, 'matchExpressions'), 1000).map((item) => {

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import { isRecord, root } from './cursor.ts'
 import { readers } from './object.ts'
-import { KEEP, type Shape, shapes } from './shapes.ts'
+import { KEEP, OTHERS, type Shape, shapes } from './shapes.ts'
 
 /** Every path that a reader asks for, list items as one. */
 function pathsRead(apiVersion: string, object: Record<string, unknown> & { kind: string }): ReadonlySet<string> {
@@ -31,7 +31,8 @@ function pathsRead(apiVersion: string, object: Record<string, unknown> & { kind:
 function isKept(path: string, shape: Shape): boolean {
   const [first = '', ...rest] = path.split('.')
   if (shape === KEEP) return true
-  return Object.hasOwn(shape, first) && (rest.length === 0 || isKept(rest.join('.'), shape[first]!))
+  const inner = Object.hasOwn(shape, first) ? shape[first] : shape[OTHERS]
+  return inner !== undefined && (rest.length === 0 || isKept(rest.join('.'), inner))
 }
 
 const metadata = { name: 'a', namespace: 'b', uid: 'c', labels: { x: 'y' }, creationTimestamp: '2026-01-02T03:04:05Z' }

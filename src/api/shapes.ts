@@ -13,6 +13,9 @@ export type Shape = typeof KEEP | { readonly [field: string]: Shape }
 
 export const KEEP = 'keep'
 
+/** Shape of the fields that are not named. */
+export const OTHERS = '*'
+
 const metadata = {
   name: KEEP,
   namespace: KEEP,
@@ -22,9 +25,6 @@ const metadata = {
   labels: KEEP,
 } as const
 
-const selector = { matchLabels: KEEP, matchExpressions: KEEP } as const
-const peers = { podSelector: selector, namespaceSelector: selector, ipBlock: KEEP } as const
-const policyPorts = { protocol: KEEP, port: KEEP, endPort: KEEP } as const
 const ports = { name: KEEP, port: KEEP, protocol: KEEP } as const
 
 const containerPorts = { name: KEEP, containerPort: KEEP, protocol: KEEP } as const
@@ -76,11 +76,13 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
   },
   NetworkPolicy: {
     metadata,
+    // Fields that nobody knows too: they decide what a rule means. Lists have a shape, so that they can be cut.
     spec: {
-      podSelector: selector,
+      podSelector: KEEP,
       policyTypes: KEEP,
-      ingress: { from: peers, ports: policyPorts },
-      egress: { to: peers, ports: policyPorts },
+      ingress: { [OTHERS]: KEEP },
+      egress: { [OTHERS]: KEEP },
+      [OTHERS]: KEEP,
     },
   },
 }

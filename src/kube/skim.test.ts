@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isRecord } from '../api/cursor.ts'
-import { KEEP, type Shape } from '../api/shapes.ts'
+import { KEEP, OTHERS, type Shape } from '../api/shapes.ts'
 import { createSkimmer } from './skim.ts'
 
 /** What the skimmer should keep, said plainly. */
@@ -11,8 +11,9 @@ function keep(value: unknown, shape: Shape): unknown {
   if (shape === KEEP) return value
   if (Array.isArray(value)) return value.map((item) => keep(item, shape))
   if (!isRecord(value)) return value
-  const kept = Object.keys(shape).filter((key) => Object.hasOwn(value, key))
-  return Object.fromEntries(kept.map((key) => [key, keep(value[key], shape[key]!)]))
+  const inner = (key: string) => (Object.hasOwn(shape, key) ? shape[key] : shape[OTHERS])
+  const kept = Object.keys(value).filter((key) => inner(key) !== undefined)
+  return Object.fromEntries(kept.map((key) => [key, keep(value[key], inner(key)!)]))
 }
 
 interface Skimmed {
@@ -56,7 +57,7 @@ const { shape } = fc.letrec<{ shape: Shape }>((tie) => ({
   shape: fc.oneof(
     { maxDepth: 3 },
     fc.constant(KEEP as Shape),
-    fc.dictionary(fc.constantFrom('a', 'b', 'cc', 'metadata'), tie('shape')) as fc.Arbitrary<Shape>,
+    fc.dictionary(fc.constantFrom('a', 'b', 'cc', 'metadata', OTHERS), tie('shape')) as fc.Arbitrary<Shape>,
   ),
 }))
 const cuts = fc.array(fc.nat(), { maxLength: 8 })

@@ -5,7 +5,7 @@
 // A stream is either lines, one value each (a watch), or one value with a list of frames in it (a page of a list).
 // A newline inside a line's value cannot be JSON, so a garbled line ends where the next one begins.
 
-import { KEEP, type Shape } from '../api/shapes.ts'
+import { KEEP, OTHERS, type Shape } from '../api/shapes.ts'
 import { createKeptText } from './kept-text.ts'
 
 export interface SkimmerOptions {
@@ -34,6 +34,8 @@ interface Wanted {
   readonly all: boolean
   readonly isFrames: boolean
   readonly fields: readonly Field[]
+  /** Of fields beside those; null: they are dropped. */
+  readonly others: Wanted | null
 }
 
 interface Field {
@@ -272,7 +274,7 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     if (keyLength === 0 && i < end) {
       wanted = choose(chunk, from, i)
     } else {
-      // Longer than any field of a shape: the copy may be cut, it matches nothing.
+      // Longer than any field of a shape or of the API: the copy may be cut, it matches nothing.
       for (let j = from; j < i; j++, keyLength++) if (keyLength < KEY_BYTES_MAX) key[keyLength] = chunk[j]!
       if (i < end) wanted = keyLength > KEY_BYTES_MAX ? null : choose(key, 0, keyLength)
     }
@@ -290,7 +292,15 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
       kept.write(field.written, 0, field.written.length)
       return field.wanted
     }
-    return null
+    const { others } = containers[depth]!
+    if (others !== null) {
+      if (counts[depth]! > 0) kept.writeByte(COMMA)
+      kept.writeByte(QUOTE)
+      kept.write(bytes, from, to)
+      kept.writeByte(QUOTE)
+      kept.writeByte(COLON)
+    }
+    return others
   }
 
   return {
@@ -372,15 +382,16 @@ function itemOf(container: Wanted, frame: Wanted): Wanted {
 }
 
 function prepare(shape: Shape): Wanted {
-  if (shape === KEEP) return { all: true, isFrames: false, fields: [] }
-  const fields = Object.entries(shape).map(([name, inner]) => fieldOf(name, prepare(inner)))
-  return { all: false, isFrames: false, fields }
+  if (shape === KEEP) return { all: true, isFrames: false, fields: [], others: null }
+  const { [OTHERS]: others, ...named } = shape
+  const fields = Object.entries(named).map(([name, inner]) => fieldOf(name, prepare(inner)))
+  return { all: false, isFrames: false, fields, others: others === undefined ? null : prepare(others) }
 }
 
 function prepareList(around: { readonly [field: string]: Shape }, frame: Wanted): Wanted {
   const items = fieldOf('items', { ...frame, all: false, isFrames: true })
   const others = Object.entries(around).map(([name, inner]) => fieldOf(name, prepare(inner)))
-  return { all: false, isFrames: false, fields: [items, ...others] }
+  return { all: false, isFrames: false, fields: [items, ...others], others: null }
 }
 
 function fieldOf(name: string, wanted: Wanted): Field {

@@ -459,13 +459,7 @@ describe('bad days', () => {
         null,
         [],
       ],
-      [
-        'a peer of a kind that nobody knows',
-        { podSelector: web, ingress: [{ from: [{ planet: 'mars' }] }] },
-        web,
-        [],
-        null,
-      ],
+      ['a field of its own that nobody knows', { podSelector: web, action: 'Deny' }, web, [], null],
       [
         'a pod selector that nobody knows',
         { podSelector: { matchExpressions: [{ key: 'a', operator: 'Like' }] }, policyTypes: ['Ingress'] },

@@ -8,6 +8,7 @@
 // Told is what is complete: each group of streams from its first whole list on. A server that is gone takes nothing away.
 
 import { isRecord } from '../api/cursor.ts'
+import { unreadRules } from '../api/network-policy.ts'
 import type { BrokenInvariant } from '../core/errors.ts'
 import { type Journal, loadJournal, openJournal } from '../journal/journal.ts'
 import { needsPeers } from '../policy/interest.ts'
@@ -306,7 +307,7 @@ function partOf({ name, isSynchronised, mirror, staleSinceMs, failure }: Stream)
   }
 }
 
-function noticesOf({ name, mirror, staleSinceMs, failure, isSynchronised }: Stream): string[] {
+function noticesOf({ name, kind, mirror, staleSinceMs, failure, isSynchronised }: Stream): string[] {
   const { refusals } = mirror
   const age = staleSinceMs === null ? 0 : Math.round((Date.now() - staleSinceMs) / 1000)
   return [
@@ -314,5 +315,6 @@ function noticesOf({ name, mirror, staleSinceMs, failure, isSynchronised }: Stre
       ? []
       : [`${name} ${isSynchronised ? `as of ${age} s ago` : 'not seen yet'}: ${failure.message}`]),
     ...(refusals === 0 ? [] : [`${refusals} events of ${name} could not be read`]),
+    ...(kind === 'NetworkPolicy' ? [...mirror.objects()].flatMap(unreadRules) : []),
   ]
 }

@@ -221,6 +221,41 @@ metadata:
     expect(problems(policy)).toEqual([`1 1 NetworkPolicy default/p spec.ingress[0].${message}`])
   })
 
+  const ingress = (rules: string) =>
+    `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p}, spec: {podSelector: {}, ingress: [${rules}]}}`
+
+  test.each([
+    ['{from: [{planet: mars}]}', 'from[0].planet'],
+    ['{from: [{podSelector: {}, serviceAccountSelector: {}}]}', 'from[0].serviceAccountSelector'],
+    ['{from: [{podSelector: {matchFields: []}}]}', 'from[0].podSelector.matchFields'],
+    ['{from: [{ipBlock: {cidr: 10.0.0.0/8, family: 4}}]}', 'from[0].ipBlock.family'],
+    ['{ports: [{port: 80}, {port: 80, hosts: [a]}]}', 'ports[1].hosts'],
+    ['{to: [{podSelector: {}}]}', 'to'],
+  ])('a policy rule with a field that nobody knows, %s, admits nobody, and the others hold', (rule, unknown) => {
+    const { objects, problems, notices } = parse(ingress(`${rule}, {from: null, note: null}`))
+    const unknownField = `spec.ingress[0].${unknown}`
+    expect([...objects.values()]).toMatchObject([
+      {
+        ingress: [
+          { peers: [], ports: null, unknownField },
+          { peers: null, ports: null },
+        ],
+      },
+    ])
+    expect(problems).toEqual([])
+    expect(notices).toEqual([expect.stringContaining(`${unknownField} is not a field that Heddle knows`)])
+  })
+
+  test.each([
+    ['{podSelector: {}, action: Deny}', 'spec.action', {}],
+    ['{podSelector: {matchLabels: {a: b}, matchFields: []}}', 'spec.podSelector.matchFields', {}],
+    ['{podSelector: {matchLabels: {a: b}}, priority: 1}', 'spec.priority', { a: 'b' }],
+  ])('a policy whose own meaning is not known, %s, is refused and isolates what it may select', (spec, at, labels) => {
+    const policy = `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, x: 1}, spec: ${spec}, status: {}, y: 1}`
+    expect(problems(policy)).toEqual([`1 1 NetworkPolicy default/p ${at}: not a field that Heddle knows`])
+    expect([...parse(policy).standIns.values()]).toMatchObject([{ podSelector: { matchLabels: labels }, ingress: [] }])
+  })
+
   test('what is not YAML, and the documents after it', () => {
     const found = parse('a: [b\n---\n{apiVersion: v1, kind: Service, metadata: {name: s}}\n')
     expect(found.problems.map(({ line, document, object }) => [line, document, object])).toEqual([[2, 1, '']])

@@ -16,6 +16,7 @@ import {
   text,
 } from '../api/cursor.ts'
 import { readMetadata } from '../api/fields.ts'
+import { unreadRules } from '../api/network-policy.ts'
 import { readers, standIns } from '../api/object.ts'
 import { sameValue } from '../world/equal.ts'
 import type { Kind, KubeObject } from '../world/objects.ts'
@@ -186,7 +187,7 @@ function readObject(object: Cursor, lineOf: LineOf): Finding {
     name = `${kind} ${clusterScoped ? metadata.name : `${metadata.namespace}/${metadata.name}`}`
     const read = reader(object)
     if (read === null) return notice(`${name} is not for this proxy: another's, headless by label, or of type FQDN`)
-    return { ...EMPTY, objects: [{ object: read, line: lineOf(pathOf(object)) }] }
+    return { ...EMPTY, objects: [{ object: read, line: lineOf(pathOf(object)) }], notices: unreadRules(read) }
   } catch (error) {
     if (!(error instanceof BadField)) throw error
     const problem = { line: lineOf(error.path), object: name, field: pathText(error.path), message: error.message }

@@ -100,7 +100,7 @@ describe('World follows the folder', () => {
         spec: { podSelector, ingress: [{ from: [from] }] },
       })
     const selecting = (app: string) => ({ matchLabels: { app } })
-    const unknown = { planet: 'mars' }
+    const unknown = { ipBlock: { cidr: 'mars' } }
     write('p.json', policy(selecting('a'), unknown))
     {
       const { source, world } = await follow()

@@ -119,6 +119,7 @@ function classify(asked: Asked, world: WorldView, nodeName: string): Classes {
 function podClass(asked: Asked, world: WorldView, address: Address): Class | null {
   const { questions, partition } = asked
   const pod = world.podAt(address)
+  if (pod?.finished) return null // its wire is still there
   if (pod === undefined) {
     // A local endpoint may be known before its pod's labels, or outlive them: it matches no selector.
     return questions.asksForPods ? classOf(asked, Realm.POD, blocksAt(address, partition), NO_PORTS) : null

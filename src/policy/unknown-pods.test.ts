@@ -102,6 +102,18 @@ describe('a pod recreated under the same name (StatefulSet) has its own labels, 
     expect(classAt(world, '10.1.0.5')).not.toBe(client)
   })
 
+  test('as a peer: one that has finished is nobody, though its wire is still there', () => {
+    const world = createWorld()
+    world.put(policy)
+    world.put({ ...pod('9', { guarded: 'yes' }), name: 'server' })
+    world.putEndpoint(endpoint('9', '10.1.0.9', 'server'))
+    world.put(pod('1', { app: 'client' }))
+    world.putEndpoint(endpoint('1'))
+    expect(classAt(world, '10.1.0.5')).toContain('client')
+    world.put({ ...pod('1', { app: 'client' }), finished: true })
+    expect(classAt(world, '10.1.0.5')).toBe(undefined)
+  })
+
   test('a source or a runtime without uids goes by the name', () => {
     for (const [known, given] of [
       ['', '2'],

@@ -134,10 +134,12 @@ export interface PolicyPort {
 }
 
 export interface PolicyRule {
-  /** null: every peer (missing or empty list in the API). */
+  /** null: every peer (missing or empty list in the API); empty: nobody. */
   readonly peers: readonly PolicyPeer[] | null
   /** null: every port. */
   readonly ports: readonly PolicyPort[] | null
+  /** A field of it, "spec.ingress[0].from[0].name", that Heddle does not know: it admits nobody. */
+  readonly unknownField?: string
 }
 
 export interface NetworkPolicy {
