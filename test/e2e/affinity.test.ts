@@ -5,7 +5,6 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
 import { netnsPath } from '../../src/lab/names.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { runProgram } from '../../src/lab/process.ts'
@@ -92,9 +91,8 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
     '%s: the same backend, also after the agents were killed and have come back',
     async (_, ask, to) => {
       const before = [await kept(ask, to('TCP')), await kept(ask, to('UDP'))]
-      for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
-      for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node))
-      await Promise.all(lab.cluster.state.nodes.map((node) => agentReady(lab.name, node)))
+      await lab.killAgents()
+      await lab.startAgents()
       expect([await kept(ask, to('TCP')), await kept(ask, to('UDP'))]).toEqual(before)
     },
   )

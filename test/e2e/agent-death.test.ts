@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { PlanReply } from '../../src/agent/api.ts'
 import { askAgent } from '../../src/agent/client.ts'
-import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/agents.ts'
+import { agentSocket } from '../../src/lab/agents.ts'
 import { checkout, nodeDir } from '../../src/lab/names.ts'
 import { isAlive } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
@@ -51,10 +51,9 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
     const input: Load = { ...load, host: lab.clusterIP('test/web', family), port: 80 }
     const running = await lab.load(`${namespace}/client`, input)
     for (let death = 1; death <= deaths; death++) {
-      for (const node of lab.cluster.state.nodes) lab.cluster.setNode(await endAgent(node, 'SIGKILL'))
+      await lab.killAgents()
       await strangerIsDenied()
-      for (const node of lab.cluster.state.nodes) lab.cluster.setNode(startAgent(lab.name, node))
-      await Promise.all(lab.cluster.state.nodes.map((node) => agentReady(lab.name, node)))
+      await lab.startAgents()
       await strangerIsDenied()
     }
     const report = await running.report
@@ -66,11 +65,9 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
   })
 
   test('an agent that comes back finds in the kernel what it wants there', async () => {
+    await lab.killAgents()
+    await lab.startAgents()
     for (const node of lab.cluster.state.nodes) {
-      const stopped = await endAgent(node, 'SIGKILL')
-      const started = startAgent(lab.name, stopped)
-      lab.cluster.setNode(started)
-      await agentReady(lab.name, started)
       expect(await askAgent<PlanReply>(agentSocket(lab.name, node.name), 'GET', '/v1/plan')).toEqual({ steps: [] })
     }
   })

@@ -3,6 +3,7 @@
 // recognised and removed by the next one.
 
 import { existsSync } from 'node:fs'
+import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
 import type { Cluster } from '../../src/lab/cluster.ts'
 import { bringUp, leftovers, takeDown } from '../../src/lab/lifecycle.ts'
 import { withLabLock } from '../../src/lab/lock.ts'
@@ -105,6 +106,17 @@ export class TestLab implements AsyncDisposable {
 
   async delete(...objects: readonly KubeManifest[]): Promise<void> {
     await this.cluster.delete(objects)
+  }
+
+  /** Every node's agent ends at once; what it has written stays in force. */
+  async killAgents(): Promise<void> {
+    for (const node of this.cluster.state.nodes) this.cluster.setNode(await endAgent(node, 'SIGKILL'))
+  }
+
+  /** Resolves when every node's agent is ready. */
+  async startAgents(): Promise<void> {
+    for (const node of this.cluster.state.nodes) this.cluster.setNode(startAgent(this.name, node))
+    await Promise.all(this.cluster.state.nodes.map((node) => agentReady(this.name, node)))
   }
 
   pod(name: string): LabPod {
