@@ -87,15 +87,18 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
     return { protocol, host: lab.nodeIP('n1', family), port: ports[protocol].node }
   }
 
-  test.each(clients)(
-    '%s: the same backend, also after the agents were killed and have come back',
-    async (_, ask, to) => {
-      const before = [await kept(ask, to('TCP')), await kept(ask, to('UDP'))]
-      await lab.killAgents()
-      await lab.startAgents()
-      expect([await kept(ask, to('TCP')), await kept(ask, to('UDP'))]).toEqual(before)
-    },
-  )
+  test('the same backend for every kind of client, also after the agents were killed and have come back', async () => {
+    const keptByAll = () =>
+      Promise.all(
+        clients.flatMap(([name, ask, to]) =>
+          (['TCP', 'UDP'] as const).map(async (protocol) => `${name} ${protocol}: ${await kept(ask, to(protocol))}`),
+        ),
+      )
+    const before = await keptByAll()
+    await lab.killAgents()
+    await lab.startAgents()
+    expect(await keptByAll()).toEqual(before)
+  })
 
   test.each(clients)(
     '%s: another backend once its own has left, and the same while another leaves',

@@ -6,10 +6,9 @@ import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
 import { netnsPath } from '../../src/lab/names.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
-import type { Background } from '../support/background.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import { idlePod, namespace, serverPod, service } from '../support/manifests.ts'
-import type { UdpExchange } from '../support/udp-client.ts'
+import { startUdpClient, type UdpClient } from '../support/udp-exchange.ts'
 
 let lab: TestLab
 const client = `${namespace}/client`
@@ -133,50 +132,6 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
   })
 })
 
-// Behaviour of kube-proxy's service health server: KEP-1669, docs "Preserving the client source IP".
-test('a load balancer of policy Local is told which node has an endpoint, at both families', async () => {
-  const balanced = service('lb', { app: 'lb' })
-  const spec = { ...(balanced.spec as object), type: 'LoadBalancer', externalTrafficPolicy: 'Local' }
-  const backend = serverPod('lb1', 'n1', { app: 'lb' })
-  await lab.apply(backend, { ...balanced, spec: { ...spec, healthCheckNodePort: 32_100 } })
-  for (const family of [4, 6] as const) {
-    expect(await askHealth(lab.nodeIP('n1', family))).toMatchObject([200, { localEndpoints: 1 }])
-    expect(await askHealth(lab.nodeIP('n2', family))).toMatchObject([503, { localEndpoints: 0 }])
-  }
-  await lab.delete(backend)
-  expect(await askHealth(lab.nodeIP('n1', 4))).toMatchObject([503, { localEndpoints: 0, serviceProxyHealthy: true }])
-  await lab.delete(balanced)
-  await expect(askHealth(lab.nodeIP('n1', 4))).rejects.toThrow('ECONNREFUSED')
-})
-
-/** Status and body of a health check's port, asked from outside. */
-async function askHealth(nodeIP: string): Promise<unknown> {
-  const url = `http://${nodeIP.includes(':') ? `[${nodeIP}]` : nodeIP}:32100/`
-  const script = `fetch(${JSON.stringify(url)}).then(async (r) => console.log(JSON.stringify([r.status, await r.json()])))`
-  const { exitCode, stdout, stderr } = await lab.run('outside', [process.execPath, '-e', script])
-  if (exitCode !== 0) throw new Error(stderr)
-  return JSON.parse(stdout)
-}
-
-/** A client in the pod that exchanges one datagram each time it is told to. */
-function udpClient(
-  host: string,
-  kind: 'connected' | 'unconnected',
-): { next: () => Promise<UdpExchange>; stop: () => Promise<string> } {
-  const background: Background = lab.start(client, scriptArgv('udp-client.ts', host, '53', kind))
-  let count = 0
-  return {
-    next: async () => {
-      await background.until((output) => output.includes('ready\n'))
-      background.write('go\n')
-      count++
-      await background.until((output) => exchanges(output).length === count)
-      return JSON.parse(exchanges(background.output())[count - 1]!) as UdpExchange
-    },
-    stop: background.stop,
-  }
-}
-
-function exchanges(output: string): string[] {
-  return output.split('\n').filter((line) => line.startsWith('{') && line.endsWith('}'))
+function udpClient(host: string, kind: 'connected' | 'unconnected'): UdpClient {
+  return startUdpClient(lab, client, host, 53, kind)
 }

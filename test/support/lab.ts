@@ -83,9 +83,13 @@ export class TestLab implements AsyncDisposable {
   }
 
   /** Starts `heddle lab serve` at a place and waits until it listens. */
-  async serve(place: string, ports: { readonly http: number; readonly udp: number }): Promise<Background> {
+  async serve(
+    place: string,
+    ports: { readonly http: number; readonly udp: number },
+    name = 'unnamed',
+  ): Promise<Background> {
     const argv = ['lab', 'serve', '--http', String(ports.http), '--udp', String(ports.udp)]
-    const server = this.start(place, [`${checkout}/bin/heddle`, ...argv])
+    const server = this.start(place, ['env', `HOSTNAME=${name}`, `${checkout}/bin/heddle`, ...argv])
     await server.until((output) => output.includes('listening\n'))
     return server
   }

@@ -1,66 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Services from outside the cluster and by their external addresses from inside, with real clients and servers.
-//
-//   outside --- fabric --- n1: web-1, near      n2: web-2, far
-//   a load balancer's address is routed to n1
-//
-// Sources: https://kubernetes.io/docs/reference/networking/virtual-ips/ and .../tutorials/services/source-ip/
+// What Services promise, with real clients and servers, in both modes and both families; each case names the behaviour
+// and where it is promised. test/conformance/README.md says which case shows what, also those of other files.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { netnsPath } from '../../src/lab/names.ts'
-import { outsideIPs } from '../../src/lab/network.ts'
-import type { KubeManifest } from '../../src/lab/objects.ts'
-import { runProgram } from '../../src/lab/process.ts'
-import type { Reply, Target } from '../support/ask.ts'
-import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
-import { httpPort, idlePod, namespace, networkPolicy, serverPod, udpPort } from '../support/manifests.ts'
+import { serviceCases } from '../conformance/service-cases.ts'
+import {
+  clientsOf,
+  dualService,
+  families,
+  outsideOf,
+  path,
+  quick,
+  type ServiceLab,
+  serversOf,
+  startServiceLab,
+  targets,
+  vips,
+} from '../conformance/service-lab.ts'
+import { networkPolicy } from '../support/manifests.ts'
 
-const families = [4, 6] as const
-const vips = {
-  both: { 4: '198.51.100.10', 6: '2001:db8:51::10' },
-  ranges: { 4: '198.51.100.11', 6: '2001:db8:51::11' },
-}
-const path = (pod: string) => `${namespace}/${pod}`
-
-interface Shape {
-  readonly selector: Readonly<Record<string, string>>
-  /** Node ports of HTTP and UDP. */
-  readonly nodePorts: readonly [http: number, udp: number]
-  readonly vip?: { readonly 4: string; readonly 6: string }
-  readonly spec?: Readonly<Record<string, unknown>>
-}
-
-function external(name: string, { selector, nodePorts, vip, spec }: Shape): KubeManifest {
-  return {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { namespace, name },
-    spec: {
-      type: vip ? 'LoadBalancer' : 'NodePort',
-      selector,
-      ipFamilyPolicy: 'PreferDualStack',
-      ports: [
-        { name: 'http', port: 80, targetPort: httpPort, protocol: 'TCP', nodePort: nodePorts[0] },
-        { name: 'udp', port: 53, targetPort: udpPort, protocol: 'UDP', nodePort: nodePorts[1] },
-      ],
-      ...spec,
-    },
-    ...(vip && { status: { loadBalancer: { ingress: [{ ip: vip[4] }, { ip: vip[6] }] } } }),
-  }
-}
-
+const web = { app: 'web' }
 const services = [
-  external('both', { selector: { app: 'web' }, nodePorts: [30080, 30053], vip: vips.both }),
-  external('first', { selector: { name: 'web-1' }, nodePorts: [30081, 30054] }),
-  external('second', { selector: { name: 'web-2' }, nodePorts: [30082, 30055] }),
-  external('local', {
+  dualService('both', { selector: web, ports: [80, 53], nodePorts: [30080, 30053], vip: vips.both }),
+  dualService('first', { selector: { name: 'web-1' }, ports: [80, 53], nodePorts: [30081, 30054] }),
+  dualService('second', { selector: { name: 'web-2' }, ports: [80, 53], nodePorts: [30082, 30055] }),
+  dualService('local', {
     selector: { name: 'web-2' },
+    ports: [80, 53],
     nodePorts: [30083, 30056],
     spec: { externalTrafficPolicy: 'Local' },
   }),
-  external('empty', { selector: { app: 'nobody' }, nodePorts: [30084, 30057] }),
-  external('ranges', {
-    selector: { app: 'web' },
+  dualService('empty', { selector: { app: 'nobody' }, ports: [80, 53], nodePorts: [30084, 30057] }),
+  dualService('ranges', {
+    selector: web,
+    ports: [80, 53],
     nodePorts: [30085, 30058],
     vip: vips.ranges,
     spec: { loadBalancerSourceRanges: ['192.0.2.0/24', '2001:db8:99::/64'] },
@@ -68,57 +41,24 @@ const services = [
 ]
 
 describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
-  let lab: TestLab
+  let shared: ServiceLab
+  const lab = () => shared.lab
+  const ask: ServiceLab['ask'] = (place, asked) => shared.ask(place, asked)
+  const askPast: ServiceLab['askPast'] = (pod, asked) => shared.askPast(pod, asked)
 
   beforeAll(async () => {
-    lab = await startTestLab(`north-south-${mode}`, { mode, families: '46' })
-    await lab.apply(
-      serverPod('web-1', 'n1', { app: 'web', name: 'web-1' }),
-      serverPod('web-2', 'n2', { app: 'web', name: 'web-2' }),
-      idlePod('near', 'n1'),
-      idlePod('far', 'n2'),
-      ...services,
-    )
-    for (const family of families) {
-      for (const vip of [vips.both[family], vips.ranges[family]]) {
-        const router = family === 4 ? '203.0.113.1' : '2001:db8:113::1'
-        await lab.shell('outside', `ip route add ${vip} via ${router}`)
-        await lab.shell('fabric', `ip route add ${vip} via ${lab.nodeIP('n1', family)}`)
-      }
-    }
+    shared = await startServiceLab(mode)
+    await lab().apply(...services)
   })
 
   afterAll(async () => {
-    expect(await lab?.down()).toEqual([])
+    expect(await shared?.lab.down()).toEqual([])
   })
 
-  const ask = (place: string, targets: readonly Target[]) => lab.script<Reply[]>(place, 'ask.ts', targets)
-  /** By TCP and UDP, `times` each. */
-  const targets = (host: string, [tcp, udp]: readonly [number, number], times = 1, bytes = 1): Target[] =>
-    Array.from({ length: times }, () => [
-      { protocol: 'TCP', host, port: tcp, bytes } as const,
-      { protocol: 'UDP', host, port: udp, bytes } as const,
-    ]).flat()
-  const quick = (asked: readonly Target[]): Target[] => asked.map((target) => ({ ...target, timeoutMs: 700 }))
-  /** From the pod's namespace, past the socket hooks. */
-  async function askPast(pod: string, asked: readonly Target[]): Promise<Reply[]> {
-    const argv = [`--net=${netnsPath(lab.name, lab.pod(path(pod)).place)}`, '--', ...scriptArgv('ask.ts')]
-    const { stdout } = await runProgram(['nsenter', ...argv], { input: JSON.stringify(asked), timeoutMs: 30_000 })
-    return JSON.parse(stdout) as Reply[]
-  }
-  const serversOf = (replies: readonly Reply[]) =>
-    [...new Set(replies.map((reply) => ('answer' in reply ? reply.answer?.server : reply.error)))].sort()
-  const clientsOf = (replies: readonly Reply[]) =>
-    [
-      ...new Set(
-        replies.map((reply) => ('answer' in reply ? `${reply.answer?.server} ${reply.answer?.client}` : reply.error)),
-      ),
-    ].sort()
-
   describe.each(families)('IPv%s', (family) => {
-    const n1 = () => lab.nodeIP('n1', family)
-    const n2 = () => lab.nodeIP('n2', family)
-    const outside = outsideIPs[family]
+    const n1 = () => lab().nodeIP('n1', family)
+    const n2 = () => lab().nodeIP('n2', family)
+    const outside = outsideOf(family)
 
     test('a host outside reaches every backend by a node’s port; one of that node sees who it is', async () => {
       expect(clientsOf(await ask('outside', targets(n1(), [30080, 30053], 12)))).toEqual([
@@ -200,7 +140,7 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
     })
 
     test('a pod that is its own backend reaches itself by its own node and by another', async () => {
-      const clusterIP = lab.clusterIP('test/first', family)
+      const clusterIP = lab().clusterIP('test/first', family)
       for (const host of [n1(), n2()]) {
         expect(serversOf(await ask(path('web-1'), targets(host, [30081, 30054]))), host).toEqual(['web-1'])
         expect(serversOf(await askPast('web-1', targets(host, [30081, 30054]))), `past ${host}`).toEqual(['web-1'])
@@ -210,7 +150,7 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
     })
 
     test('a port that a cluster IP does not have refuses at once, also past the socket hooks', async () => {
-      const clusterIP = lab.clusterIP('test/first', family)
+      const clusterIP = lab().clusterIP('test/first', family)
       const refused = [{ error: 'ECONNREFUSED' }, { error: 'ECONNREFUSED' }]
       for (const place of [path('near'), 'node/n1']) {
         expect(await ask(place, targets(clusterIP, [81, 54])), place).toEqual(refused)
@@ -221,7 +161,7 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
     test('policy judges the client by its own address where it is kept, and by the node’s where it is not', async () => {
       const everything = { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Ingress'] }
       const prefix = `${outside}/${family === 4 ? 32 : 128}`
-      await lab.apply(networkPolicy('deny', everything))
+      await lab().apply(networkPolicy('deny', everything))
       for (const ports of [
         [30081, 30054],
         [30082, 30055],
@@ -229,20 +169,20 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
         expect(serversOf(await ask('outside', quick(targets(n1(), ports)))), `${ports}`).toEqual(['timeout'])
       }
       expect(serversOf(await ask('outside', quick(targets(n2(), [30083, 30056]))))).toEqual(['timeout'])
-      await lab.apply(networkPolicy('deny', { ...everything, ingress: [{ from: [{ ipBlock: { cidr: prefix } }] }] }))
+      await lab().apply(networkPolicy('deny', { ...everything, ingress: [{ from: [{ ipBlock: { cidr: prefix } }] }] }))
       expect(serversOf(await ask('outside', targets(n1(), [30081, 30054])))).toEqual(['web-1'])
       expect(serversOf(await ask('outside', targets(n2(), [30083, 30056])))).toEqual(['web-2'])
       expect(serversOf(await ask('outside', quick(targets(n1(), [30082, 30055]))))).toEqual(['timeout'])
-      await lab.delete(networkPolicy('deny', everything))
+      await lab().delete(networkPolicy('deny', everything))
     })
   })
 
   test('ports that are no Service’s stay the node’s', async () => {
-    const server = await lab.serve('node/n1', { http: 7100, udp: 7101 })
+    const server = await lab().serve('node/n1', { http: 7100, udp: 7101 })
     for (const family of families) {
-      expect(await ask('outside', targets(lab.nodeIP('n1', family), [7100, 7101]))).toMatchObject([
-        { answer: { client: outsideIPs[family] } },
-        { answer: { client: outsideIPs[family] } },
+      expect(await ask('outside', targets(lab().nodeIP('n1', family), [7100, 7101]))).toMatchObject([
+        { answer: { client: outsideOf(family) } },
+        { answer: { client: outsideOf(family) } },
       ])
     }
     await server.stop()
@@ -250,11 +190,13 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
 
   test('a process of the node cannot bind a port that a Service has, and the refusal is told', async () => {
     const bind = (port: number) => `import socket; socket.socket().bind(("0.0.0.0", ${port}))`
-    const refused = await lab.run('node/n1', ['python3', '-c', bind(30080)])
+    const refused = await lab().run('node/n1', ['python3', '-c', bind(30080)])
     expect(refused.stderr).toContain('Address already in use')
-    expect(await lab.run('node/n1', ['python3', '-c', bind(30090)])).toMatchObject({ exitCode: 0 })
-    expect(await lab.run(path('near'), ['python3', '-c', bind(30080)]), 'a pod has ports of its own').toMatchObject({
+    expect(await lab().run('node/n1', ['python3', '-c', bind(30090)])).toMatchObject({ exitCode: 0 })
+    expect(await lab().run(path('near'), ['python3', '-c', bind(30080)]), 'a pod has ports of its own').toMatchObject({
       exitCode: 0,
     })
   })
+
+  test.each(serviceCases)('$name ($source)', ({ check }) => check(shared))
 })
