@@ -6,9 +6,11 @@ import type { CommandRow } from './command.ts'
 import { connectivityCommands } from './connectivity-commands.ts'
 import { labCommands } from './lab-commands.ts'
 import { nodeCommands } from './node-commands.ts'
+import { policyCommands } from './policy-commands.ts'
 
 export const commands: readonly CommandRow[] = [
   ...agentCommands,
+  ...policyCommands,
   ...connectivityCommands,
   ...nodeCommands,
   ...labCommands,

@@ -91,7 +91,7 @@ function group(parent: Command, word: string, terminal: Terminal): Command {
 const groupSummaries: Readonly<Record<string, string>> = {
   endpoint: 'The pods of this node, as the kernel has them.',
   service: 'Services, as the kernel has them.',
-  policy: 'Network policies, as the kernel has them.',
+  policy: 'Network policies: as the kernel has them, and what those of manifests would do.',
   node: 'The nodes of the cluster, as the kernel has them, or the fabric links of a lab.',
   lab: 'A cluster on this machine, made of network namespaces.',
   agent: 'The agents of a lab.',

@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { Address4, Address6 } from 'ip-address'
 import { describe, expect, test } from 'vitest'
-import { bits } from '../../test/support/policy-oracle.ts'
+import { bits } from '../../test/support/policy-model.ts'
 import {
   type Address,
   addressBytes,

@@ -257,7 +257,7 @@ function net(changes: readonly Change[]): Difference {
   return { put: [...put.values()], deleted: [...deleted.values()] }
 }
 
-function walk(folder: string, files: Set<string>, folders: Set<string>): void {
+export function walk(folder: string, files: Set<string>, folders: Set<string>): void {
   folders.add(folder)
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.name.startsWith('.')) continue
@@ -267,7 +267,7 @@ function walk(folder: string, files: Set<string>, folders: Set<string>): void {
   }
 }
 
-function isManifest(file: string): boolean {
+export function isManifest(file: string): boolean {
   return /\/[^./][^/]*\.(yaml|yml|json)$/.test(file)
 }
 

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// NetworkPolicy read aloud: a deliberately naive evaluator of API objects as they are written, from the documentation of
+// networking.k8s.io/v1 and of labels alone. It shares nothing with src, to hold the compiler against.
+
+export interface ApiObject {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly metadata: {
+    readonly name: string
+    readonly namespace?: string
+    readonly labels?: Labels
+    readonly creationTimestamp?: string
+  }
+  readonly spec?: Json
+  readonly status?: Json
+}
+
+/** What CONTRACT.md says of a query line. */
+export interface ModelQuery {
+  readonly from: ModelPlace
+  readonly to: ModelPlace
+  readonly protocol: 'TCP' | 'UDP' | 'SCTP' | 'ICMP'
+  readonly port?: number
+  readonly type?: number
+  readonly family?: 'IPv4' | 'IPv6'
+}
+export type ModelPlace = { readonly pod: string } | { readonly ip: string } | { readonly node: string }
+
+/** What CONTRACT.md says of an answer line. */
+export interface ModelVerdict {
+  readonly verdict: 'allow' | 'deny'
+  readonly egress: 'allow' | 'deny'
+  readonly ingress: 'allow' | 'deny'
+  readonly egressRule: string | null
+  readonly ingressRule: string | null
+  readonly rule: string | null
+}
+
+type Labels = Readonly<Record<string, string>>
+// biome-ignore lint/suspicious/noExplicitAny: API JSON as it comes
+type Json = any
+type Direction = 'ingress' | 'egress'
+
+/** null: the two ends have no address of one family, or not of the one asked for. */
+export function modelVerdict(objects: readonly ApiObject[], query: ModelQuery): ModelVerdict | null {
+  const ends = addressesOfEnds(objects, query)
+  if (ends === null) return null
+  const [from, to] = ends
+  const sender = ownerOf(objects, from)
+  const receiver = ownerOf(objects, to)
+  const itself = from === to // "pods cannot currently block localhost access"
+  const probed = receiver !== undefined && nodeAddresses(objects, receiver.spec?.nodeName).includes(from)
+  const egress = itself || !sender ? FREE : directionOf(objects, 'egress', sender, to, query)
+  const ingress = itself || probed || !receiver ? FREE : directionOf(objects, 'ingress', receiver, from, query)
+  const word = (allowed: boolean) => (allowed ? 'allow' : 'deny')
+  return {
+    verdict: word(egress.allowed && ingress.allowed),
+    egress: word(egress.allowed),
+    ingress: word(ingress.allowed),
+    egressRule: egress.rule,
+    ingressRule: ingress.rule,
+    rule: !egress.allowed ? egress.rule : !ingress.allowed ? ingress.rule : (ingress.rule ?? egress.rule),
+  }
+}
+
+const FREE = { allowed: true, rule: null }
+
+/** "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has Egress in its policyTypes;
+ *  the effects of those lists combine additively." */
+function directionOf(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): { readonly allowed: boolean; readonly rule: string | null } {
+  const isolating = objects
+    .filter(({ kind }) => kind === 'NetworkPolicy')
+    .filter(
+      (policy) => namespaceOf(policy) === namespaceOf(pod) && selects(policy.spec.podSelector ?? {}, labelsOf(pod)),
+    )
+    .filter((policy) => typesOf(policy).includes(direction))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+  if (isolating.length === 0) return FREE
+  const rules = isolating.flatMap((policy) =>
+    ((policy.spec[direction] ?? []) as Json[]).map((rule, index) => ({
+      name: `${namespaceOf(policy)}/${policy.metadata.name} ${direction}[${index}]`,
+      breadth: breadthOf(objects, direction, policy, rule, pod, peer, query),
+    })),
+  )
+  // Of several rules that admit it, the broadest is named; then the first by policy and place.
+  const [best] = rules.filter(({ breadth }) => breadth > 0).sort((a, b) => b.breadth - a.breadth)
+  if (best !== undefined) return { allowed: true, rule: best.name }
+  return { allowed: false, rule: isolating.map((each) => `${namespaceOf(each)}/${each.metadata.name}`).join(', ') }
+}
+
+/** "If this field is not specified, it will default based on the existence of ingress or egress rules; policies that contain
+ *  an egress section are assumed to affect egress, and all policies (whether or not they contain an ingress section) are
+ *  assumed to affect ingress." */
+function typesOf(policy: ApiObject): readonly Direction[] {
+  const { policyTypes, egress } = policy.spec
+  if (policyTypes?.length > 0) return policyTypes.map((type: string) => type.toLowerCase())
+  return egress?.length > 0 ? ['ingress', 'egress'] : ['ingress']
+}
+
+/** How broadly the rule admits the peer: 0 not at all, 1 by selector or block, 2 as every pod, 3 as anybody. */
+function breadthOf(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  policy: ApiObject,
+  rule: Json,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): number {
+  const peersField = direction === 'ingress' ? 'from' : 'to'
+  if (hasMore(rule, [peersField, 'ports'])) return 0
+  const [peers, ports] = [(rule[peersField] ?? []) as Json[], (rule.ports ?? []) as Json[]]
+  if (peers.some(isStrange) || ports.some((port) => hasMore(port, ['protocol', 'port', 'endPort']))) return 0
+  const destination = direction === 'ingress' ? pod : ownerOf(objects, peer)
+  // "If this field is empty or missing, this rule matches all ports"; of a port's name the destination pod decides.
+  if (ports.length > 0 && !ports.some((port) => matchesPort(port, query, destination))) return 0
+  if (peers.length === 0) return 3
+  return Math.max(...peers.map((each) => peerBreadth(objects, policy, each, peer)))
+}
+
+function isStrange(peer: Json): boolean {
+  const selectors = [peer.podSelector, peer.namespaceSelector].filter((selector) => selector != null)
+  return (
+    hasMore(peer, ['podSelector', 'namespaceSelector', 'ipBlock']) ||
+    (peer.ipBlock != null && hasMore(peer.ipBlock, ['cidr', 'except'])) ||
+    selectors.some((selector) => hasMore(selector, ['matchLabels', 'matchExpressions'])) ||
+    selectors
+      .flatMap((selector) => selector.matchExpressions ?? [])
+      .some((each: Json) => hasMore(each, ['key', 'operator', 'values']))
+  )
+}
+
+function hasMore(object: Json, known: readonly string[]): boolean {
+  return Object.keys(object).some((key) => !known.includes(key) && object[key] != null)
+}
+
+function peerBreadth(objects: readonly ApiObject[], policy: ApiObject, peer: Json, address: string): number {
+  if (peer.ipBlock != null) {
+    const { cidr, except } = peer.ipBlock
+    return inside(address, cidr) && !(except ?? []).some((each: string) => inside(address, each)) ? 1 : 0
+  }
+  const pod = ownerOf(objects, address)
+  if (pod === undefined) return 0
+  const { podSelector, namespaceSelector } = peer
+  if (podSelector != null && !selects(podSelector, labelsOf(pod))) return 0
+  if (namespaceSelector == null) return namespaceOf(pod) === namespaceOf(policy) ? 1 : 0
+  if (!selects(namespaceSelector, namespaceLabels(objects, namespaceOf(pod)))) return 0
+  return isBlank(namespaceSelector) && (podSelector == null || isBlank(podSelector)) ? 2 : 1
+}
+
+function matchesPort(port: Json, query: ModelQuery, destination: ApiObject | undefined): boolean {
+  const protocol = port.protocol ?? 'TCP'
+  if (protocol !== query.protocol) return false
+  if (port.port == null) return true
+  if (typeof port.port === 'number') return query.port! >= port.port && query.port! <= (port.endPort ?? port.port)
+  const sidecars = (destination?.spec?.initContainers ?? []).filter((each: Json) => each.restartPolicy === 'Always')
+  return [...sidecars, ...(destination?.spec?.containers ?? [])]
+    .flatMap((container: Json) => container.ports ?? [])
+    .some((each: Json) => {
+      const isNamed = each.name === port.port && (each.protocol ?? 'TCP') === protocol
+      return isNamed && each.containerPort === query.port
+    })
+}
+
+// -- Who is where --------------------------------------------------------------------------------------------------
+
+function addressesOfEnds(objects: readonly ApiObject[], query: ModelQuery): readonly [string, string] | null {
+  const [from, to] = [addressesOf(objects, query.from), addressesOf(objects, query.to)]
+  for (const source of from) {
+    if (query.family !== undefined && familyOf(source) !== query.family) continue
+    const destination = to.find((address) => familyOf(address) === familyOf(source))
+    if (destination !== undefined) return [source, destination]
+  }
+  return null
+}
+
+function addressesOf(objects: readonly ApiObject[], place: ModelPlace): readonly string[] {
+  if ('ip' in place) return [place.ip]
+  if ('node' in place) return nodeAddresses(objects, place.node)
+  const pod = objects.find((each) => each.kind === 'Pod' && `${namespaceOf(each)}/${each.metadata.name}` === place.pod)!
+  const own = podIPs(pod)
+  return own.length === 0 && pod.spec?.hostNetwork === true ? nodeAddresses(objects, pod.spec.nodeName) : own
+}
+
+function nodeAddresses(objects: readonly ApiObject[], name: string | undefined): readonly string[] {
+  const node = objects.find((each) => each.kind === 'Node' && each.metadata.name === name)
+  return ((node?.status?.addresses ?? []) as Json[])
+    .filter(({ type }) => type === 'InternalIP')
+    .map(({ address }) => address)
+}
+
+/** Pods that are over and pods of the host's network have no address of their own; of two that claim one the younger. */
+function ownerOf(objects: readonly ApiObject[], address: string): ApiObject | undefined {
+  const age = (pod: ApiObject) => Date.parse(pod.metadata.creationTimestamp ?? '1970-01-01T00:00:00Z')
+  const name = (pod: ApiObject) => `${namespaceOf(pod)}/${pod.metadata.name}`
+  return objects
+    .filter(({ kind }) => kind === 'Pod')
+    .filter((pod) => pod.spec?.hostNetwork !== true && !['Succeeded', 'Failed'].includes(pod.status?.phase))
+    .filter((pod) => podIPs(pod).includes(address))
+    .sort((a, b) => age(b) - age(a) || (name(a) > name(b) ? -1 : 1))[0]
+}
+
+function podIPs(pod: ApiObject): readonly string[] {
+  return ((pod.status?.podIPs ?? []) as Json[]).map(({ ip }) => ip)
+}
+
+function familyOf(address: string): 'IPv4' | 'IPv6' {
+  return address.includes(':') ? 'IPv6' : 'IPv4'
+}
+
+function namespaceOf(object: ApiObject): string {
+  return object.metadata.namespace ?? 'default'
+}
+
+function labelsOf(object: ApiObject): Labels {
+  return object.metadata.labels ?? {}
+}
+
+/** "The control plane sets an immutable label kubernetes.io/metadata.name on all namespaces"; a namespace that nobody
+ *  wrote down has that one only. */
+function namespaceLabels(objects: readonly ApiObject[], name: string): Labels {
+  const namespace = objects.find((each) => each.kind === 'Namespace' && each.metadata.name === name)
+  return { ...namespace?.metadata.labels, 'kubernetes.io/metadata.name': name }
+}
+
+// -- Labels and addresses ------------------------------------------------------------------------------------------
+
+/** "The requirements are ANDed"; "NotIn and DoesNotExist also match resources without the key". */
+function selects(selector: Json, labels: Labels): boolean {
+  const has = (key: string) => Object.keys(labels).includes(key)
+  return (
+    Object.entries(selector.matchLabels ?? {}).every(([key, value]) => has(key) && labels[key] === value) &&
+    ((selector.matchExpressions ?? []) as Json[]).every(({ key, operator, values }) => {
+      if (operator === 'Exists') return has(key)
+      if (operator === 'DoesNotExist') return !has(key)
+      if (operator === 'In') return has(key) && values.includes(labels[key])
+      return !has(key) || !values.includes(labels[key])
+    })
+  )
+}
+
+/** "An empty label selector matches all objects." */
+function isBlank(selector: Json): boolean {
+  return Object.keys(selector.matchLabels ?? {}).length + (selector.matchExpressions ?? []).length === 0
+}
+
+/** Bit strings, compared character by character. */
+function inside(address: string, cidr: string): boolean {
+  const [network, length] = cidr.split('/') as [string, string]
+  if (familyOf(network) !== familyOf(address)) return false
+  return bits(network).slice(0, Number(length)) === bits(address).slice(0, Number(length))
+}
+
+export function bits(address: string): string {
+  if (!address.includes(':'))
+    return address
+      .split('.')
+      .map((byte) => Number(byte).toString(2).padStart(8, '0'))
+      .join('')
+  const [head, tail] = address.split('::') as [string, string | undefined]
+  const left = head === '' ? [] : head.split(':')
+  const right = tail === undefined || tail === '' ? [] : tail.split(':')
+  const middle = tail === undefined ? [] : Array<string>(8 - left.length - right.length).fill('0')
+  return [...left, ...middle, ...right]
+    .map((group) => Number.parseInt(group, 16).toString(2).padStart(16, '0'))
+    .join('')
+}

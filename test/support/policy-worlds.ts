@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random clusters as API objects, and queries about them. Few names, few labels, nested prefixes, ranges that cross: what
+// can go wrong with policy goes wrong where things overlap, are empty, or are missing.
+
+import fc from 'fast-check'
+import type { ApiObject, ModelPlace, ModelQuery } from './policy-model.ts'
+
+export interface PolicyWorld {
+  readonly objects: readonly ApiObject[]
+  readonly queries: readonly ModelQuery[]
+}
+
+const podAddresses = {
+  4: ['10.1.0.1', '10.1.0.2', '10.1.0.3', '10.1.0.4', '10.2.0.1', '10.2.0.2'],
+  6: ['fd00:1::1', 'fd00:1::2', 'fd00:1::3', 'fd00:1::4', 'fd00:2::1', 'fd00:2::2'],
+} as const
+const nodeAddresses = { n1: ['192.0.2.1', 'fd00:f::1'], n2: ['192.0.2.2', 'fd00:f::2'], n3: ['fd00:f::3'] } as const
+const strangers = ['10.1.0.9', '192.0.2.77', '203.0.113.7', '1.0.0.1', 'fd00:1::9', '2001:db8::7', '::fffe:0:1']
+
+const cidrs = {
+  4: [
+    '0.0.0.0/0',
+    '10.0.0.0/8',
+    '10.1.0.0/16',
+    '10.1.0.0/30',
+    '10.1.0.2/31',
+    '10.1.0.3/32',
+    '128.0.0.0/1',
+    '192.0.2.0/24',
+  ],
+  6: ['::/0', 'fd00::/8', 'fd00:1::/32', 'fd00:1::/126', 'fd00:1::2/127', 'fd00:1::3/128', '::/64', 'fd00:f::/64'],
+} as const
+/** Nested in each other and in the CIDRs above; only a strict part may stand as an except. */
+const ports = [1, 53, 80, 81, 443, 8000, 8080, 8191, 8192, 65535]
+const portNames = ['http', 'dns', 'both']
+
+const namespaceName = fc.constantFrom('a', 'b', 'default')
+const protocol = fc.constantFrom('TCP', 'UDP', 'SCTP', undefined)
+const labels = fc.record(
+  { app: fc.constantFrom('p', 'q', ''), tier: fc.constantFrom('x', 'y') },
+  { requiredKeys: [] },
+) as fc.Arbitrary<Record<string, string>>
+
+const expression = fc.oneof(
+  fc.record({
+    key: fc.constantFrom('app', 'tier', 'constructor', 'kubernetes.io/metadata.name'),
+    operator: fc.constantFrom('In', 'NotIn'),
+    values: fc.uniqueArray(fc.constantFrom('p', 'q', '', 'x', 'a'), { minLength: 1, maxLength: 3 }),
+  }),
+  fc.record({ key: fc.constantFrom('app', 'tier', 'toString'), operator: fc.constantFrom('Exists', 'DoesNotExist') }),
+)
+
+const selector: fc.Arbitrary<object> = fc.oneof(
+  { weight: 2, arbitrary: fc.constantFrom({}, { matchLabels: {} }, { matchExpressions: [] }, { matchLabels: null }) },
+  { weight: 3, arbitrary: fc.record({ matchLabels: labels }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ matchLabels: labels, matchExpressions: fc.array(expression, { maxLength: 2 }) }),
+  },
+)
+
+function isPart(inner: string, outer: string): boolean {
+  const length = (cidr: string) => Number(cidr.split('/')[1])
+  const parts: Readonly<Record<string, readonly string[]>> = {
+    '10.0.0.0/8': ['10.'],
+    '10.1.0.0/16': ['10.1.'],
+    '10.1.0.0/30': ['10.1.0.'],
+    '10.1.0.2/31': ['10.1.0.3/'],
+    'fd00::/8': ['fd00:'],
+    'fd00:1::/32': ['fd00:1:'],
+    'fd00:1::/126': ['fd00:1::'],
+    'fd00:1::2/127': ['fd00:1::3/'],
+  }
+  return (
+    length(inner) > length(outer) &&
+    (length(outer) === 0 || (parts[outer] ?? []).some((each) => inner.startsWith(each)))
+  )
+}
+
+const ipBlock = fc.constantFrom(...cidrs[4], ...cidrs[6]).chain((cidr) => {
+  const inner = cidrs[cidr.includes(':') ? 6 : 4].filter((each) => isPart(each, cidr))
+  const except = inner.length === 0 ? fc.constant(undefined) : fc.option(fc.subarray(inner), { nil: undefined })
+  return except.map((excepts) => (excepts === undefined ? { cidr } : { cidr, except: excepts }))
+})
+
+const peer = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ ipBlock }) },
+  { weight: 2, arbitrary: fc.record({ podSelector: selector }) },
+  { weight: 2, arbitrary: fc.record({ namespaceSelector: selector }) },
+  { weight: 2, arbitrary: fc.record({ podSelector: selector, namespaceSelector: selector }) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom({ planet: 'mars' }, { podSelector: {}, ipBlock: null, serviceAccounts: {} }),
+  },
+)
+
+const policyPort = fc.oneof(
+  fc.record({ protocol }),
+  fc.record({ protocol, port: fc.constantFrom(...ports) }),
+  fc.record({ protocol, port: fc.constantFrom(...portNames) }),
+  fc
+    .tuple(protocol, fc.constantFrom(...ports), fc.constantFrom(...ports))
+    .map(([of, a, b]) => ({ protocol: of, port: Math.min(a, b), endPort: Math.max(a, b) })),
+  fc
+    .record({ port: fc.constantFrom(1, 80, 8000), endPort: fc.constantFrom(81, 8191, 65535) })
+    .filter(({ port, endPort }) => endPort >= port),
+)
+
+function rules(peers: 'from' | 'to'): fc.Arbitrary<readonly object[] | null> {
+  const list = <T>(item: fc.Arbitrary<T>) =>
+    fc.oneof(
+      { weight: 1, arbitrary: fc.constantFrom([], null) },
+      { weight: 3, arbitrary: fc.array(item, { minLength: 1, maxLength: 3 }) },
+    )
+  const rule = fc.record({ [peers]: list(peer), ports: list(policyPort) }, { requiredKeys: [] })
+  const strange = fc.constantFrom(
+    { [peers === 'from' ? 'to' : 'from']: [{ podSelector: {} }] },
+    { ports: [{ port: 80, l7: 1 }] },
+  )
+  return fc.oneof(
+    { weight: 1, arbitrary: fc.constantFrom([], null) },
+    {
+      weight: 5,
+      arbitrary: fc.array(fc.oneof({ weight: 12, arbitrary: rule }, { weight: 1, arbitrary: strange }), {
+        maxLength: 3,
+      }),
+    },
+  )
+}
+
+const policy: fc.Arbitrary<ApiObject> = fc
+  .record({
+    namespace: namespaceName,
+    name: fc.constantFrom('deny', 'web', 'zone', 'web-2'),
+    spec: fc.record(
+      {
+        podSelector: fc.oneof(fc.constant({}), selector),
+        policyTypes: fc.constantFrom(['Ingress'], ['Egress'], ['Ingress', 'Egress'], ['Egress', 'Ingress'], [], null),
+        ingress: rules('from'),
+        egress: rules('to'),
+      },
+      { requiredKeys: ['podSelector'] },
+    ),
+  })
+  .map(({ namespace, name, spec }) => ({
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { namespace, name },
+    spec,
+  }))
+
+const containerPort = fc.record(
+  {
+    name: fc.constantFrom(...portNames),
+    containerPort: fc.constantFrom(...ports),
+    protocol: fc.constantFrom('TCP', 'UDP', 'SCTP'),
+  },
+  { requiredKeys: ['containerPort'] },
+)
+const container = fc.record({ ports: fc.array(containerPort, { maxLength: 3 }) })
+
+const pod: fc.Arbitrary<ApiObject> = fc
+  .record({
+    namespace: namespaceName,
+    name: fc.constantFrom('one', 'two', 'three', 'four'),
+    labels: fc.option(labels, { nil: undefined }),
+    nodeName: fc.constantFrom('n1', 'n1', 'n2', 'n3', undefined),
+    hostNetwork: fc.constantFrom(undefined, undefined, undefined, undefined, true),
+    containers: fc.array(container, { maxLength: 2 }),
+    initContainers: fc.array(
+      container.map((each) => ({ ...each, restartPolicy: 'Always' })),
+      { maxLength: 1 },
+    ),
+    phase: fc.constantFrom('Running', 'Running', 'Running', 'Pending', 'Succeeded', 'Failed'),
+    v4: fc.constantFrom(...podAddresses[4]),
+    v6: fc.constantFrom(...podAddresses[6]),
+    families: fc.constantFrom('4', '6', '46', '64'),
+    created: fc.constantFrom(undefined, '2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'),
+  })
+  .map(({ namespace, name, labels: of, created, phase, v4, v6, families, ...spec }) => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      namespace,
+      name,
+      ...(of && { labels: of }),
+      ...(created !== undefined && { creationTimestamp: created }),
+    },
+    spec,
+    status: { phase, podIPs: [...families].map((each) => ({ ip: each === '4' ? v4 : v6 })) },
+  }))
+
+const node: fc.Arbitrary<ApiObject> = fc.constantFrom('n1', 'n2', 'n3').map((name) => ({
+  apiVersion: 'v1',
+  kind: 'Node',
+  metadata: { name },
+  status: {
+    addresses: nodeAddresses[name as keyof typeof nodeAddresses].map((address) => ({ type: 'InternalIP', address })),
+  },
+}))
+
+const namespace: fc.Arbitrary<ApiObject> = fc
+  .record({ name: namespaceName, labels: fc.option(labels, { nil: undefined }) })
+  .map(({ name, labels: of }) => ({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, ...(of && { labels: of }) },
+  }))
+
+const allObjects = fc.uniqueArray(
+  fc.oneof(
+    { weight: 5, arbitrary: pod },
+    { weight: 6, arbitrary: policy },
+    { weight: 1, arbitrary: node },
+    { weight: 1, arbitrary: namespace },
+  ),
+  {
+    minLength: 6,
+    maxLength: 24,
+    size: 'max',
+    selector: ({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`,
+  },
+)
+
+const target = fc.oneof(
+  fc.record({
+    protocol: fc.constantFrom('TCP' as const, 'TCP' as const, 'UDP' as const, 'SCTP' as const),
+    port: fc.constantFrom(...ports, 79, 8001, 8190, 65534),
+  }),
+  fc.record({ protocol: fc.constant('ICMP' as const), type: fc.constantFrom(8, 128, 129, 13) }),
+)
+
+/** Every pod, every node, addresses that nobody has, and those that pods have, written as addresses. */
+function placesOf(objects: readonly ApiObject[]): readonly ModelPlace[] {
+  const pods = objects.filter(({ kind }) => kind === 'Pod')
+  return [
+    ...pods.map(({ metadata }) => ({ pod: `${metadata.namespace}/${metadata.name}` })),
+    ...objects.filter(({ kind }) => kind === 'Node').map(({ metadata }) => ({ node: metadata.name })),
+    ...[...strangers, ...podAddresses[4], ...podAddresses[6]].map((ip) => ({ ip })),
+  ]
+}
+
+/** A cluster and so many queries, most of which begin or end at a pod. */
+export function policyWorlds(queryCount: number): fc.Arbitrary<PolicyWorld> {
+  return allObjects.chain((objects) => {
+    const places = placesOf(objects)
+    const pods = places.filter((place) => 'pod' in place)
+    const any = fc.constantFrom(...places)
+    const aPod = pods.length === 0 ? any : fc.constantFrom<ModelPlace>(...pods)
+    const ends = fc.oneof(fc.tuple(aPod, aPod), fc.tuple(aPod, any), fc.tuple(any, aPod), fc.tuple(any, any))
+    const query = fc
+      .record({ ends, of: target, family: fc.constantFrom(undefined, undefined, 'IPv4' as const, 'IPv6' as const) })
+      .map(({ ends: [from, to], of, family }): ModelQuery => ({ from, to, ...of, ...(family && { family }) }))
+    return fc.record({
+      objects: fc.constant(objects),
+      queries: fc.array(query, { minLength: 1, maxLength: queryCount, size: 'max' }),
+    })
+  })
+}
