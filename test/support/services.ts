@@ -62,7 +62,7 @@ export function sliceEndpoint(address: string, parts: Partial<SliceEndpoint> = {
 }
 
 const names = ['a', 'b', 'c']
-const protocols = fc.constantFrom(Protocol.TCP, Protocol.UDP)
+const protocols = fc.constantFrom(Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 
 const services = fc
   .record({
@@ -70,21 +70,37 @@ const services = fc
     createdMs: fc.nat(2),
     clusterIPs: fc.constantFrom<string[]>([], ['10.96.0.1'], ['10.96.0.2'], ['10.96.0.2', 'fd00:96::1']),
     ports: fc.constantFrom([80], [80, 81], [30080]),
-    loadBalancerIPs: fc.constantFrom<string[]>([], ['10.96.0.1'], ['203.0.113.1']),
+    hasNodePorts: fc.boolean(),
+    externalIPs: fc.constantFrom<string[]>([], ['203.0.113.1'], ['203.0.113.2', '2001:db8:1::2']),
+    loadBalancerIPs: fc.constantFrom<string[]>([], ['10.96.0.1'], ['203.0.113.1', '2001:db8:1::1']),
+    healthCheckNodePort: fc.constantFrom(null, 32_000),
     sourceRanges: fc.constantFrom<string[] | null>(null, ['198.51.100.0/24', '2001:db8::/32']),
     internalLocal: fc.boolean(),
     externalLocal: fc.boolean(),
     affinitySeconds: fc.constantFrom(0, 60),
     protocol: protocols,
   })
-  .map(({ ports, protocol, clusterIPs, loadBalancerIPs, sourceRanges, ...parts }) =>
-    serviceWith({
-      ...parts,
-      clusterIPs: clusterIPs as Address[],
-      loadBalancerIPs: loadBalancerIPs as Address[],
-      sourceRanges: sourceRanges as Prefix[] | null,
-      ports: ports.map((port) => servicePort('http', port, protocol, 30_000 + port)),
-    }),
+  .map(
+    ({
+      ports,
+      hasNodePorts,
+      protocol,
+      clusterIPs,
+      externalIPs,
+      loadBalancerIPs,
+      healthCheckNodePort,
+      sourceRanges,
+      ...parts
+    }) =>
+      serviceWith({
+        ...parts,
+        clusterIPs: clusterIPs as Address[],
+        externalIPs: externalIPs as Address[],
+        healthCheckNodePort: healthCheckNodePort as Port | null,
+        loadBalancerIPs: loadBalancerIPs as Address[],
+        sourceRanges: sourceRanges as Prefix[] | null,
+        ports: ports.map((port) => servicePort('http', port, protocol, hasNodePorts ? 30_000 + port : null)),
+      }),
   )
 
 const endpoints = fc
@@ -104,14 +120,15 @@ const slices = fc
     part: fc.constantFrom('1', '2'),
     family: fc.constantFrom(4, 6),
     protocol: protocols,
+    port: fc.constantFrom(8080, 80), // SCTP leads to its own number only
     endpoints: fc.array(endpoints, { maxLength: 4 }),
   })
-  .map(({ name, part, family, protocol, endpoints }) =>
+  .map(({ name, part, family, protocol, port, endpoints }) =>
     sliceWith({
       name: `${name}-${part}`,
       serviceName: name,
       family,
-      ports: [{ name: 'http', port: 8080 as Port, protocol }],
+      ports: [{ name: 'http', port: port as Port, protocol }],
       endpoints,
     }),
   )
