@@ -14,7 +14,8 @@ import { createNames } from './names.ts'
 import { nodeConfigOf } from './node-setup.ts'
 import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
 import { healthRoutes } from './proxy-health.ts'
-import { currentStatus, describeProblem, type StatusParts } from './status.ts'
+import { boundPortNotices } from './service-problems.ts'
+import { boundPortSources, currentStatus, describeProblem, type StatusParts } from './status.ts'
 import { answerTrace } from './trace-answer.ts'
 
 /** Resolves to what ends it. */
@@ -27,6 +28,7 @@ export async function serveApi(
   const routes = apiRoutes({
     status: () => currentStatus(parts),
     lists: () => ({ ...dataPlaneOf(progress), ...dataPlaneOf(progress).reconciler, world }),
+    boundPortNotices: (service) => boundPortNotices(boundPortSources(parts, dataPlaneOf(progress)), service),
     plan: () => dataPlaneOf(progress).reconciler.planNow(),
     trace: (query) => {
       const { kernel, local } = dataPlaneOf(progress)

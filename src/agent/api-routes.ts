@@ -2,7 +2,7 @@
 // The requests that the agent answers: api.ts on its socket, Prometheus and probes over HTTP.
 
 import type { ServerResponse } from 'node:http'
-import type { PlanReply, Status, SyncReply, TraceReply } from './api.ts'
+import type { PlanReply, ServiceDetail, Status, SyncReply, TraceReply } from './api.ts'
 import { json, type Reply, type Routes, text } from './http.ts'
 import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
 import { describeService } from './service-detail.ts'
@@ -11,6 +11,8 @@ export interface Answers {
   status(): Promise<Status>
   /** Rejects with a sentence while the data plane is not up. */
   lists(): ListSources
+  /** Ports of this node that a process holds as well as the Service ("namespace/name"). */
+  boundPortNotices(service: string): Promise<readonly string[]>
   plan(): Promise<readonly string[]>
   trace(query: URLSearchParams): Promise<TraceReply>
   sync(signal: AbortSignal): Promise<SyncReply>
@@ -22,7 +24,7 @@ export function apiRoutes(answers: Answers): Routes {
     'GET /v1/status': async () => json(await answers.status()),
     'GET /v1/endpoints': async () => json(await listEndpoints(answers.lists())),
     'GET /v1/services': async () => json(await listServices(answers.lists())),
-    'GET /v1/service': async ({ query }) => json(await describeService(answers.lists(), query.get('name') ?? '')),
+    'GET /v1/service': async ({ query }) => json(await serviceDetail(answers, query.get('name') ?? '')),
     'GET /v1/policies': async () => json(await listPolicies(answers.lists())),
     'GET /v1/nodes': async () => json(await listNodes(answers.lists())),
     'GET /v1/plan': async () => json({ steps: await answers.plan() } satisfies PlanReply),
@@ -30,6 +32,11 @@ export function apiRoutes(answers: Answers): Routes {
     'POST /v1/sync': async ({ signal }) => json(await answers.sync(signal)),
     'GET /v1/events': () => ({ stream: answers.events }),
   }
+}
+
+async function serviceDetail(answers: Answers, name: string): Promise<ServiceDetail> {
+  const detail = await describeService(answers.lists(), name)
+  return { ...detail, problems: [...detail.problems, ...(await answers.boundPortNotices(name))] }
 }
 
 export interface Probes {

@@ -30,7 +30,8 @@ function podEntry({ namespace, name }: { namespace: string; name: string }): [bi
   return [podId(pod), pod]
 }
 
-function serviceNames(world: WorldView): Map<bigint, string> {
+/** Id of a Service's port -> "namespace/name:port". Cost: all Services. */
+export function serviceNames(world: WorldView): Map<bigint, string> {
   const names = new Map<bigint, string>()
   for (const { namespace, name, ports } of world.services()) {
     for (const port of ports) {

@@ -7,6 +7,7 @@ import { type MapName, maps } from '../generated/abi.ts'
 import type { PoolStatus as IpamPool } from '../ipam/allocator.ts'
 import type { Ipam } from '../ipam/ipam.ts'
 import type { Addon } from '../kernel/addon.ts'
+import { listBoundSockets } from '../kernel/sock-diag.ts'
 import { type DropTotal, readDrops } from '../observe/drops.ts'
 import type { Readings } from '../observe/metrics.ts'
 import type { Kind } from '../world/objects.ts'
@@ -14,11 +15,12 @@ import type { HeldProblem, SourceState } from '../world/source.ts'
 import type { WorldView } from '../world/world.ts'
 import type { MapFill, PoolStatus, SourceProblem, SourceStatus, Status, Version } from './api.ts'
 import type { Config } from './config.ts'
+import type { DataPlane } from './data-plane.ts'
 import { sourceName } from './follow.ts'
 import { kernelFeatures } from './preflight.ts'
 import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
 import type { Applied } from './reconcile.ts'
-import { conflicts, serviceNotices } from './service-problems.ts'
+import { type BoundPortSources, boundPortNotices, conflicts, serviceNotices } from './service-problems.ts'
 
 /** What the agent is made of, as far as status looks at it. */
 export interface StatusParts {
@@ -50,6 +52,7 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
       ...(progress.dataPlane === undefined
         ? []
         : serviceNotices(compiledOf(progress), progress.dataPlane.reconciler.store)),
+      ...(progress.dataPlane === undefined ? [] : await boundPortNotices(boundPortSources(parts, progress.dataPlane))),
       ...(progress.announcer?.problems() ?? []),
       ...(progress.source?.notices() ?? []),
     ],
@@ -66,6 +69,14 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
     drops: await drops(parts),
     lastApply: progress.lastApplied === undefined ? null : describeApplied(progress.lastApplied),
   }
+}
+
+export function boundPortSources(
+  { addon, world }: Pick<StatusParts, 'addon' | 'world'>,
+  { reconciler: { store, compiled }, local }: DataPlane,
+): BoundPortSources {
+  const nodeAddresses = local.node.internalIPs
+  return { world, store, compiled, nodeAddresses, boundSockets: () => listBoundSockets(addon, null) }
 }
 
 /** The same for Prometheus. */

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
 import { createNamespaces } from '../../test/support/netns.ts'
 import { loadAddon } from './load-addon.ts'
-import { type ConnectedSocket, destroyUdpSockets } from './sock-diag.ts'
+import { type ConnectedSocket, destroyUdpSockets, listBoundSockets } from './sock-diag.ts'
 
 const addon = loadAddon()
 
@@ -44,5 +44,37 @@ test('connected UDP sockets hear of their removed peer at once, in both families
   } finally {
     addon.closeFd(netns)
     client.stdin.end()
+  }
+})
+
+const SERVER = `
+const { createServer } = require('node:net')
+const { createSocket } = require('node:dgram')
+let left = 4
+const done = () => { if (--left === 0) console.log('bound') }
+createServer().listen(5000, '0.0.0.0', done)
+createServer().listen({ port: 5001, host: '::', ipv6Only: true }, done)
+createSocket('udp6').bind(5002, '::', done)
+const client = createSocket('udp4')
+client.connect(5000, '127.0.0.1', done)
+process.stdin.resume().on('end', () => process.exit())`
+
+test('what is bound is listed with its address, port and family; what has a peer is not', async () => {
+  using namespaces = createNamespaces(['node'])
+  namespaces.run('node', 'ip', 'link', 'set', 'lo', 'up')
+  const server = spawn('nsenter', [`--net=${namespaces.path('node')}`, process.execPath, '-e', SERVER], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const netns = addon.openNetns(namespaces.path('node'))
+  try {
+    expect((await createInterface({ input: server.stdout })[Symbol.asyncIterator]().next()).value).toBe('bound')
+    expect(await listBoundSockets(addon, netns)).toEqual([
+      { protocol: 6, address: '0.0.0.0', port: 5000, isIPv6Only: false },
+      { protocol: 6, address: '::', port: 5001, isIPv6Only: true },
+      { protocol: 17, address: '::', port: 5002, isIPv6Only: false },
+    ])
+  } finally {
+    addon.closeFd(netns)
+    server.stdin.end()
   }
 })

@@ -1,25 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sockets of a network namespace by NETLINK_SOCK_DIAG (include/uapi/linux/inet_diag.h): a connected UDP socket keeps its
-// peer for ever, so that one whose backend was removed must be told.
+// peer for ever, so that one whose backend was removed must be told; and one that was bound before a Service took its port
+// hears nothing any more.
 
 import { type Address, addressFromBytes } from '../core/address.ts'
+import { Protocol } from '../core/protocol.ts'
 import type { Addon, Fd, NetlinkSocket } from './addon.ts'
 import { attempt, isCode } from './kernel-error.ts'
-import { Flag, message, parseMessage, viewOf } from './netlink.ts'
+import { Flag, findAttribute, message, parseMessage, viewOf } from './netlink.ts'
 
 const NETLINK_SOCK_DIAG = 4
 const SOCK_DIAG_BY_FAMILY = 20
 const SOCK_DESTROY = 21
 const AF_INET = 2
 const AF_INET6 = 10
-const IPPROTO_UDP = 17
 const ESTABLISHED = 1 << 1
+/** Of TCP; the state of a UDP socket without a peer is CLOSE. */
+const LISTEN = 1 << 10
+const CLOSE = 1 << 7
+const INET_DIAG_SKV6ONLY = 11
 
 /** struct inet_diag_req_v2 and its inet_diag_sockid; struct inet_diag_msg holds one as well. */
 const REQUEST_BYTES = 56
 const REQUEST_ID_OFFSET = 8
 const ANSWER_ID_OFFSET = 4
 const ID_BYTES = 48
+const ANSWER_BYTES = 72
+const SOURCE_OFFSET = 4
 const DESTINATION_PORT_OFFSET = 2
 const DESTINATION_OFFSET = 20
 const COOKIE_OFFSET = 40
@@ -36,6 +43,35 @@ export interface ConnectedSocket {
   readonly peer: SocketPeer
 }
 
+/** A TCP socket that listens, or a UDP socket without a peer. */
+export interface BoundSocket {
+  readonly protocol: typeof Protocol.TCP | typeof Protocol.UDP
+  /** All zero: every address of its family, and '::' those of IPv4 too, unless isIPv6Only. */
+  readonly address: Address
+  readonly port: number
+  readonly isIPv6Only: boolean
+}
+
+/** netns null: the caller's. Cost: its sockets. */
+export async function listBoundSockets(addon: Addon, netns: Fd | null): Promise<BoundSocket[]> {
+  const socket = addon.openNetlink(NETLINK_SOCK_DIAG, netns)
+  try {
+    const bound: BoundSocket[] = []
+    for (const [protocol, states] of [
+      [Protocol.TCP, LISTEN],
+      [Protocol.UDP, CLOSE],
+    ] as const) {
+      for (const family of [AF_INET, AF_INET6]) {
+        const answers = await attempt('list bound sockets', () => socket.request(dump(family, protocol, states)))
+        bound.push(...answers.map((answer) => boundSocket(protocol, parseMessage(answer).body)))
+      }
+    }
+    return bound
+  } finally {
+    socket.close()
+  }
+}
+
 /** Aborts those connected UDP sockets that must go: their next call fails with ECONNABORTED. Resolves to how many.
  *  netns null: the caller's. */
 export async function destroyUdpSockets(
@@ -47,9 +83,7 @@ export async function destroyUdpSockets(
   try {
     let destroyed = 0
     for (const family of [AF_INET, AF_INET6]) {
-      const answers = await attempt('list UDP sockets', () =>
-        socket.request(message(SOCK_DIAG_BY_FAMILY, Flag.ROOT_AND_MATCH, request(family, ESTABLISHED), [])),
-      )
+      const answers = await attempt('list UDP sockets', () => socket.request(dump(family, Protocol.UDP, ESTABLISHED)))
       for (const answer of answers) {
         const { body } = parseMessage(answer)
         if (mustGo(connectedSocket(body)) && (await destroy(socket, family, body))) destroyed++
@@ -63,7 +97,7 @@ export async function destroyUdpSockets(
 
 /** false: it had gone by itself. */
 async function destroy(socket: NetlinkSocket, family: number, answer: Uint8Array): Promise<boolean> {
-  const body = request(family, ESTABLISHED)
+  const body = request(family, Protocol.UDP, ESTABLISHED)
   body.set(answer.subarray(ANSWER_ID_OFFSET, ANSWER_ID_OFFSET + ID_BYTES), REQUEST_ID_OFFSET)
   try {
     await attempt('destroy a UDP socket', () => socket.request(message(SOCK_DESTROY, 0, body, [])))
@@ -74,25 +108,52 @@ async function destroy(socket: NetlinkSocket, family: number, answer: Uint8Array
   }
 }
 
-function request(family: number, states: number): Uint8Array {
+function dump(family: number, protocol: number, states: number): Uint8Array {
+  return message(SOCK_DIAG_BY_FAMILY, Flag.ROOT_AND_MATCH, request(family, protocol, states), [])
+}
+
+function request(family: number, protocol: number, states: number): Uint8Array {
   const body = new Uint8Array(REQUEST_BYTES)
   body[0] = family
-  body[1] = IPPROTO_UDP
+  body[1] = protocol
   viewOf(body).setUint32(4, states, true)
   return body
 }
 
+function boundSocket(protocol: BoundSocket['protocol'], answer: Uint8Array): BoundSocket {
+  const id = idOf(answer)
+  return {
+    protocol,
+    address: addressAt(answer, SOURCE_OFFSET),
+    port: viewOf(id).getUint16(0),
+    isIPv6Only: findAttribute(answer, ANSWER_BYTES, INET_DIAG_SKV6ONLY)?.[0] === 1,
+  }
+}
+
 function connectedSocket(answer: Uint8Array): ConnectedSocket {
-  const id = answer.subarray(ANSWER_ID_OFFSET, ANSWER_ID_OFFSET + ID_BYTES)
+  const id = idOf(answer)
+  return {
+    cookie: viewOf(id).getBigUint64(COOKIE_OFFSET, true),
+    peer: {
+      address: addressAt(answer, DESTINATION_OFFSET),
+      port: viewOf(id).getUint16(DESTINATION_PORT_OFFSET),
+    },
+  }
+}
+
+function idOf(answer: Uint8Array): Uint8Array {
+  return answer.subarray(ANSWER_ID_OFFSET, ANSWER_ID_OFFSET + ID_BYTES)
+}
+
+/** offset: in the id. */
+function addressAt(answer: Uint8Array, offset: number): Address {
+  const id = idOf(answer)
   const bytes = new Uint8Array(16)
   if (answer[0] === AF_INET) {
     bytes.set([0xff, 0xff], 10)
-    bytes.set(id.subarray(DESTINATION_OFFSET, DESTINATION_OFFSET + 4), 12)
+    bytes.set(id.subarray(offset, offset + 4), 12)
   } else {
-    bytes.set(id.subarray(DESTINATION_OFFSET, DESTINATION_OFFSET + 16))
+    bytes.set(id.subarray(offset, offset + 16))
   }
-  return {
-    cookie: viewOf(id).getBigUint64(COOKIE_OFFSET, true),
-    peer: { address: addressFromBytes(bytes), port: viewOf(id).getUint16(DESTINATION_PORT_OFFSET) },
-  }
+  return addressFromBytes(bytes)
 }

@@ -2,6 +2,9 @@
 // Cases of Services that bring objects of their own and take them away again; each asks in both families.
 
 import { expect } from 'vitest'
+import type { ServiceDetail, Status } from '../../src/agent/api.ts'
+import { askAgent } from '../../src/agent/client.ts'
+import { agentSocket } from '../../src/lab/agents.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import type { Reply } from '../support/ask.ts'
 import { httpPort, namespace, udpPort } from '../support/manifests.ts'
@@ -405,6 +408,36 @@ export const serviceCases: readonly ServiceCase[] = [
           await lab.delete(older)
           expect(await reached(services, path('near'), vip, [80, 53], MANY)).toEqual(['web-2'])
         })
+      })
+    },
+  },
+  {
+    name: 'a process that was bound before a Service took its port is told of in status and with the Service',
+    source: 'https://github.com/kubernetes/kubernetes/issues/100643',
+    async check(services) {
+      const { lab } = services
+      const server = await lab.serve('node/n1', { http: 30_076, udp: 30_077 })
+      const service = dualService('late', { selector: web, ports: [80, 53], nodePorts: [30_076, 30_048] })
+      const notices = async (): Promise<string[]> => {
+        const { conditions } = await askAgent<Status>(agentSocket(lab.name, 'n1'), 'GET', '/v1/status')
+        const { problems } = await askAgent<ServiceDetail>(
+          agentSocket(lab.name, 'n1'),
+          'GET',
+          '/v1/service?name=test/late',
+        )
+        expect(conditions.filter((text) => text.includes('was bound'))).toEqual(problems)
+        return [...problems]
+      }
+      await during(services, [service], async () => {
+        const why = 'first, and hears of no client beyond it'
+        expect(await notices()).toEqual(
+          families.map((family) => {
+            const ip = lab.nodeIP('n1', family)
+            return `Service test/late: a process of this node was bound to ${family === 6 ? `[${ip}]` : ip}:30076/TCP ${why}`
+          }),
+        )
+        await server.stop()
+        expect(await notices()).toEqual([])
       })
     },
   },
