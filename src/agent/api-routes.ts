@@ -5,6 +5,7 @@ import type { ServerResponse } from 'node:http'
 import type { PlanReply, ServiceDetail, Status, SyncReply, TraceReply } from './api.ts'
 import { json, type Reply, type Routes, text } from './http.ts'
 import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
+import { policyObjects } from './policy-objects.ts'
 import { describeService } from './service-detail.ts'
 
 export interface Answers {
@@ -26,6 +27,7 @@ export function apiRoutes(answers: Answers): Routes {
     'GET /v1/services': async () => json(await listServices(answers.lists())),
     'GET /v1/service': async ({ query }) => json(await serviceDetail(answers, query.get('name') ?? '')),
     'GET /v1/policies': async () => json(await listPolicies(answers.lists())),
+    'GET /v1/policy-objects': async () => json(policyObjects(answers.lists().world)),
     'GET /v1/nodes': async () => json(await listNodes(answers.lists())),
     'GET /v1/plan': async () => json({ steps: await answers.plan() } satisfies PlanReply),
     'GET /v1/trace': async ({ query }) => json(await answers.trace(query)),

@@ -7,6 +7,7 @@
 //   GET  /v1/services                  ServiceRow[]        with drift against what is desired
 //   GET  /v1/service?name              ServiceDetail       one Service, NS/NAME: what is desired, and drift
 //   GET  /v1/policies                  PolicyRow[]
+//   GET  /v1/policy-objects            KubeObject[]        namespaces, nodes, pods and policies that this node knows
 //   GET  /v1/nodes                     NodeRow[]
 //   GET  /v1/plan                      PlanReply           what would change in the kernel now
 //   GET  /v1/trace?from&to&port&protocol   TraceReply      from and to as in CONTRACT.md

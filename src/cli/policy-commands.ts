@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands that explain policies from manifests, without an agent.
+// Commands that explain policies: from manifests, from what an agent knows, or both.
 
 import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
+import { askAgent } from '../agent/client.ts'
 import { BadField, pathText, root } from '../api/cursor.ts'
 import { readPolicyQuery } from '../api/policy-query.ts'
 import { CommandError } from '../core/command-error.ts'
-import { readManifests } from '../manifests/read.ts'
+import { readManifests, withNamespaces } from '../manifests/read.ts'
+import { type PairChange, policyDiff } from '../policy/diff.ts'
 import {
   createOfflineCluster,
   type Engine,
@@ -15,8 +17,11 @@ import {
   type PolicyQuestion,
   verdictsOf,
 } from '../policy/offline.ts'
+import { type AdmittingRule, type DirectionPolicies, type PodPolicies, podPolicies } from '../policy/why.ts'
 import type { KubeObject } from '../world/objects.ts'
+import { objectKey } from '../world/world.ts'
 import { type Call, type CommandRow, textOption } from './command.ts'
+import { type Cell, facts, paint, printData, table } from './print.ts'
 
 export const policyCommands: readonly CommandRow[] = [
   {
@@ -31,10 +36,99 @@ export const policyCommands: readonly CommandRow[] = [
     choices: { engine: ['model', 'kernel'] },
     run: verdict,
   },
+  {
+    usage: 'policy why <pod>',
+    summary: 'The policies that select a pod, NS/POD, and whom and what each of their rules admits now.',
+    examples: [
+      'heddle policy why shop/web-2 --lab lab --node n2',
+      'heddle policy why shop/web-2 --manifests docs/examples',
+    ],
+    options: [['--manifests <path>', 'from a file or a folder instead of an agent']],
+    asksAgent: true,
+    printsData: true,
+    run: why,
+  },
+  {
+    usage: 'policy diff',
+    summary: 'What would change between the running pods if the policies and namespaces of manifests were applied.',
+    examples: ['heddle policy diff --manifests docs/examples --lab lab'],
+    options: [['--manifests <path>', 'a file or a folder']],
+    asksAgent: true,
+    printsData: true,
+    run: diff,
+  },
 ]
 
+async function why(call: Call): Promise<undefined> {
+  const [name] = call.args as [string]
+  const objects =
+    textOption(call, 'manifests') === undefined ? await runningObjects(call) : withNamespaces(readObjects(call))
+  const { world } = createOfflineCluster(objects)
+  const pod = world.pod(name)
+  if (pod === undefined) throw new CommandError(`there is no pod ${name}; a pod is NS/POD`, 2)
+  printData(call, podPolicies(world, pod), (data) => whyText(call, data))
+  return undefined
+}
+
+async function diff(call: Call): Promise<undefined> {
+  const applied = readObjects(call)
+  const isPolicy = ({ kind }: KubeObject) => kind === 'NetworkPolicy' || kind === 'Namespace'
+  const others = applied.filter((object) => !isPolicy(object)).length
+  if (others > 0) call.warn(`${others} objects are neither NetworkPolicy nor Namespace and change nothing here`)
+  const running = await runningObjects(call)
+  const after = new Map([...running, ...applied.filter(isPolicy)].map((object) => [objectKey(object), object]))
+  const changes = policyDiff(createOfflineCluster(running), createOfflineCluster(after.values()))
+  printData(call, changes, diffText)
+  return undefined
+}
+
+function runningObjects(call: Call): Promise<KubeObject[]> {
+  return askAgent<KubeObject[]>(call.socket, 'GET', '/v1/policy-objects')
+}
+
+function whyText(call: Call, { pod, node, addresses, ingress, egress }: PodPolicies): string {
+  return [
+    facts([
+      ['Pod', pod],
+      ['Node', node],
+      ['Addresses', addresses],
+      ['Ingress', isolationText(ingress)],
+      ['Egress', isolationText(egress)],
+    ]),
+    ...[ingress, egress]
+      .filter(({ rules }) => rules.length > 0)
+      .map(({ rules }) => table(['RULE', 'PEERS', 'PORTS', 'PODS NOW'], rules.map(ruleCells))),
+    ...[...ingress.rules, ...egress.rules]
+      .filter(({ unknownField }) => unknownField !== null)
+      .map(({ rule, unknownField }) =>
+        paint(call, 'yellow', `${rule}: ${unknownField} is not known, so it admits nobody\n`),
+      ),
+  ].join('\n')
+}
+
+function isolationText({ isolatedBy, rules }: DirectionPolicies): string {
+  if (isolatedBy.length === 0) return 'everything: no policy selects it'
+  return `${rules.length === 0 ? 'nothing' : 'only what the rules below admit'}: isolated by ${isolatedBy.join(', ')}`
+}
+
+const NAMES_SHOWN = 5
+
+function ruleCells({ rule, peers, ports, pods }: AdmittingRule): readonly Cell[] {
+  const more = (pods?.length ?? 0) - NAMES_SHOWN
+  const names = pods === null ? ['any'] : pods.slice(0, NAMES_SHOWN)
+  return [rule, peers.length === 0 ? 'nobody' : peers, ports, more > 0 ? [...names, `${more} more`] : names]
+}
+
+function diffText(changes: readonly PairChange[]): string {
+  if (changes.length === 0) return 'nothing would change between the pods that this node knows\n'
+  return table(
+    ['FROM', 'TO', 'FAMILIES', 'NEWLY ALLOWED', 'NEWLY DENIED'],
+    changes.map(({ from, to, families, newlyAllowed, newlyDenied }) => [from, to, families, newlyAllowed, newlyDenied]),
+  )
+}
+
 async function verdict(call: Call): Promise<undefined> {
-  const cluster = createOfflineCluster(readObjects(call))
+  const cluster = createOfflineCluster(withNamespaces(readObjects(call)))
   const queries = await readQueries(textOption(call, 'queries')!)
   const resolved = queries.map(({ line, text }) => resolve(cluster, line, text))
   const answers = await withEngine(textOption(call, 'engine')!, (engine) => verdictsOf(cluster, resolved, engine))

@@ -11,7 +11,6 @@ import { isManifest, walk } from './source.ts'
 import { createManifests } from './state.ts'
 
 export interface ReadManifests {
-  /** With the Namespaces that they imply. */
   readonly objects: readonly KubeObject[]
   readonly problems: readonly SourceProblem[]
   /** What is ignored, one sentence each. */
@@ -28,8 +27,12 @@ export function readManifests(path: string): ReadManifests {
 export function together(files: readonly ParsedFile[]): ReadManifests {
   const manifests = createManifests()
   for (const file of files) manifests.update(file, 0)
-  const { put } = createImpliedNamespaces()({ put: [...manifests.objects()], deleted: [] })
-  return { objects: put, problems: manifests.problems(), notices: manifests.notices() }
+  return { objects: [...manifests.objects()], problems: manifests.problems(), notices: manifests.notices() }
+}
+
+/** The objects and the Namespaces that they imply. */
+export function withNamespaces(objects: readonly KubeObject[]): readonly KubeObject[] {
+  return createImpliedNamespaces()({ put: objects, deleted: [] }).put
 }
 
 function filesAt(path: string): readonly string[] {

@@ -185,7 +185,7 @@ const realmTexts: Readonly<Record<Realm, string>> = {
 }
 
 /** A namespace that is not known yet has no labels to match by: only its name and the empty selector do. */
-function selectsNamespace(peer: PodPeer, name: string, namespace: Namespace | undefined): boolean {
+export function selectsNamespace(peer: PodPeer, name: string, namespace: Namespace | undefined): boolean {
   if (peer.namespaces === null) return peer.namespace === name
   if (isEmpty(peer.namespaces)) return true
   return namespace !== undefined && matches(peer.namespaces, namespace.labels)

@@ -125,7 +125,8 @@ function podOf(world: WorldView, endpoint: Endpoint): Pod | null | undefined {
   return policy === undefined ? null : undefined
 }
 
-function policiesSelecting(world: WorldView, pod: Pod): readonly NetworkPolicy[] {
+/** By name. */
+export function policiesSelecting(world: WorldView, pod: Pod): readonly NetworkPolicy[] {
   return [...world.policiesOfNamespace(pod.namespace)]
     .filter((policy) => matches(policy.podSelector, pod.labels))
     .sort((a, b) => compareText(a.name, b.name))

@@ -192,6 +192,27 @@ describe('asking the running system', () => {
     expect(await ask('plan')).toEqual({ steps: [] })
   })
 
+  test('policy diff says what a policy would change, policy why what it does', async () => {
+    const file = manifest(
+      'closed.yaml',
+      'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed, namespace: shop}\nspec: {podSelector: {}, ingress: []}\n',
+    )
+    const denied = { families: ['IPv4', 'IPv6'], newlyAllowed: [], newlyDenied: ['everything'] }
+    expect(await ask('policy', 'diff', '--manifests', file)).toEqual([
+      { from: 'shop/first', to: 'shop/second', ...denied },
+      { from: 'shop/second', to: 'shop/first', ...denied },
+    ])
+    expect(await ask('policy', 'why', 'shop/first')).toMatchObject({ ingress: { isolatedBy: [] } })
+    await heddle('lab', 'apply', file, '--name', lab)
+    expect(await ask('policy', 'diff', '--manifests', file)).toEqual([])
+    expect(await ask('policy', 'why', 'shop/first')).toMatchObject({
+      pod: 'shop/first',
+      ingress: { isolatedBy: ['shop/closed'], rules: [] },
+      egress: { isolatedBy: [] },
+    })
+    await heddle('lab', 'delete', file, '--name', lab)
+  })
+
   test('a malformed file in the manifests folder: status names it, the last good version stays in force, also after a restart', async () => {
     const file = `${nodeDir(lab, 'n1')}/manifests/service_shop_web.json`
     const before = await ask<unknown[]>('service', 'list')

@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs'
 import { root } from '../../src/api/cursor.ts'
 import { readPolicyQuery } from '../../src/api/policy-query.ts'
 import { createManifestParser } from '../../src/manifests/parse.ts'
-import { together } from '../../src/manifests/read.ts'
-import { createOfflineCluster, type Engine, verdictsOf } from '../../src/policy/offline.ts'
+import { together, withNamespaces } from '../../src/manifests/read.ts'
+import { createOfflineCluster, type Engine, type OfflineCluster, verdictsOf } from '../../src/policy/offline.ts'
 import { modelVerdict } from './policy-model.ts'
 import type { PolicyWorld } from './policy-worlds.ts'
 
@@ -24,11 +24,16 @@ export interface Agreement {
   readonly named: number
 }
 
+/** The cluster of a manifest's text; throws where anything of it is refused. */
+export function clusterOf(manifest: string): OfflineCluster {
+  const read = together([createManifestParser().parse('/w.yaml', manifest)])
+  if (read.problems.length > 0) throw new Error(`the world is refused: ${JSON.stringify(read.problems)}`)
+  return createOfflineCluster(withNamespaces(read.objects))
+}
+
 /** Throws with the objects and the first query that is answered differently. */
 export async function agree({ objects, queries }: PolicyWorld, engine: Engine): Promise<Agreement> {
-  const read = together([createManifestParser().parse('/w.json', JSON.stringify({ kind: 'List', items: objects }))])
-  if (read.problems.length > 0) throw new Error(`the world is refused: ${JSON.stringify(read.problems)}`)
-  const cluster = createOfflineCluster(read.objects)
+  const cluster = clusterOf(JSON.stringify({ kind: 'List', items: objects }))
   const wanted = queries.map((query) => modelVerdict(objects, query))
   const asked = queries.filter((_, index) => wanted[index] !== null)
   const resolved = asked.map((query) => {

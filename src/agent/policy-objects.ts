@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// GET /v1/policy-objects: what this node knows of the cluster that policy is about.
+
+import type { KubeObject, Pod } from '../world/objects.ts'
+import type { WorldView } from '../world/world.ts'
+
+/** Pods elsewhere and namespaces are known where some policy of this node asks for them. A local pod has its addresses
+ *  before its status tells them. */
+export function policyObjects(world: WorldView): readonly KubeObject[] {
+  const namespaces = [...new Set([...world.pods()].map(({ namespace }) => namespace))]
+    .map((name) => world.namespace(name))
+    .filter((namespace) => namespace !== undefined)
+  const pods = new Map([...world.pods()].map((pod) => [pod, pod]))
+  for (const endpoint of world.endpoints()) {
+    const pod = world.podOf(endpoint)
+    if (pod !== undefined) pods.set(pod, { ...pod, podIPs: endpoint.addresses } satisfies Pod)
+  }
+  return [...namespaces, ...world.nodes(), ...pods.values(), ...world.networkPolicies()]
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { clusterOf } from '../../test/support/policy-agreement.ts'
+import { type PolicyWorld, policyWorlds } from '../../test/support/policy-worlds.ts'
+import { Protocol } from '../core/protocol.ts'
+import { type PairChange, policyDiff } from './diff.ts'
+import { modelEngine, type OfflineCluster, verdictsOf } from './offline.ts'
+import { podPolicies } from './why.ts'
+
+const pods = `
+{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: cart, labels: {app: cart}}}
+---
+{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: till, labels: {app: till}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {namespace: shop, name: web, labels: {app: web}}
+spec: {nodeName: n1, containers: [{ports: [{name: http, containerPort: 8080}]}]}
+status: {podIPs: [{ip: 10.1.0.5}]}
+`
+
+function webPolicy(rules: string): string {
+  return `${pods}---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: web}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: ${rules}}
+`
+}
+
+test('why: the policies that isolate, and what each rule admits now', () => {
+  const { world } = clusterOf(
+    webPolicy(
+      '[{from: [{podSelector: {matchLabels: {app: cart}}}, {ipBlock: {cidr: 203.0.113.0/24}}], ports: [{port: http}, {port: 1, endPort: 9}]}, {ports: [{port: 53, protocol: UDP}]}, {from: [{planet: mars}]}]',
+    ),
+  )
+  expect(podPolicies(world, world.pod('shop/web')!)).toEqual({
+    pod: 'shop/web',
+    node: 'n1',
+    addresses: ['10.1.0.5'],
+    ingress: {
+      isolatedBy: ['shop/web'],
+      rules: [
+        {
+          rule: 'shop/web ingress[0]',
+          peers: ['203.0.113.0/24', 'pods(app=cart) in shop'],
+          ports: ['http/TCP=8080', 'TCP/1-9'],
+          pods: ['shop/cart'],
+          unknownField: null,
+        },
+        { rule: 'shop/web ingress[1]', peers: ['everybody'], ports: ['UDP/53'], pods: null, unknownField: null },
+        {
+          rule: 'shop/web ingress[2]',
+          peers: [],
+          ports: ['all'],
+          pods: [],
+          unknownField: 'spec.ingress[2].from[0].planet',
+        },
+      ],
+    },
+    egress: { isolatedBy: [], rules: [] },
+  })
+})
+
+test('diff: pairs and ports that are newly allowed and newly denied', () => {
+  const before = clusterOf(
+    webPolicy('[{from: [{podSelector: {matchLabels: {app: cart}}}], ports: [{port: 80, endPort: 90}]}]'),
+  )
+  const after = clusterOf(webPolicy('[{from: [{podSelector: {}}], ports: [{port: 85, endPort: 99}]}]'))
+  const families = ['IPv4'] as const
+  expect(policyDiff(before, after)).toEqual([
+    { from: 'shop/cart', to: 'shop/web', families, newlyAllowed: ['TCP/91-99'], newlyDenied: ['TCP/80-84'] },
+    { from: 'shop/till', to: 'shop/web', families, newlyAllowed: ['TCP/85-99'], newlyDenied: [] },
+  ])
+  expect(policyDiff(clusterOf(pods), after).map(({ newlyDenied }) => newlyDenied)).toEqual([
+    ['TCP/0-84', 'TCP/100-65535', 'UDP', 'SCTP', 'ICMP'],
+    ['TCP/0-84', 'TCP/100-65535', 'UDP', 'SCTP', 'ICMP'],
+  ])
+  expect(policyDiff(clusterOf(webPolicy('[]')), clusterOf(pods)).map(({ newlyAllowed }) => newlyAllowed)).toEqual([
+    ['everything'],
+    ['everything'],
+  ])
+  expect(policyDiff(after, after)).toEqual([])
+})
+
+test('diff says of every pair and port whether its verdict changes', async () => {
+  await fc.assert(
+    fc.asyncProperty(policyWorlds(1), policyWorlds(1), async (world, other) => {
+      const isPolicy = ({ kind }: { readonly kind: string }) => kind === 'NetworkPolicy'
+      const rest = world.objects.filter((object) => !isPolicy(object))
+      const [before, after] = [listed(world.objects), listed([...rest, ...other.objects.filter(isPolicy)])]
+      const changes = policyDiff(before, after)
+      const names = rest
+        .filter(({ kind }) => kind === 'Pod')
+        .map(({ metadata }) => `${metadata.namespace}/${metadata.name}`)
+      for (const [from, to] of names.flatMap((a) => names.filter((b) => b !== a).map((b) => [a, b] as const))) {
+        for (const family of [4, 6] as const) {
+          for (const [protocol, port] of probes(family)) {
+            const query = { from: { pod: from }, to: { pod: to }, protocol, port, family }
+            const [was, is] = [await allowed(before, query), await allowed(after, query)]
+            if (was === undefined || is === undefined) continue
+            const change = changes.find(
+              (each) => each.from === from && each.to === to && each.families.includes(`IPv${family}`),
+            )
+            const told = [covers(change?.newlyAllowed, protocol, port), covers(change?.newlyDenied, protocol, port)]
+            if (isRunning(before, from) && isRunning(before, to))
+              expect(told, JSON.stringify(query)).toEqual([is && !was, was && !is])
+          }
+        }
+      }
+    }),
+    { numRuns: 60 },
+  )
+})
+
+function listed(objects: PolicyWorld['objects']): OfflineCluster {
+  return clusterOf(JSON.stringify({ kind: 'List', items: objects }))
+}
+
+function probes(family: 4 | 6): readonly (readonly [Protocol, number])[] {
+  const ports = [1, 53, 80, 82, 8000, 8191, 65535]
+  return [
+    ...[Protocol.TCP, Protocol.UDP, Protocol.SCTP].flatMap((protocol) =>
+      ports.map((port) => [protocol, port] as const),
+    ),
+    [family === 4 ? Protocol.ICMP : Protocol.ICMPv6, 8 << 8],
+  ]
+}
+
+async function allowed(
+  of: OfflineCluster,
+  query: Parameters<OfflineCluster['resolve']>[0],
+): Promise<boolean | undefined> {
+  const questions = of.resolve(query)
+  if (typeof questions === 'string') return undefined
+  const [answer] = await verdictsOf(of, [questions], modelEngine)
+  return answer!.verdict === 'allow'
+}
+
+function isRunning({ world }: OfflineCluster, name: string): boolean {
+  const pod = world.pod(name)!
+  return !pod.hostNetwork && !pod.finished
+}
+
+function covers(texts: PairChange['newlyAllowed'] | undefined, protocol: Protocol, port: number): boolean {
+  const name = Object.entries(Protocol).find(([, number]) => number === protocol)![0]
+  return (texts ?? []).some((text) => {
+    if (text === 'everything' || text === name) return true
+    const [of, range = ''] = text.split('/')
+    const [first, last = first] = range.split('-').map(Number)
+    return of === name && port >= first! && port <= last!
+  })
+}
