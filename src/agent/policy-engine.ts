@@ -44,7 +44,7 @@ async function judge(probe: PolicyProbe, question: PolicyQuestion): Promise<Poli
   const set = setOf(policy, direction)
   const levels = direction === PolicyDirection.EGRESS ? policy.egressLevels : policy.ingressLevels
   const { allowed, entry, level } = await probe.judge({ direction, pod, peer, protocol, port, set, levels })
-  if (set === 0n) return { allowed, rule: 0n, level: 0 }
+  if (set === 0n || pod === peer) return { allowed, rule: 0n, level: 0 }
   const says = entry?.verdict === PolicyVerdict.ALLOW && entry.l7 === 0
   invariant(says === allowed, `the program and its maps disagree: ${pod} and ${peer}, ${protocol}/${port}`)
   return { allowed, rule: entry?.rule ?? 0n, level }

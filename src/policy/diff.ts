@@ -59,7 +59,7 @@ function createAdmitted(cluster: OfflineCluster): (from: string, to: string, of:
 
   function admitted(question: PolicyQuestion, protocol: Protocol): readonly Range[] {
     const set = setOf(question.policy, question.direction)
-    if (set === 0n) return ALL_PORTS
+    if (set === 0n || question.address === question.peer) return ALL_PORTS
     const { classId } = classOfAddress(cluster.compiled(question.node), question.peer)
     const key = `${question.node} ${set} ${classId} ${protocol}`
     let found = known.get(key)

@@ -14,7 +14,7 @@ import { createWorld, type WorldView } from '../world/world.ts'
 import { compilePolicies } from './compile.ts'
 import type { Direction } from './rules.ts'
 import type { CompiledPolicies, EndpointPolicy } from './tables.ts'
-import { classOfAddress, judge, type PolicyAnswer, reasonText } from './verdict.ts'
+import { classOfAddress, judge, type PolicyAnswer, reasonText, UNISOLATED } from './verdict.ts'
 
 /** Whether a pod's policies let a packet leave to a peer, or come from one. */
 export interface PolicyQuestion {
@@ -22,6 +22,7 @@ export interface PolicyQuestion {
   readonly direction: Direction
   /** Of the pod. */
   readonly address: Address
+  /** May be the pod itself, which no policy forbids. */
   readonly peer: Address
   readonly protocol: Protocol
   readonly port: number
@@ -68,7 +69,7 @@ export function createOfflineCluster(objects: Iterable<KubeObject>): OfflineClus
 
   function question(direction: Direction, address: Address, peer: Address, query: PolicyQuery): PolicyQuestion | null {
     const pod = world.podAt(address)
-    if (pod === undefined || address === peer) return null
+    if (pod === undefined) return null
     const isIngress = direction === PolicyDirection.INGRESS
     if (isIngress && world.node(pod.nodeName)?.internalIPs.includes(peer)) return null // the kubelet's probes
     const policy = compiled(pod.nodeName).endpoints.get(endpointKey(endpointOf(pod)))!
@@ -96,7 +97,8 @@ export function createOfflineCluster(objects: Iterable<KubeObject>): OfflineClus
 
 /** Looks up what was compiled, as the data plane does. */
 export const modelEngine: Engine = async (cluster, questions) =>
-  questions.map(({ node, direction, peer, protocol, port, policy }) => {
+  questions.map(({ node, direction, address, peer, protocol, port, policy }) => {
+    if (address === peer) return UNISOLATED
     const compiled = cluster.compiled(node)
     return judge(compiled, setOf(policy, direction), classOfAddress(compiled, peer), protocol, port)
   })
@@ -128,7 +130,7 @@ function verdictOf(
     const question = questions.find((each) => each.direction === direction)
     if (question === undefined) return { allowed: true, rule: null }
     const answer = answers.get(question)!
-    const set = setOf(question.policy, direction)
+    const set = question.address === question.peer ? 0n : setOf(question.policy, direction)
     return { allowed: answer.allowed, rule: reasonText(cluster.compiled(question.node), set, answer) }
   }
   const [egress, ingress] = [of(PolicyDirection.EGRESS), of(PolicyDirection.INGRESS)]

@@ -21,7 +21,8 @@ export interface PolicyAnswer {
   readonly level: number
 }
 
-const UNISOLATED: PolicyAnswer = { allowed: true, rule: 0n, level: 0 }
+/** Nothing forbids it. */
+export const UNISOLATED: PolicyAnswer = { allowed: true, rule: 0n, level: 0 }
 const ISOLATED: PolicyAnswer = { allowed: false, rule: 0n, level: 0 }
 
 /** The class of any address: its own entry, else that of the longest prefix of its family. */
