@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { runCli } from './main.ts'
+import { podSvg } from './policy-picture.ts'
 
 let folder: string
 
@@ -47,6 +48,60 @@ async function verdicts(...queries: readonly object[]) {
   const file = write('q.jsonl', queries.map((query) => JSON.stringify(query)).join('\n\n'))
   return heddle('policy', 'verdict', '--manifests', write('m.yaml', manifests), '--queries', file)
 }
+
+describe('heddle policy why', () => {
+  const why = (...argv: string[]) =>
+    heddle('policy', 'why', 'shop/web', '--manifests', write('m.yaml', manifests), ...argv)
+
+  test('a table says who isolates and whom each rule admits', async () => {
+    const { exitCode, stdout } = await why()
+    expect(exitCode).toBe(0)
+    expect(stdout).toMatchInlineSnapshot(`
+      "Pod        shop/web
+      Node       n2
+      Addresses  10.2.0.9, fd00:2::9
+      Ingress    only what the rules below admit: isolated by shop/web
+      Egress     everything: no policy selects it
+
+      RULE                 PEERS                   PORTS   PODS NOW
+      shop/web ingress[0]  pods(app=cart) in shop  TCP/80  shop/cart
+      "
+    `)
+  })
+
+  test('the same as a graph', async () => {
+    expect((await why('--dot')).stdout).toMatchInlineSnapshot(`
+      "digraph policy {
+        rankdir=LR
+        node [shape=box]
+        "shop/web" [style=bold]
+        "from: pods(app=cart) in shop" -> "shop/web" [label="TCP/80 (shop/web ingress[0])"]
+        "shop/web" -> "to: everybody" [label="everything: no policy"]
+      }
+      "
+    `)
+  })
+
+  test('the same as a picture, in which no text is markup', async () => {
+    const { stdout } = await why('--svg')
+    expect(stdout).toMatch(/^<svg [^<]*>/)
+    expect(stdout).toContain('<title>TCP/80 (shop/web ingress[0])</title>')
+    const svg = podSvg({
+      pod: '</svg><script>"&',
+      node: '',
+      addresses: [],
+      ingress: { isolatedBy: [], rules: [] },
+      egress: { isolatedBy: ['a/b'], rules: [] },
+    })
+    expect(svg).toContain('&#60;/svg&#62;&#60;script&#62;&#34;&#38;')
+    expect(svg).not.toContain('<script')
+  })
+
+  test('a pod that is not there: exit 2', async () => {
+    const { exitCode, stderr } = await heddle('policy', 'why', 'shop/x', '--manifests', write('m.yaml', manifests))
+    expect([exitCode, stderr]).toEqual([2, 'heddle: there is no pod shop/x; a pod is NS/POD'])
+  })
+})
 
 describe('heddle policy verdict', () => {
   test('one line for each query, in order, with the rule that decided', async () => {

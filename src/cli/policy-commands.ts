@@ -21,6 +21,7 @@ import { type AdmittingRule, type DirectionPolicies, type PodPolicies, podPolici
 import type { KubeObject } from '../world/objects.ts'
 import { objectKey } from '../world/world.ts'
 import { type Call, type CommandRow, textOption } from './command.ts'
+import { podDot, podSvg } from './policy-picture.ts'
 import { type Cell, facts, paint, printData, table } from './print.ts'
 
 export const policyCommands: readonly CommandRow[] = [
@@ -41,9 +42,13 @@ export const policyCommands: readonly CommandRow[] = [
     summary: 'The policies that select a pod, NS/POD, and whom and what each of their rules admits now.',
     examples: [
       'heddle policy why shop/web-2 --lab lab --node n2',
-      'heddle policy why shop/web-2 --manifests docs/examples',
+      'heddle policy why shop/web-2 --manifests docs/examples --svg > web-2.svg',
     ],
-    options: [['--manifests <path>', 'from a file or a folder instead of an agent']],
+    options: [
+      ['--manifests <path>', 'from a file or a folder instead of an agent'],
+      ['--dot', 'as a graph for Graphviz'],
+      ['--svg', 'as a picture'],
+    ],
     asksAgent: true,
     printsData: true,
     run: why,
@@ -66,7 +71,10 @@ async function why(call: Call): Promise<undefined> {
   const { world } = createOfflineCluster(objects)
   const pod = world.pod(name)
   if (pod === undefined) throw new CommandError(`there is no pod ${name}; a pod is NS/POD`, 2)
-  printData(call, podPolicies(world, pod), (data) => whyText(call, data))
+  const policies = podPolicies(world, pod)
+  if (call.options.svg === true) call.print(podSvg(policies))
+  else if (call.options.dot === true) call.print(podDot(policies))
+  else printData(call, policies, (data) => whyText(call, data))
   return undefined
 }
 

@@ -24,7 +24,6 @@ export interface PairChange {
 type Range = readonly [first: number, last: number]
 
 const PORT_MAX = 65_535
-const ALL_PORTS: readonly Range[] = [[0, PORT_MAX]]
 
 /** Pairs of pods that both clusters know, sorted. Cost: pairs, and for each set and class that meet its entries, once. */
 export function policyDiff(before: OfflineCluster, after: OfflineCluster): readonly PairChange[] {
@@ -59,7 +58,7 @@ function createAdmitted(cluster: OfflineCluster): (from: string, to: string, of:
 
   function admitted(question: PolicyQuestion, protocol: Protocol): readonly Range[] {
     const set = setOf(question.policy, question.direction)
-    if (set === 0n || question.address === question.peer) return ALL_PORTS
+    if (set === 0n || question.address === question.peer) return allOf(protocol)
     const { classId } = classOfAddress(cluster.compiled(question.node), question.peer)
     const key = `${question.node} ${set} ${classId} ${protocol}`
     let found = known.get(key)
@@ -77,7 +76,7 @@ function createAdmitted(cluster: OfflineCluster): (from: string, to: string, of:
     return new Map(
       protocolsOf(of).map((protocol) => [
         protocol,
-        questions.map((question) => admitted(question, protocol)).reduce(intersection, ALL_PORTS),
+        questions.map((question) => admitted(question, protocol)).reduce(intersection, allOf(protocol)),
       ]),
     )
   }
@@ -85,6 +84,12 @@ function createAdmitted(cluster: OfflineCluster): (from: string, to: string, of:
 
 function protocolsOf(of: Family): readonly Protocol[] {
   return [Protocol.TCP, Protocol.UDP, Protocol.SCTP, of === 4 ? Protocol.ICMP : Protocol.ICMPv6]
+}
+
+/** Of ICMP types and codes; there is no port 0. */
+function allOf(protocol: Protocol): readonly Range[] {
+  const isIcmp = protocol === Protocol.ICMP || protocol === Protocol.ICMPv6
+  return [[isIcmp ? 0 : 1, PORT_MAX]]
 }
 
 /** Between two edges of the set's entries every port has the same answer. */
@@ -135,14 +140,15 @@ function difference(a: readonly Range[], b: readonly Range[]): readonly Range[] 
 /** What `more` admits and `less` does not. */
 function texts(more: Admitted, less: Admitted): readonly string[] {
   const ranges = [...more].map(([protocol, of]) => [protocol, difference(of, less.get(protocol)!)] as const)
-  if (ranges.every(([, of]) => isWhole(of))) return ['everything']
+  if (ranges.every(([protocol, of]) => isWhole(protocol, of))) return ['everything']
   return ranges.flatMap(([protocol, of]) => {
     const name = protocolText(protocol)
-    if (isWhole(of)) return [name]
+    if (isWhole(protocol, of)) return [name]
     return of.map(([first, last]) => (first === last ? `${name}/${first}` : `${name}/${first}-${last}`))
   })
 }
 
-function isWhole(ranges: readonly Range[]): boolean {
-  return ranges.length === 1 && ranges[0]![0] === 0 && ranges[0]![1] === PORT_MAX
+function isWhole(protocol: Protocol, [range]: readonly Range[]): boolean {
+  const [[first, last]] = allOf(protocol) as readonly [Range]
+  return range !== undefined && range[0] === first && range[1] === last
 }

@@ -75,8 +75,8 @@ test('diff: pairs and ports that are newly allowed and newly denied', () => {
     { from: 'shop/till', to: 'shop/web', families, newlyAllowed: ['TCP/85-99'], newlyDenied: [] },
   ])
   expect(policyDiff(clusterOf(pods), after).map(({ newlyDenied }) => newlyDenied)).toEqual([
-    ['TCP/0-84', 'TCP/100-65535', 'UDP', 'SCTP', 'ICMP'],
-    ['TCP/0-84', 'TCP/100-65535', 'UDP', 'SCTP', 'ICMP'],
+    ['TCP/1-84', 'TCP/100-65535', 'UDP', 'SCTP', 'ICMP'],
+    ['TCP/1-84', 'TCP/100-65535', 'UDP', 'SCTP', 'ICMP'],
   ])
   expect(policyDiff(clusterOf(webPolicy('[]')), clusterOf(pods)).map(({ newlyAllowed }) => newlyAllowed)).toEqual([
     ['everything'],
