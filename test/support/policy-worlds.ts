@@ -30,7 +30,6 @@ const cidrs = {
   ],
   6: ['::/0', 'fd00::/8', 'fd00:1::/32', 'fd00:1::/126', 'fd00:1::2/127', 'fd00:1::3/128', '::/64', 'fd00:f::/64'],
 } as const
-/** Nested in each other and in the CIDRs above; only a strict part may stand as an except. */
 const ports = [1, 53, 80, 81, 443, 8000, 8080, 8191, 8192, 65535]
 const portNames = ['http', 'dns', 'both']
 
@@ -59,6 +58,7 @@ const selector: fc.Arbitrary<object> = fc.oneof(
   },
 )
 
+/** A strict part, as the API wants an except to be. */
 function isPart(inner: string, outer: string): boolean {
   const length = (cidr: string) => Number(cidr.split('/')[1])
   const parts: Readonly<Record<string, readonly string[]>> = {

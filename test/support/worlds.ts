@@ -16,7 +16,7 @@ import type {
   PolicyRule,
 } from '../../src/world/objects.ts'
 
-export const addresses = [
+const addresses = [
   ...[
     '10.1.0.1',
     '10.1.0.2',
@@ -45,7 +45,7 @@ const prefixes = {
   6: ['::/0', 'fd00::/8', 'fd00:1::/32', 'fd00:1::/126', 'fd00:1::2/127', 'fd00:1::3/128', '::/64', '2001:db8::/32'],
 } as Readonly<Record<4 | 6, Prefix[]>>
 
-export const ports = [1, 80, 81, 443, 8000, 8080, 65535] as Port[]
+const ports = [1, 80, 81, 443, 8000, 8080, 65535] as Port[]
 const protocol = fc.constantFrom(Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 const portName = fc.constantFrom('http', 'dns')
 const namespaceName = fc.constantFrom('a', 'b', 'c')
