@@ -134,7 +134,23 @@ static __always_inline enum drop_reason nat_no_backend(const struct frontend *fr
 	return frontend->flags & local ? DROP_NO_LOCAL_BACKEND : DROP_NO_BACKEND;
 }
 
-/* A backend of the frontend that the packet asks for, if it is one. */
+static __always_inline const struct frontend *nat_frontend(const struct packet *p)
+{
+	return service_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol);
+}
+
+static __always_inline struct backend_list nat_list(const struct frontend *frontend, bool outside)
+{
+	struct backend_list list = {
+		.id = outside ? frontend->external_list : frontend->backend_list,
+		.count = outside ? frontend->external_count : frontend->count,
+	};
+
+	return list;
+}
+
+/* A backend of the frontend that the packet asks for, if it is one. Where a list went
+ * between two lookups, another one has come before. */
 __noinline int nat_service(struct packet *p, enum nat_asker asker)
 {
 	struct affinity_key client = {};
@@ -144,17 +160,22 @@ __noinline int nat_service(struct packet *p, enum nat_asker asker)
 	bool outside;
 
 	if (!p) return DROP;
-	frontend = service_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol);
+	frontend = nat_frontend(p);
 	if (!frontend) return NEXT;
 	outside = nat_is_from_outside(p, asker);
 	if (outside && !(frontend->flags & FRONTEND_EXTERNAL)) return NEXT;
 	p->service = frontend->service;
 	if (!service_admits(frontend, &p->tuple.source)) return drop(p, DROP_SOURCE_RANGE);
-	list.id = outside ? frontend->external_list : frontend->backend_list;
-	list.count = outside ? frontend->external_count : frontend->count;
+	list = nat_list(frontend, outside);
 	address_copy(&client.address, &p->tuple.source);
 	client.family = p->family;
 	backend = service_choose(frontend, &list, &client);
+	if (!backend && list.count) {
+		frontend = nat_frontend(p);
+		if (!frontend) return NEXT;
+		list = nat_list(frontend, outside);
+		backend = service_choose(frontend, &list, &client);
+	}
 	if (!backend) return drop(p, nat_no_backend(frontend, outside));
 	tuple_copy(&p->to, &p->tuple);
 	address_copy(&p->to.destination, &backend->address);
