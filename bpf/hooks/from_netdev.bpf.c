@@ -6,6 +6,7 @@
 #include "../lib/conntrack.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
+#include "../lib/known.h"
 #include "../lib/nat.h"
 #include "../lib/refuse.h"
 #include "../lib/source.h"
@@ -82,30 +83,44 @@ static __always_inline bool is_for_stack(enum verdict v, struct packet *p)
 	return p->reason == DROP_FRAGMENT || (p->reason == DROP_IP_OPTIONS && source_bare(p) == NEXT);
 }
 
+/* Out of the tunnel, by its outer headers, which are gone then. */
+static __always_inline enum verdict leave_tunnel(struct __sk_buff *skb, struct packet *p)
+{
+	enum verdict v = tunnel_prove(p);
+	enum drop_reason reason;
+
+	if (v != NEXT) return v;
+	reason = tunnel_decapsulate(skb, p->transport);
+	if (reason) return drop(p, reason);
+	__builtin_memset(&p->tuple, 0, sizeof(p->tuple));
+	p->flags = PACKET_TUNNELLED;
+	return parse(skb, p);
+}
+
+static __always_inline enum verdict receive(struct __sk_buff *skb, struct packet *p)
+{
+	enum verdict v = parse(skb, p);
+
+	if (p->flags & PACKET_TUNNELLED) return v;
+	if (is_for_stack(v, p)) return PASS;
+	if (v != NEXT || !self_has(&p->tuple.destination) || !tunnel_is_for_us(p)) return v;
+	return leave_tunnel(skb, p);
+}
+
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
 	id64 sender = 0;
 	enum between between = received_between_nodes(skb, &sender);
+	enum drop_reason reason = DROP_NONE;
 
 	if (between == BETWEEN_STACKS) return TC_ACT_OK;
+	if (between == BETWEEN_TUNNEL) reason = tunnel_decapsulate(skb, plain_transport(skb));
+	if (!reason && forward_known(skb, sender) == REDIRECT) return TC_ACT_REDIRECT;
 
-	struct packet p = {};
-	bool tunnelled = between == BETWEEN_TUNNEL;
-	enum verdict v = NEXT;
+	struct packet p = { .tunnel_node = sender, .flags = sender ? PACKET_TUNNELLED : 0 };
+	enum verdict v = reason ? drop(&p, reason) : receive(skb, &p);
 
-	if (tunnelled) {
-		tunnel_proven(skb, &p, sender);
-	} else {
-		v = parse(skb, &p);
-		if (is_for_stack(v, &p)) return TC_ACT_OK;
-		tunnelled = v == NEXT && self_has(&p.tuple.destination) && tunnel_is_for_us(&p);
-		if (tunnelled) v = tunnel_prove(&p);
-	}
-	if (v == NEXT && tunnelled) {
-		v = tunnel_decapsulate(skb, &p);
-		if (v == NEXT) v = parse(skb, &p);
-	}
 	if (v == NEXT && self_has(&p.tuple.destination)) v = admit_to_node(skb, &p);
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);

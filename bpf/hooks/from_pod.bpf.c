@@ -3,6 +3,7 @@
 #include "../lib/conntrack.h"
 #include "../lib/finish.h"
 #include "../lib/forward.h"
+#include "../lib/known.h"
 #include "../lib/nat.h"
 #include "../lib/refuse.h"
 #include "../lib/source.h"
@@ -37,6 +38,8 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
+	if (forward_known(skb, 0) == REDIRECT) return TC_ACT_REDIRECT;
+
 	struct packet p = {};
 	enum verdict v = parse(skb, &p);
 

@@ -70,10 +70,9 @@ static __always_inline enum verdict leave_to_node(struct __sk_buff *skb, struct 
 	const struct nexthop *nexthop = nexthop_of(p->node_out, p->family);
 
 	if (!nexthop) return drop(p, DROP_NO_NEXTHOP);
-	if (self()->tunnel_mode == TUNNEL_VXLAN && tunnel_encapsulate(skb, p, &nexthop->tunnel) == DROP)
-		return DROP;
-	if (!(p->flags & PACKET_TRANSLATED)) return PASS; /* the kernel's route has the same nexthop */
-	return redirect_neigh(skb, p, nexthop->ifindex, &nexthop->gateway);
+	if (!(p->flags & PACKET_TRANSLATED)) /* the kernel's route has the same nexthop */
+		return tunnel_to_node(skb, &p->tuple, nexthop) ? drop(p, DROP_HEADER_WRITE) : PASS;
+	return send_to_node(skb, &p->tuple, nexthop) == DROP ? drop(p, DROP_HEADER_WRITE) : REDIRECT;
 }
 
 static __always_inline enum verdict leave(struct __sk_buff *skb, struct packet *p)
@@ -81,7 +80,7 @@ static __always_inline enum verdict leave(struct __sk_buff *skb, struct packet *
 	if (rewrite(skb, p) == DROP) return DROP;
 	if (p->destination == TO_NODE) return leave_to_node(skb, p);
 	if (p->destination == TO_ENDPOINT && p->flags & PACKET_TRANSLATED)
-		return redirect_neigh(skb, p, p->ifindex_out, &p->tuple.destination);
+		return redirect_neigh(skb, p->ifindex_out, &p->tuple.destination);
 	return PASS;
 }
 

@@ -13,11 +13,10 @@
  *   BETWEEN_TUNNEL   the tunnel's; *sender is the node */
 #pragma once
 #include "epoch.h"
-#include "parse.h"
+#include "plain.h"
 #include "route.h"
 #include "service.h"
 #include "takeover.h"
-#include "tuple.h"
 
 #define NODES_SEEN_BITS 8
 
@@ -56,68 +55,13 @@ static __always_inline const struct node *between_node_of(const struct address *
 	return node;
 }
 
-static __always_inline bool between_addresses(struct __sk_buff *skb, struct tuple *t)
-{
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-
-		if (!ip) return false;
-		address_from_ipv4(&t->source, ip->saddr);
-		address_from_ipv4(&t->destination, ip->daddr);
-		return true;
-	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-
-		if (!ip) return false;
-		address_from_ipv6(&t->source, &ip->saddr);
-		address_from_ipv6(&t->destination, &ip->daddr);
-		return !address_is_ipv4(&t->source) && !address_is_ipv4(&t->destination);
-	}
-	return false;
-}
-
-static __always_inline bool between_ports(struct __sk_buff *skb, struct tuple *t)
-{
-	struct udphdr *ports;
-	__u8 protocol;
-
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-
-		if (!ip || ip->version != 4 || ip->ihl != 5 ||
-		    ip->frag_off & bpf_htons(IP_FRAGMENT_MORE | IP_FRAGMENT_OFFSET))
-			return false;
-		protocol = ip->protocol;
-		ports = packet_header(skb, ETH_HLEN + sizeof(*ip), sizeof(*ports));
-	} else {
-		struct ipv6hdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
-
-		if (!ip || ip->version != 6) return false;
-		protocol = ip->nexthdr;
-		ports = packet_header(skb, ETH_HLEN + sizeof(*ip), sizeof(*ports));
-	}
-	if (!ports || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)) return false;
-	t->source_port = ports->source;
-	t->destination_port = ports->dest;
-	*(__u32 *)&t->protocol = protocol; /* and the pad */
-	return true;
-}
-
 /* A connection to a Service is its own from the SYN on; a datagram may be the first. */
 static __always_inline bool between_asks_service(struct __sk_buff *skb, const struct tuple *t)
 {
-	bool ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
-	struct tcphdr *tcp;
+	bool opens = t->protocol == IPPROTO_TCP ? plain_is_syn(skb, t)
+						: bpf_ntohs(t->destination_port) < self()->nat_port_min;
 
-	if (t->protocol == IPPROTO_TCP) {
-		tcp = ipv4 ? packet_header(skb, ETH_HLEN + sizeof(struct iphdr), sizeof(*tcp))
-			   : packet_header(skb, ETH_HLEN + sizeof(struct ipv6hdr), sizeof(*tcp));
-		if (!tcp || !(tcp->flags & TCP_SYN)) return false;
-	} else if (bpf_ntohs(t->destination_port) >= self()->nat_port_min) {
-		return false;
-	}
-	return service_frontend(&t->destination, t->destination_port, t->protocol);
+	return opens && service_frontend(&t->destination, t->destination_port, t->protocol);
 }
 
 enum between { BETWEEN_UNKNOWN = 0, BETWEEN_STACKS = 1, BETWEEN_TUNNEL = 2 };
@@ -145,9 +89,9 @@ static __always_inline bool sent_between_nodes(struct __sk_buff *skb)
 {
 	ALIGNED struct tuple t;
 
-	if (!between_addresses(skb, &t) || !self_has(&t.source) || !between_node_of(&t.destination))
+	if (!plain_addresses(skb, &t) || !self_has(&t.source) || !between_node_of(&t.destination))
 		return false;
-	return !between_may_be_translated() || !between_ports(skb, &t) || !translation_find(&t);
+	return !between_may_be_translated() || !plain_ports(skb, &t) || !translation_find(&t);
 }
 
 static __always_inline enum between received_between_nodes(struct __sk_buff *skb, id64 *sender)
@@ -155,9 +99,9 @@ static __always_inline enum between received_between_nodes(struct __sk_buff *skb
 	const struct node *node;
 	ALIGNED struct tuple t;
 
-	if (!between_addresses(skb, &t) || !self_has(&t.destination)) return BETWEEN_UNKNOWN;
+	if (!plain_addresses(skb, &t) || !self_has(&t.destination)) return BETWEEN_UNKNOWN;
 	node = between_node_of(&t.source);
-	if (!node || node->flags & NODE_OWN || !between_ports(skb, &t)) return BETWEEN_UNKNOWN;
+	if (!node || node->flags & NODE_OWN || !plain_ports(skb, &t)) return BETWEEN_UNKNOWN;
 	if (!between_is_tunnel(&t))
 		return between_is_translated(&t) || between_asks_service(skb, &t) ? BETWEEN_UNKNOWN
 										  : BETWEEN_STACKS;

@@ -28,7 +28,7 @@
 #include "epoch.h"
 #include "idle.h"
 #include "policy.h"
-#include "tuple.h"
+#include "seen.h"
 
 /* flow_side.ifindex_in of what this node's stack sends into a pod. */
 #define FROM_STACK (1U << 31)
@@ -98,63 +98,6 @@ static __always_inline bool conntrack_has(const struct tuple *t)
 	return flow && flow->epoch == epoch_current();
 }
 
-/* The last known flows of each CPU, found by the packet's own tuple without a hash table. An
- * entry is as good as the flow's for its epoch, until the flow's time is to be written again:
- * a second at most. What changes a flow otherwise (a SYN, another way through the stack) is
- * packets that do not come here, and matters to policy only with a new epoch. */
-#define FLOWS_SEEN_BITS 9
-
-struct flow_seen {
-	struct tuple tuple;
-	__u32 ifindex_in;
-	__u32 epoch;
-	id64 tunnel_node;
-	__u64 until_ns;
-	id64 node_out;
-	__u32 ifindex_out;
-	__u8 destination;
-	__u8 pad[3];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << FLOWS_SEEN_BITS);
-	__type(key, __u32);
-	__type(value, struct flow_seen);
-} flows_seen SEC(".maps");
-
-static __always_inline struct flow_seen *flow_seen_slot(const struct tuple *t)
-{
-	__u64 mixed = address_word(&t->source, 0) ^ address_word(&t->source, 1) * 3;
-	__u32 slot;
-
-	mixed ^= address_word(&t->destination, 0) * 5 ^ address_word(&t->destination, 1) * 7;
-	mixed ^= (__u64)t->source_port << 32 ^ (__u64)t->destination_port << 16;
-	slot = mixed * 0x9e3779b97f4a7c15 >> (64 - FLOWS_SEEN_BITS); /* Knuth, TAOCP 6.4 */
-	return bpf_map_lookup_elem(&flows_seen, &slot);
-}
-
-static __always_inline bool flow_is_seen(const struct flow_seen *seen, const struct packet *p,
-					 __u32 ifindex_in, __u32 epoch)
-{
-	return tuple_equal(&seen->tuple, &p->tuple) && seen->ifindex_in == ifindex_in &&
-	       seen->epoch == epoch && seen->tunnel_node == p->tunnel_node &&
-	       (__s64)(seen->until_ns - clock_ns()) > 0;
-}
-
-static __always_inline void flow_see(struct flow_seen *seen, const struct packet *p, __u32 ifindex_in,
-				     const struct flow *flow)
-{
-	tuple_copy(&seen->tuple, &p->tuple);
-	seen->ifindex_in = ifindex_in;
-	seen->epoch = flow->epoch;
-	seen->tunnel_node = p->tunnel_node;
-	seen->until_ns = flow->seen_ns + SECOND_NS;
-	seen->node_out = p->node_out;
-	seen->ifindex_out = p->ifindex_out;
-	seen->destination = p->destination;
-}
-
 static __always_inline bool flow_known(struct packet *p, __u32 ifindex_in, __u32 epoch,
 				       struct flow_seen *seen)
 {
@@ -186,7 +129,8 @@ static __always_inline bool conntrack_known(struct packet *p, __u32 ifindex_in)
 	if (p->tcp_flags & TCP_SYN) return false;
 	if (p->flags & (PACKET_ICMP_ERROR | PACKET_FIRST_FRAGMENT)) return false;
 	seen = flow_seen_slot(&p->tuple);
-	if (!seen || !flow_is_seen(seen, p, ifindex_in, epoch)) return flow_known(p, ifindex_in, epoch, seen);
+	if (!seen || !flow_is_seen(seen, &p->tuple, ifindex_in, p->tunnel_node))
+		return flow_known(p, ifindex_in, epoch, seen);
 	p->ifindex_out = seen->ifindex_out;
 	p->node_out = seen->node_out;
 	p->destination = seen->destination;

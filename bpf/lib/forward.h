@@ -19,20 +19,20 @@
 
 #define MTU_ALWAYS_FITS 1280 /* no IP device has less than IPv6 asks (RFC 8200 5) */
 
-static __always_inline enum verdict hop_limit_decrement(struct __sk_buff *skb, struct packet *p)
+static __always_inline enum verdict hop_limit_decrement(struct __sk_buff *skb)
 {
-	if (p->family == 4) {
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
 		__u32 sum;
 
-		if (!ip) return drop(p, DROP_HEADER_WRITE);
+		if (!ip) return DROP;
 		sum = ip->check + bpf_htons(0x0100); /* RFC 1141 */
 		ip->check = sum + (sum >= 0xffff);
 		ip->ttl--;
 	} else {
 		struct ipv6hdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
 
-		if (!ip) return drop(p, DROP_HEADER_WRITE);
+		if (!ip) return DROP;
 		ip->hop_limit--;
 	}
 	return NEXT;
@@ -63,12 +63,11 @@ __noinline int larger_than_path(struct __sk_buff *skb, struct packet *p, __u32 i
 	return true;
 }
 
-static __always_inline int redirect_neigh(struct __sk_buff *skb, const struct packet *p, __u32 ifindex,
-					  const struct address *gateway)
+static __always_inline int redirect_neigh(struct __sk_buff *skb, __u32 ifindex, const struct address *gateway)
 {
 	struct bpf_redir_neigh neigh = {};
 
-	if (p->family == 4) {
+	if (address_is_ipv4(gateway)) {
 		neigh.nh_family = AF_INET;
 		neigh.ipv4_nh = address_ipv4(gateway);
 	} else {
@@ -115,12 +114,18 @@ static __always_inline const struct nexthop *nexthop_of(id64 node, __u32 family)
 	return nexthop;
 }
 
-static __always_inline enum verdict send_to_node(struct __sk_buff *skb, struct packet *p,
+static __always_inline int tunnel_to_node(struct __sk_buff *skb, const struct tuple *t,
+					  const struct nexthop *nexthop)
+{
+	return self()->tunnel_mode == TUNNEL_VXLAN ? tunnel_encapsulate(skb, t, &nexthop->tunnel) : DROP_NONE;
+}
+
+/* DROP: the headers cannot be written. */
+static __always_inline enum verdict send_to_node(struct __sk_buff *skb, const struct tuple *t,
 						 const struct nexthop *nexthop)
 {
-	if (self()->tunnel_mode == TUNNEL_VXLAN && tunnel_encapsulate(skb, p, &nexthop->tunnel) == DROP)
-		return DROP;
-	return redirect_neigh(skb, p, nexthop->ifindex, &nexthop->gateway);
+	if (tunnel_to_node(skb, t, nexthop)) return DROP;
+	return redirect_neigh(skb, nexthop->ifindex, &nexthop->gateway);
 }
 
 static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct packet *p)
@@ -135,8 +140,9 @@ static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct p
 	if (large && packet_returns(p)) return drop(p, DROP_TOO_LARGE);
 	if (rewrite(skb, p) == DROP) return DROP;
 	if (large) return PASS;
-	if (hop_limit_decrement(skb, p) == DROP) return DROP;
-	return send_to_node(skb, p, nexthop);
+	if (hop_limit_decrement(skb) == DROP || send_to_node(skb, &p->tuple, nexthop) == DROP)
+		return drop(p, DROP_HEADER_WRITE);
+	return REDIRECT;
 }
 
 /* Does the kernel route it out of the uplink, as it is? */
@@ -167,7 +173,8 @@ static __always_inline enum verdict forward_world(struct __sk_buff *skb, struct 
 	if (!packet_returns(p) &&
 	    (!(p->flags & PACKET_TRANSLATED) || p->hop_limit <= 1 || !is_for_uplink(skb, p)))
 		return PASS;
-	if (rewrite(skb, p) == DROP || hop_limit_decrement(skb, p) == DROP) return DROP;
+	if (rewrite(skb, p) == DROP) return DROP;
+	if (hop_limit_decrement(skb) == DROP) return drop(p, DROP_HEADER_WRITE);
 	skb->mark = HEDDLE_MARK;
 	bpf_redirect_neigh(self()->uplink, NULL, 0, 0);
 	return REDIRECT;
@@ -181,7 +188,7 @@ static __always_inline enum verdict forward(struct __sk_buff *skb, struct packet
 	if (p->destination == TO_NODE && p->hop_limit > 1) return forward_node(skb, p);
 	if (rewrite(skb, p) == DROP) return DROP;
 	if (p->destination == TO_STACK || p->hop_limit <= 1) return PASS;
-	if (hop_limit_decrement(skb, p) == DROP) return DROP;
+	if (hop_limit_decrement(skb) == DROP) return drop(p, DROP_HEADER_WRITE);
 	bpf_redirect_peer(p->ifindex_out, 0);
 	return REDIRECT;
 }

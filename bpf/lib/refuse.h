@@ -178,7 +178,7 @@ static __always_inline int refuse_to_network(struct __sk_buff *skb, struct packe
 
 	const struct nexthop *nexthop = nexthop_of(p->tunnel_node, p->family);
 
-	return nexthop && send_to_node(skb, p, nexthop) == REDIRECT ? TC_ACT_REDIRECT : TC_ACT_SHOT;
+	return nexthop && send_to_node(skb, &p->tuple, nexthop) == REDIRECT ? TC_ACT_REDIRECT : TC_ACT_SHOT;
 }
 
 static __always_inline int refuse_to_host(struct __sk_buff *skb, struct packet *p, int action)

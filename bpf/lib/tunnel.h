@@ -4,13 +4,12 @@
  * set, ECN by RFC 6040 normal mode, hop limit 64.
  *
  * tunnel_encapsulate: the packet keeps its Ethernet header, which becomes the
- * outer one. DROP_HEADER_WRITE.
+ * outer one. DROP_NONE or DROP_HEADER_WRITE.
  * tunnel_prove: for a packet whose outer headers are parsed: sets tunnel_node, or
- * DROP_TUNNEL_SOURCE. tunnel_proven: for one that between_nodes.h has recognised.
- * tunnel_decapsulate: for one whose tunnel_node, family and transport are known.
- * NEXT: the inner packet stands behind the Ethernet header, PACKET_TUNNELLED is set,
- * everything else of the packet is to be parsed again. DROP_PARSE (no VXLAN of ours),
- * DROP_TUNNEL_ECN, DROP_HEADER_WRITE. */
+ * DROP_TUNNEL_SOURCE.
+ * tunnel_decapsulate: `offset` is the outer UDP header's. DROP_NONE: the inner packet
+ * stands behind the Ethernet header and nothing of it is parsed. DROP_PARSE (no VXLAN
+ * of ours), DROP_TUNNEL_ECN, DROP_HEADER_WRITE. */
 #pragma once
 #include "parse.h"
 #include "route.h"
@@ -126,11 +125,11 @@ static __always_inline long tunnel_wrap_ipv6(struct __sk_buff *skb, const struct
 		   ?: bpf_skb_store_bytes(skb, ETH_HLEN, &outer, tunnel_overhead(6), 0);
 }
 
-static __always_inline __u8 tunnel_ecn(struct __sk_buff *skb, const struct packet *p)
+static __always_inline __u8 tunnel_ecn(struct __sk_buff *skb)
 {
 	__u8 traffic_class;
 
-	if (p->family == 4) {
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = packet_header(skb, ETH_HLEN, sizeof(*ip));
 
 		traffic_class = ip ? ip->tos : 0;
@@ -159,18 +158,18 @@ static __always_inline __be16 tunnel_source_port(const struct __sk_buff *skb, co
 
 /* Writes by helpers only: a program that writes to packets directly pays for a
  * check of every packet, and most that to_netdev sees are left alone. */
-__noinline int tunnel_encapsulate(struct __sk_buff *skb, struct packet *p, const struct address *to)
+__noinline int tunnel_encapsulate(struct __sk_buff *skb, const struct tuple *inner, const struct address *to)
 {
 	__be16 source_port;
 	__u8 ecn;
 
-	if (!p || !to) return DROP;
-	source_port = tunnel_source_port(skb, &p->tuple);
-	ecn = tunnel_ecn(skb, p);
-	if (p->family == 4 ? tunnel_wrap_ipv4(skb, to, source_port, ecn)
-			   : tunnel_wrap_ipv6(skb, to, source_port, ecn))
-		return drop(p, DROP_HEADER_WRITE);
-	return NEXT;
+	if (!inner || !to) return DROP_HEADER_WRITE;
+	source_port = tunnel_source_port(skb, inner);
+	ecn = tunnel_ecn(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IP) ? tunnel_wrap_ipv4(skb, to, source_port, ecn)
+						 : tunnel_wrap_ipv6(skb, to, source_port, ecn))
+		return DROP_HEADER_WRITE;
+	return DROP_NONE;
 }
 
 /* Is this packet, parsed, sent to this node's tunnel port? */
@@ -190,34 +189,19 @@ static __always_inline enum verdict tunnel_prove(struct packet *p)
 	return NEXT;
 }
 
-static __always_inline void tunnel_proven(const struct __sk_buff *skb, struct packet *p, id64 sender)
-{
-	bool ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
-
-	p->tunnel_node = sender;
-	p->family = ipv4 ? 4 : 6;
-	p->transport = ETH_HLEN + (ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
-}
-
-__noinline int tunnel_decapsulate(struct __sk_buff *skb, struct packet *p)
+__noinline int tunnel_decapsulate(struct __sk_buff *skb, __u32 offset)
 {
 	struct vxlan *vxlan;
 	bool congested;
-	__u32 offset;
 
-	if (!p) return DROP;
-	offset = p->transport;
-	if (offset > TRANSPORT_OFFSET_MAX) return drop(p, DROP_IP_OPTIONS);
+	if (offset > TRANSPORT_OFFSET_MAX) return DROP_IP_OPTIONS;
 	vxlan = packet_header(skb, offset, VXLAN_BYTES);
 	if (!vxlan || vxlan->flags != VXLAN_FLAG_VNI || vxlan->vni != bpf_htonl(self()->vni << 8) ||
 	    vxlan->inner_type != skb->protocol)
-		return drop(p, DROP_PARSE);
-	congested = tunnel_ecn(skb, p) == ECN_CE;
+		return DROP_PARSE;
+	congested = tunnel_ecn(skb) == ECN_CE;
 	if (bpf_skb_adjust_room(skb, -(__s32)(offset - ETH_HLEN + VXLAN_BYTES), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO))
-		return drop(p, DROP_HEADER_WRITE);
-	if (congested && !bpf_skb_ecn_set_ce(skb)) return drop(p, DROP_TUNNEL_ECN);
-	__builtin_memset(&p->tuple, 0, sizeof(p->tuple));
-	p->flags = PACKET_TUNNELLED;
-	return NEXT;
+		return DROP_HEADER_WRITE;
+	return congested && !bpf_skb_ecn_set_ce(skb) ? DROP_TUNNEL_ECN : DROP_NONE;
 }
