@@ -10,9 +10,54 @@
 #include <errno.h>
 #include <linux/netlink.h>
 #include <map>
+#include <mutex>
+#include <sched.h>
+#include <set>
+#include <unistd.h>
 
 namespace
 {
+
+// The threads of the pool that have configured before, and where they begin. A pool thread is woken on this
+// thread's CPU more often than not (15 of 25 ADDs on 2 CPUs), and then waits for what JavaScript does
+// meanwhile, about 0.5 ms. Only the waking is told where not to go; whoever begins lifts it for all.
+class Placement
+{
+      public:
+	// Main thread, before the work is queued.
+	void KeepApart()
+	{
+		cpu_set_t others;
+		int here = sched_getcpu();
+		if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof(others), &others)) return;
+		std::lock_guard<std::mutex> guard(mutex_);
+		allowed_ = others;
+		CPU_CLR(here, &others);
+		if (CPU_COUNT(&others) > 0) PlaceAll(others);
+	}
+
+	// Pool thread, as it begins.
+	void Lift()
+	{
+		std::lock_guard<std::mutex> guard(mutex_);
+		threads_.insert(gettid());
+		PlaceAll(allowed_);
+	}
+
+      private:
+	// A failure leaves a thread where it may be anyway.
+	void PlaceAll(const cpu_set_t &cpus)
+	{
+		for (pid_t thread : threads_)
+			sched_setaffinity(thread, sizeof(cpus), &cpus);
+	}
+
+	std::mutex mutex_;
+	std::set<pid_t> threads_;
+	cpu_set_t allowed_ = {};
+};
+
+Placement placement;
 
 class Configure final : public Work
 {
@@ -49,6 +94,7 @@ class Configure final : public Work
 
 	Outcome Run() override
 	{
+		placement.Lift();
 		for (Step &step : steps_) {
 			if (Outcome failed = Perform(step)) return failed;
 		}
@@ -93,6 +139,7 @@ Napi::Value StartConfigure(const Napi::CallbackInfo &call)
 			return Throw(env, *failed);
 		}
 	}
+	placement.KeepApart();
 	return work->Start();
 }
 
