@@ -14,9 +14,12 @@ const OUTPUT = join(import.meta.dirname, '../src/generated/abi.ts')
 /** How one member is typed, written (to `offset + at`) and read. */
 interface Field {
   readonly type: string
-  readonly write: (at: number, value: string) => string
-  readonly read: (at: number) => string
+  readonly write: (at: number | string, value: string) => string
+  readonly read: (at: number | string) => string
 }
+
+/** A longer array is a loop, not a line for each. */
+const UNROLLED_MAX = 16
 
 function field(types: readonly BtfType[], id: number, where: string): Field {
   const { type, bigEndian } = resolve(types, id)
@@ -33,16 +36,30 @@ function field(types: readonly BtfType[], id: number, where: string): Field {
     case 'array': {
       const element = field(types, type.type, where)
       const size = sizeOf(types, type.type)
+      if (type.length > UNROLLED_MAX) return longArray(element, size, type.length)
       const slots = Array.from({ length: type.length }, (_, slot) => slot)
       return {
         type: `readonly [${slots.map(() => element.type).join(', ')}]`,
-        write: (at, value) => slots.map((i) => element.write(at + i * size, `${value}[${i}]`)).join('\n    '),
-        read: (at) => `[${slots.map((i) => element.read(at + i * size)).join(', ')}]`,
+        write: (at, value) => slots.map((i) => element.write(plus(at, i * size), `${value}[${i}]`)).join('\n    '),
+        read: (at) => `[${slots.map((i) => element.read(plus(at, i * size))).join(', ')}]`,
       }
     }
     default:
       throw new Error(`${where}: no codec for a member of kind ${type.kind}`)
   }
+}
+
+function longArray(element: Field, size: number, length: number): Field {
+  const slot = (at: number | string) => `${at} + i * ${size}`
+  return {
+    type: `ArrayLike<${element.type}>`,
+    write: (at, value) => `for (let i = 0; i < ${length}; i++) ${element.write(slot(at), `${value}[i]!`)}`,
+    read: (at) => `Array.from({ length: ${length} }, (_, i) => ${element.read(slot(at))})`,
+  }
+}
+
+function plus(at: number | string, bytes: number): number | string {
+  return typeof at === 'number' ? at + bytes : `${at} + ${bytes}`
 }
 
 function integer(size: number, signed: boolean, bigEndian: boolean): Field {

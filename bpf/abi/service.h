@@ -4,8 +4,13 @@
  * list is a new id, written in full before a frontend points to it, so no packet
  * sees half of one. (address, 0, 0) says that the address is a Service's with every
  * port: what asks for one that is no frontend is refused.
+ * slot_tables: SLOT_TABLE_SIZE slots of a list, in chunks, for Services that are balanced by
+ * weights or by Maglev; a list's table never changes, as the list does not, and is
+ * there before a frontend names the list with FRONTEND_SLOT_TABLE.
  * source_ranges: which clients may ask, of frontends with FRONTEND_SOURCE_RANGES.
  * Writer: the agent. Readers: lib/service.h, trace.
+ * turns: whose turn it is in a list of a frontend with FRONTEND_IN_TURN, LRU: what is pushed
+ * out starts anywhere. Writer and reader: lib/service.h.
  * affinity: the backend that a client was given, LRU. It stands while the list has
  * that backend and the client has come back within the frontend's affinity_seconds.
  * Writer and reader: lib/service.h. Readers: the agent, trace.
@@ -27,6 +32,9 @@ enum frontend_flags {
 	FRONTEND_INTERNAL_DROPS = 1 << 1, /* no backend for a client inside: drop, not refuse */
 	FRONTEND_EXTERNAL_DROPS = 1 << 2, /* the same for one outside */
 	FRONTEND_SOURCE_RANGES = 1 << 3,  /* only clients that source_ranges has */
+	FRONTEND_BY_SOURCE = 1 << 4,      /* the client's address decides, not chance */
+	FRONTEND_IN_TURN = 1 << 5,        /* one backend after the other */
+	FRONTEND_SLOT_TABLE = 1 << 6,     /* the number leads into the list's table, not the list */
 };
 
 struct frontend {
@@ -54,6 +62,31 @@ struct backend {
 	__u8 pad[6];
 };
 _Static_assert(sizeof(struct backend) == 24, "backend");
+
+#define SLOT_TABLE_SIZE 16381 /* a prime, as Maglev asks */
+#define SLOT_CHUNK_SIZE 964   /* of 17 chunks; an entry then takes 2 KiB of the kernel */
+
+struct slot_chunk_key {
+	id64 backend_list;
+	__u32 chunk; /* has the slots from chunk * SLOT_CHUNK_SIZE on */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct slot_chunk_key) == 16, "slot_chunk_key");
+
+struct slot_chunk {
+	__u16 slots[SLOT_CHUNK_SIZE]; /* of `backends`; 0 beyond the table's end */
+};
+_Static_assert(sizeof(struct slot_chunk) == 1928, "slot_chunk");
+
+struct turn_key {
+	id64 backend_list;
+};
+_Static_assert(sizeof(struct turn_key) == 8, "turn_key");
+
+struct turn {
+	__u32 next;
+};
+_Static_assert(sizeof(struct turn) == 4, "turn");
 
 #define SOURCE_RANGE_FIXED_BITS 96 /* pad and service */
 
@@ -124,6 +157,21 @@ struct {
 	__type(key, struct backend_key);
 	__type(value, struct backend);
 } backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8704); /* 512 lists: 17 MiB of the kernel when it is full */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct slot_chunk_key);
+	__type(value, struct slot_chunk);
+} slot_tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct turn_key);
+	__type(value, struct turn);
+} turns SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

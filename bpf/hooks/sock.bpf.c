@@ -114,9 +114,11 @@ sock_choose(struct bpf_sock_addr *ctx, const struct frontend *frontend, const st
 {
 	struct backend_list list = { .id = frontend->backend_list, .count = frontend->count };
 	struct affinity_key client = { .netns_cookie = bpf_get_netns_cookie(ctx) };
+	const struct address *source = peer;
 
 	client.family = address_is_ipv4(peer) ? 4 : 6;
-	return service_choose(frontend, &list, &client);
+	if (frontend->flags & FRONTEND_BY_SOURCE) source = sock_source(ctx, peer);
+	return service_choose(frontend, &list, &client, source);
 }
 
 static __always_inline bool sock_is_of_pod(struct bpf_sock_addr *ctx)

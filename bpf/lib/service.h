@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Services: which frontend an address, port and protocol is, and a backend of it for
  * a client: the one that the client had, where the Service has affinity and the list
- * still has that backend, else one at random. A list is complete before a frontend
- * names it, so a missing slot means that the list has just been replaced. */
+ * still has that backend, else one by a number:
+ *
+ *   at random            any
+ *   FRONTEND_BY_SOURCE   a hash of the client's address
+ *   FRONTEND_IN_TURN     one more than the last
+ *
+ * which modulo SLOT_TABLE_SIZE is a place in the list's table where the frontend has
+ * FRONTEND_SLOT_TABLE, else modulo its count a slot of the list. A list and its table are
+ * complete before a frontend names them, so what is missing has just been replaced. */
 #pragma once
 #include <bpf/bpf_endian.h>
 #include "../abi/service.h"
@@ -90,10 +97,71 @@ static __always_inline const struct backend *service_random(const struct backend
 	return list_slot(list->id, *slot);
 }
 
+/* The same on every node: both words, stirred as MurmurHash3 ends (fmix64). */
+static __always_inline __u32 source_hash(const struct address *source)
+{
+	__u64 hash = address_word(source, 0) * 0x9e3779b97f4a7c15ULL + address_word(source, 1);
+
+	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdULL;
+	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ULL;
+	return hash >> 32;
+}
+
+static __always_inline __u32 list_turn(id64 list)
+{
+	struct turn_key key = { .backend_list = list };
+	struct turn *known = bpf_map_lookup_elem(&turns, &key);
+	struct turn first = { .next = bpf_get_prandom_u32() }; /* not all nodes at the same */
+
+	if (known) return __sync_fetch_and_add(&known->next, 1);
+	bpf_map_update_elem(&turns, &key, &first, BPF_NOEXIST);
+	return first.next - 1;
+}
+
+static __always_inline __u32 table_slot(const struct backend_list *list, __u32 number)
+{
+	__u32 at = number % SLOT_TABLE_SIZE;
+	struct slot_chunk_key key = { .backend_list = list->id, .chunk = at / SLOT_CHUNK_SIZE };
+	const struct slot_chunk *chunk = bpf_map_lookup_elem(&slot_tables, &key);
+
+	at %= SLOT_CHUNK_SIZE;
+	barrier_var(at); /* the verifier of Linux 6.1 does not know what a remainder is */
+	return chunk && at < SLOT_CHUNK_SIZE ? chunk->slots[at] : number % list->count;
+}
+
+#define FRONTEND_BALANCED (FRONTEND_BY_SOURCE | FRONTEND_IN_TURN | FRONTEND_SLOT_TABLE)
+
+/* Out of the way of those that choose at random. */
+static __noinline const struct backend *service_balanced(const struct frontend *frontend,
+							 const struct backend_list *list,
+							 const struct address *source, __u32 *slot)
+{
+	__u32 number;
+
+	if (!list->count) return NULL;
+	if (frontend->flags & FRONTEND_BY_SOURCE)
+		number = source_hash(source);
+	else if (frontend->flags & FRONTEND_IN_TURN)
+		number = list_turn(list->id);
+	else
+		number = bpf_get_prandom_u32();
+	*slot = frontend->flags & FRONTEND_SLOT_TABLE ? table_slot(list, number) : number % list->count;
+	return list_slot(list->id, *slot);
+}
+
+static __always_inline const struct backend *service_new(const struct frontend *frontend,
+							 const struct backend_list *list,
+							 const struct address *source, __u32 *slot)
+{
+	if (frontend->flags & FRONTEND_BALANCED) return service_balanced(frontend, list, source, slot);
+	return service_random(list, slot);
+}
+
 /* A client that comes back in time finds its backend; any other gets one, and keeps it. */
 static __always_inline const struct backend *service_again(const struct frontend *frontend,
 							   const struct backend_list *list,
-							   const struct affinity_key *client)
+							   const struct affinity_key *client,
+							   const struct address *source)
 {
 	struct affinity *known = bpf_map_lookup_elem(&affinity, client);
 	const struct backend *backend;
@@ -107,7 +175,7 @@ static __always_inline const struct backend *service_again(const struct frontend
 			return backend;
 		}
 	}
-	backend = service_random(list, &chosen.slot);
+	backend = service_new(frontend, list, source, &chosen.slot);
 	if (!backend) return NULL;
 	address_copy(&chosen.address, &backend->address);
 	chosen.port = backend->port;
@@ -116,13 +184,16 @@ static __always_inline const struct backend *service_again(const struct frontend
 	return backend;
 }
 
-/* NULL where the list is empty. `client` but for its service, which is filled in. */
-static __noinline const struct backend *
-service_choose(const struct frontend *frontend, const struct backend_list *list, struct affinity_key *client)
+/* NULL where the list is empty. `client` but for its service, which is filled in; `source`
+ * is the client's address, read of frontends with FRONTEND_BY_SOURCE only. */
+static __noinline const struct backend *service_choose(const struct frontend *frontend,
+						       const struct backend_list *list,
+						       struct affinity_key *client,
+						       const struct address *source)
 {
 	__u32 slot;
 
-	if (!frontend->affinity_seconds) return service_random(list, &slot);
+	if (!frontend->affinity_seconds) return service_new(frontend, list, source, &slot);
 	client->service = frontend->service;
-	return service_again(frontend, list, client);
+	return service_again(frontend, list, client, source);
 }

@@ -172,6 +172,7 @@ export interface ServiceFrontend {
   readonly sourceRanges: readonly Prefix[] | null
   /** 0: every connection is a new choice. */
   readonly affinitySeconds: number
+  readonly algorithm: 'random' | 'round-robin' | 'source-hash' | 'maglev'
   readonly drift: Drift
 }
 
@@ -190,6 +191,8 @@ export interface ServiceDetail {
     readonly terminating: boolean
     readonly zoneHints: readonly string[]
     readonly nodeHints: readonly string[]
+    /** Share of new connections beside the others'; null where the Service has no weights, and for what gets none. */
+    readonly weight: number | null
     /** Whether clients are led there under traffic policy Cluster, and under Local. */
     readonly inCluster: boolean
     readonly inLocal: boolean

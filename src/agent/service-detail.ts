@@ -34,6 +34,7 @@ export async function describeService(sources: ListSources, name: string): Promi
       terminating: endpoint.terminating,
       zoneHints: endpoint.hints?.zones ?? [],
       nodeHints: endpoint.hints?.nodes ?? [],
+      weight: each.weight,
       inCluster: each.inCluster,
       inLocal: each.inLocal,
       excluded: each.excluded,
@@ -44,7 +45,7 @@ export async function describeService(sources: ListSources, name: string): Promi
 }
 
 function describeFrontend(frontend: Frontend, rows: ReadonlyMap<string, ServiceRow>): ServiceFrontend {
-  const { portName, kind, address, port, internal, external, sourceRanges, affinitySeconds } = frontend
+  const { portName, kind, address, port, internal, external, sourceRanges, affinitySeconds, balancing } = frontend
   const protocol = protocolText(frontend.protocol)
   const row = rows.get(frontendKey(address, port, protocol))
   const isOurs = row !== undefined && `${row.namespace}/${row.name}` === frontend.service
@@ -58,12 +59,14 @@ function describeFrontend(frontend: Frontend, rows: ReadonlyMap<string, ServiceR
     external: external === null ? null : describeCandidates(external),
     sourceRanges,
     affinitySeconds,
+    algorithm: balancing.algorithm,
     drift: row === undefined ? 'missing' : isOurs ? row.drift : 'different',
   }
 }
 
 function describeCandidates({ backends, isLocal, dropsWhenEmpty }: Candidates): ServiceFrontend['internal'] {
-  return { backends, policy: isLocal ? 'Local' : 'Cluster', whenEmpty: dropsWhenEmpty ? 'drop' : 'refuse' }
+  const led = backends.map(({ address, port }) => ({ address, port }))
+  return { backends: led, policy: isLocal ? 'Local' : 'Cluster', whenEmpty: dropsWhenEmpty ? 'drop' : 'refuse' }
 }
 
 function frontendKey(address: string, port: number, protocol: string): string {

@@ -93,6 +93,7 @@ async function readTables(kernel: Kernel): Promise<Tables> {
     nexthops: await read('nexthops'),
     frontends: await read('frontends'),
     backends: await read('backends'),
+    slot_tables: await read('slot_tables'),
     source_ranges: await read('source_ranges'),
   }
 }

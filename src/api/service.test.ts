@@ -64,6 +64,7 @@ describe('a Service that is read wrongly is open to the wrong people, or to none
       internalLocal: true,
       externalLocal: true,
       affinitySeconds: 60,
+      balancing: { algorithm: 'random', weights: null },
       healthCheckNodePort: 31000,
     })
   })
@@ -116,6 +117,47 @@ describe('a Service that is read wrongly is open to the wrong people, or to none
     ],
   ])('%j is refused by field', (spec, message) => {
     expect(service(spec)).toBe(message)
+  })
+
+  describe('balancing', () => {
+    const annotated = (annotations: Record<string, unknown>): unknown =>
+      service({}, { metadata: { name: 'web', annotations } })
+    const at = 'metadata.annotations.service.heddle.network'
+
+    test.each([
+      ['random', 'random'],
+      ['round-robin', 'round-robin'],
+      ['rr', 'round-robin'],
+      ['wrr', 'round-robin'],
+      ['source-hash', 'source-hash'],
+      ['sh', 'source-hash'],
+      ['maglev', 'maglev'],
+      ['mh', 'maglev'],
+    ])('%s is %s', (written, algorithm) => {
+      const balancing = annotated({ 'service.heddle.network/balancing': written })
+      expect(balancing).toMatchObject({ balancing: { algorithm, weights: null } })
+    })
+
+    test('weights by node, with blanks around them', () => {
+      const balancing = annotated({ 'service.heddle.network/weights': 'n1=3, n2=100,constructor=1' })
+      const weights = { n1: 3, n2: 100, constructor: 1 }
+      expect(balancing).toMatchObject({ balancing: { algorithm: 'random', weights } })
+    })
+
+    test.each([
+      ['balancing', 'lc', '"lc" would need connections to be counted: they are not'],
+      ['balancing', 'least-connections', '"least-connections" would need connections to be counted: they are not'],
+      ['balancing', 'fair', '"fair" is none of random, round-robin, rr, wrr, source-hash, sh, maglev, mh'],
+      ['balancing', '', '"" is none of random, round-robin, rr, wrr, source-hash, sh, maglev, mh'],
+      ['balancing', 1, 'expected a text, found number 1 (unquoted?)'],
+      ['weights', 'n1', '"n1": expected NODE=WEIGHT, with a weight from 1 to 100'],
+      ['weights', 'n1=0', '"n1=0": expected NODE=WEIGHT, with a weight from 1 to 100'],
+      ['weights', 'n1=101', '"n1=101": expected NODE=WEIGHT, with a weight from 1 to 100'],
+      ['weights', 'n1=1,', '"": expected NODE=WEIGHT, with a weight from 1 to 100'],
+      ['weights', 'n1=1,n1=2', '"n1" has two weights'],
+    ])('%s: %s is refused by name', (name, written, message) => {
+      expect(annotated({ [`service.heddle.network/${name}`]: written })).toBe(`${at}/${name}: ${message}`)
+    })
   })
 
   test('the annotation before the field: a list with commas, refused as a whole, and second to the field', () => {

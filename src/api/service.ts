@@ -3,6 +3,7 @@
 
 import { type Address, type Prefix, parsePrefix, specialAddress } from '../core/address.ts'
 import type { Service } from '../world/objects.ts'
+import { readBalancing } from './balancing.ts'
 import {
   address,
   BadField,
@@ -60,6 +61,7 @@ export function readService(object: Cursor): Service | null {
     internalLocal: choice(field(spec, 'internalTrafficPolicy'), policies, 'Cluster'),
     externalLocal,
     affinitySeconds: readAffinity(spec),
+    balancing: readBalancing(metadata),
     healthCheckNodePort:
       type === 'LoadBalancer' && externalLocal ? portOrNone(field(spec, 'healthCheckNodePort')) : null,
   }

@@ -3,6 +3,7 @@
 // reads whole objects and shaped ones and wants the same.
 
 import type { Kind } from '../world/objects.ts'
+import { BALANCING_ANNOTATION, WEIGHTS_ANNOTATION } from './balancing.ts'
 import { TRIGGER_TIME_ANNOTATION } from './endpoint-slice.ts'
 import { MIRROR_ANNOTATION } from './object.ts'
 import { SOURCE_RANGES_ANNOTATION } from './service.ts'
@@ -47,7 +48,10 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
     status: { phase: KEEP, podIP: KEEP, podIPs: { ip: KEEP } },
   },
   Service: {
-    metadata: { ...metadata, annotations: { [SOURCE_RANGES_ANNOTATION]: KEEP } },
+    metadata: {
+      ...metadata,
+      annotations: { [SOURCE_RANGES_ANNOTATION]: KEEP, [BALANCING_ANNOTATION]: KEEP, [WEIGHTS_ANNOTATION]: KEEP },
+    },
     spec: {
       type: KEEP,
       clusterIP: KEEP,

@@ -309,7 +309,7 @@ function serviceText(call: Call, service: ServiceDetail): string {
   const { frontends, endpoints, healthCheck, problems } = service
   const parts = [
     table(
-      ['KIND', 'PORT', 'FRONTEND', 'INSIDE', 'OUTSIDE', 'ONLY FROM', 'AFFINITY', 'DRIFT'],
+      ['KIND', 'PORT', 'FRONTEND', 'INSIDE', 'OUTSIDE', 'ONLY FROM', 'BALANCING', 'AFFINITY', 'DRIFT'],
       frontends.map((frontend) => [
         frontend.kind,
         frontend.portName,
@@ -317,18 +317,20 @@ function serviceText(call: Call, service: ServiceDetail): string {
         candidatesText(frontend.internal),
         frontend.external === null ? '-' : candidatesText(frontend.external),
         frontend.sourceRanges ?? 'anywhere',
+        frontend.algorithm,
         frontend.affinitySeconds === 0 ? '-' : `${frontend.affinitySeconds} s`,
         frontend.drift,
       ]),
     ),
     table(
-      ['PORT', 'ENDPOINT', 'NODE', 'STATE', 'HINTS', 'CLUSTER', 'LOCAL', 'EXCLUDED'],
+      ['PORT', 'ENDPOINT', 'NODE', 'STATE', 'HINTS', 'WEIGHT', 'CLUSTER', 'LOCAL', 'EXCLUDED'],
       endpoints.map((endpoint) => [
         `${endpoint.portName}/${endpoint.protocol}`,
         hostPort(endpoint.address, endpoint.port),
         endpoint.node,
         stateText(endpoint),
         [...endpoint.zoneHints, ...endpoint.nodeHints],
+        endpoint.weight ?? '-',
         endpoint.inCluster,
         endpoint.inLocal,
         endpoint.excluded,

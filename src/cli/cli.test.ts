@@ -127,6 +127,7 @@ describe('commands that ask the agent', () => {
             external: { backends: [], policy: 'Local', whenEmpty: 'drop' },
             sourceRanges: ['198.51.100.0/24'],
             affinitySeconds: 60,
+            algorithm: 'round-robin',
             drift: 'none',
           },
         ],
@@ -142,6 +143,7 @@ describe('commands that ask the agent', () => {
             terminating: true,
             zoneHints: ['z1'],
             nodeHints: [],
+            weight: 3,
             inCluster: true,
             inLocal: false,
             excluded: '',
@@ -195,11 +197,11 @@ describe('commands that ask the agent', () => {
 
   test('a Service is shown with its frontends, endpoints, health check and problems', async () => {
     expect((await ask('service', 'show', 'shop/web')).stdout).toMatchInlineSnapshot(`
-      "KIND          PORT  FRONTEND            INSIDE  OUTSIDE     ONLY FROM        AFFINITY  DRIFT
-      LoadBalancer  http  203.0.113.7:80/TCP  1       drop local  198.51.100.0/24  60 s      none
+      "KIND          PORT  FRONTEND            INSIDE  OUTSIDE     ONLY FROM        BALANCING    AFFINITY  DRIFT
+      LoadBalancer  http  203.0.113.7:80/TCP  1       drop local  198.51.100.0/24  round-robin  60 s      none
 
-      PORT      ENDPOINT       NODE  STATE                 HINTS  CLUSTER  LOCAL  EXCLUDED
-      http/TCP  10.1.0.1:8080  n2    terminating, serving  z1     yes      no     -
+      PORT      ENDPOINT       NODE  STATE                 HINTS  WEIGHT  CLUSTER  LOCAL  EXCLUDED
+      http/TCP  10.1.0.1:8080  n2    terminating, serving  z1          3  yes      no     -
 
       health check on port 31000: 0 here
 

@@ -10,6 +10,7 @@ import { readValue, type TableName } from './tables.ts'
 export function mustRejudge(table: TableName, { desired, actual }: Difference): boolean {
   switch (table) {
     case 'backends':
+    case 'slot_tables':
     case 'frontends':
     case 'source_ranges':
     case 'endpoint_cookie':

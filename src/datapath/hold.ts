@@ -11,6 +11,7 @@ import { readKey, readValue, type TableName } from './tables.ts'
 /** Whose objects make the entries of a table. */
 const makers: Readonly<Record<TableName, readonly Kind[]>> = {
   backends: ['Service', 'EndpointSlice'],
+  slot_tables: ['Service', 'EndpointSlice'],
   source_ranges: ['Service'],
   frontends: ['Service', 'EndpointSlice'],
   nexthops: ['Node'],

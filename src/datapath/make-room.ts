@@ -16,11 +16,11 @@ export function earlyDeletes(differences: Differences): Differences {
       desired === undefined || actual === undefined ? [] : listsOf(readValue('frontends', actual)),
     ),
   )
-  const backends = gone(differences.get('backends') ?? [])
-  return new Map([
-    ['frontends', gone(frontends)],
-    ['backends', backends.filter(({ key }) => !inUse.has(readKey('backends', key).backendList))],
-  ])
+  const goneWithList = (table: 'slot_tables' | 'backends'): [TableName, Difference[]] => [
+    table,
+    gone(differences.get(table) ?? []).filter(({ key }) => !inUse.has(readKey(table, key).backendList)),
+  ]
+  return new Map([['frontends', gone(frontends)], goneWithList('slot_tables'), goneWithList('backends')])
 }
 
 /** Lists for clients inside the cluster, and for those outside. */

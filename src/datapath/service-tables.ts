@@ -5,9 +5,10 @@ import { type Address, prefixToKey } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import { serviceId, servicePortName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
-import { FrontendFlags, SOURCE_RANGE_FIXED_BITS } from '../generated/abi.ts'
+import { FrontendFlags, SLOT_CHUNK_SIZE, SLOT_TABLE_SIZE, SOURCE_RANGE_FIXED_BITS } from '../generated/abi.ts'
 import { type Backend, backendListId, type Frontend, FrontendKind } from '../services/frontends.ts'
-import type { ObjectName } from '../world/objects.ts'
+import { hasSlotTable, slotTable } from '../services/slot-table.ts'
+import { Algorithm, AT_RANDOM, type Balancing, type ObjectName } from '../world/objects.ts'
 import type { TableStore } from './desired.ts'
 import { readKey, readValue, type TableEntry, tableEntry } from './tables.ts'
 
@@ -23,8 +24,15 @@ export function contributeService(
   bornMs: number | undefined,
 ): Backend[] {
   const before = udpBackendsOf(store, name)
-  const lists = backendLists(name, frontends)
+  const balancing = frontends[0]?.balancing ?? AT_RANDOM
+  const lists = backendLists(name, frontends, balancing)
   store.contribute('backends', name, [...lists].flatMap(backendEntries))
+  const listsWithTable = hasSlotTable(balancing) ? [...lists] : []
+  store.contribute(
+    'slot_tables',
+    name,
+    listsWithTable.flatMap(([backends, list]) => chunkEntries(list, backends, balancing)),
+  )
   store.contribute('source_ranges', name, frontends.flatMap(rangeEntries))
   store.contribute(
     'frontends',
@@ -37,11 +45,12 @@ export function contributeService(
 }
 
 /** Each list once. */
-function backendLists(service: ObjectName, frontends: readonly Frontend[]): BackendLists {
+function backendLists(service: ObjectName, frontends: readonly Frontend[], balancing: Balancing): BackendLists {
   const lists = new Map<readonly Backend[], Id64>()
   for (const { internal, external } of frontends) {
     for (const backends of external === null ? [internal.backends] : [internal.backends, external.backends]) {
-      if (!lists.has(backends)) lists.set(backends, backends.length === 0 ? 0n : backendListId(service, backends))
+      if (lists.has(backends)) continue
+      lists.set(backends, backends.length === 0 ? 0n : backendListId(service, backends, balancing))
     }
   }
   return lists
@@ -49,6 +58,23 @@ function backendLists(service: ObjectName, frontends: readonly Frontend[]): Back
 
 function backendEntries([backends, backendList]: readonly [readonly Backend[], Id64]): TableEntry[] {
   return backends.map((backend, slot) => tableEntry('backends', { backendList, slot }, backend))
+}
+
+function chunkEntries(backendList: Id64, backends: readonly Backend[], balancing: Balancing): TableEntry[] {
+  if (backends.length === 0) return []
+  return slotChunks(backends, balancing).map((slots, chunk) =>
+    tableEntry('slot_tables', { backendList, chunk }, { slots }),
+  )
+}
+
+/** The table of a list, in the pieces of `slot_tables`. */
+export function slotChunks(backends: readonly Backend[], balancing: Balancing): Uint16Array[] {
+  const chunks = Math.ceil(SLOT_TABLE_SIZE / SLOT_CHUNK_SIZE)
+  const table = new Uint16Array(chunks * SLOT_CHUNK_SIZE)
+  table.set(slotTable(backends, balancing, SLOT_TABLE_SIZE))
+  return Array.from({ length: chunks }, (_, chunk) =>
+    table.subarray(chunk * SLOT_CHUNK_SIZE, (chunk + 1) * SLOT_CHUNK_SIZE),
+  )
 }
 
 function frontendEntry(frontend: Frontend, lists: BackendLists): TableEntry {
@@ -68,12 +94,21 @@ function frontendEntry(frontend: Frontend, lists: BackendLists): TableEntry {
   )
 }
 
-function flagsOf({ internal, external, sourceRanges }: Frontend): number {
+export const algorithmFlags: Readonly<Record<Algorithm, number>> = {
+  [Algorithm.RANDOM]: 0,
+  [Algorithm.ROUND_ROBIN]: FrontendFlags.IN_TURN,
+  [Algorithm.SOURCE_HASH]: FrontendFlags.BY_SOURCE,
+  [Algorithm.MAGLEV]: FrontendFlags.BY_SOURCE,
+}
+
+function flagsOf({ internal, external, sourceRanges, balancing }: Frontend): number {
   return (
     (external === null ? 0 : FrontendFlags.EXTERNAL) |
     (internal.dropsWhenEmpty ? FrontendFlags.INTERNAL_DROPS : 0) |
     (external?.dropsWhenEmpty ? FrontendFlags.EXTERNAL_DROPS : 0) |
-    (sourceRanges === null ? 0 : FrontendFlags.SOURCE_RANGES)
+    (sourceRanges === null ? 0 : FrontendFlags.SOURCE_RANGES) |
+    (hasSlotTable(balancing) ? FrontendFlags.SLOT_TABLE : 0) |
+    algorithmFlags[balancing.algorithm]
   )
 }
 

@@ -3,6 +3,7 @@
 
 import { prefixFromKey, UNSPECIFIED } from '../core/address.ts'
 import type { Codec } from '../core/codec.ts'
+import { id64 } from '../core/id64.ts'
 import {
   FrontendFlags,
   type MapName,
@@ -22,12 +23,13 @@ import { type ByteText, decodeText, encodeText } from './bytes.ts'
 
 /** Referents before those that refer to them:
  *
- *    backends, source_ranges <- frontends          nexthops <- nodes <- routes
+ *    backends <- slot_tables, source_ranges <- frontends          nexthops <- nodes <- routes
  *    policies <- class_prefixes <- classes <- endpoints <- endpoint_cookie
  *
  *  Policies come before classes, so that an address never has a class that a live set does not know yet. */
 export const tableNames = [
   'backends',
+  'slot_tables',
   'source_ranges',
   'frontends',
   'nexthops',
@@ -43,7 +45,7 @@ export type TableName = (typeof tableNames)[number]
 
 /** Tables that refer only to each other: one of these that does not fit does not hold up the others. */
 export const tableGroups = [
-  ['backends', 'source_ranges', 'frontends'],
+  ['backends', 'slot_tables', 'source_ranges', 'frontends'],
   ['nexthops', 'nodes', 'routes'],
   ['policies', 'class_prefixes', 'classes', 'endpoints', 'endpoint_cookie'],
 ] as const satisfies readonly (readonly TableName[])[]
@@ -109,6 +111,10 @@ const keyTexts: { readonly [M in TableName]: (key: ByteText) => string } = {
     const { address, port, protocol } = readKey('frontends', key)
     return `${socketText(address, port)}/${protocolText(protocol)}`
   },
+  slot_tables: (key) => {
+    const { backendList, chunk } = readKey('slot_tables', key)
+    return `${idText(backendList)} chunk ${chunk}`
+  },
   source_ranges: (key) => {
     const { prefixLength, service, address } = readKey('source_ranges', key)
     const range = prefixFromKey({ length: prefixLength - SOURCE_RANGE_FIXED_BITS, address })
@@ -138,6 +144,7 @@ const valueTexts: { readonly [M in TableName]: (value: ByteText) => string } = {
   frontends: (value) => {
     return frontendText(readValue('frontends', value))
   },
+  slot_tables: (value) => `slots ${idText(id64(value))}`, // what they are: 964 numbers
   source_ranges: (value) => (readValue('source_ranges', value).allowed === 1 ? 'allowed' : 'unknown'),
   nexthops: (value) => {
     const { gateway, tunnel, ifindex } = readValue('nexthops', value)
@@ -178,6 +185,9 @@ function frontendText(frontend: ValueOf<'frontends'>): string {
     `list ${idText(backendList)} of ${count}${drops}`,
     ...(flags & FrontendFlags.EXTERNAL ? [`outside ${idText(externalList)} of ${externalCount}${externalDrops}`] : []),
     ...(flags & FrontendFlags.SOURCE_RANGES ? ['source ranges'] : []),
+    ...(flags & FrontendFlags.BY_SOURCE ? ['by source'] : []),
+    ...(flags & FrontendFlags.IN_TURN ? ['in turn'] : []),
+    ...(flags & FrontendFlags.SLOT_TABLE ? ['by table'] : []),
     ...(affinitySeconds > 0 ? [`affinity ${affinitySeconds} s`] : []),
     `service ${idText(service)}`,
   ].join(', ')

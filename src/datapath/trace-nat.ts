@@ -18,6 +18,7 @@ import {
 import { answersFlow, hasFlow, touched } from './trace-conntrack.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
+import { type List, newSlot } from './trace-service.ts'
 import { affinityText, longestPrefix, lookup, type Tables, tupleText } from './trace-tables.ts'
 import { drop, endsFlow, isOwnAddress, isSyn, note, returns, reverse, type Stage, type Walk } from './trace-walk.ts'
 
@@ -111,12 +112,7 @@ export function admits(tables: Tables, { flags, service }: Frontend, client: Add
   )
 }
 
-interface List {
-  readonly id: bigint
-  readonly count: number
-}
-
-/** The client's own, where the Service has affinity and the list that backend; else any. */
+/** The client's own, where the Service has affinity and the list that backend; else a new one. */
 function chooseBackend(walk: Walk, frontend: Frontend, list: List): Backend | undefined {
   const { input, tuple, packet } = walk
   const { tables, state, choices, nowNs } = input
@@ -133,7 +129,8 @@ function chooseBackend(walk: Walk, frontend: Frontend, list: List): Backend | un
       })
     : undefined
   if (kept !== undefined) note(walk, 'service', 'the client has been there before')
-  const slot = kept ?? choices.backendSlot(tuple, list.id, list.count)
+  const byChoice = () => choices.backendSlot(tuple, list.id, list.count)
+  const slot = kept ?? newSlot(tables, frontend, list, tuple.source, byChoice)
   const backend = slotOf(slot)
   if (isKept && backend) state.affinity.set(affinityText(key), [key, { ...backend, slot, seenNs: nowNs }])
   return backend

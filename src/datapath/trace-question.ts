@@ -8,6 +8,7 @@ import { trace } from './trace.ts'
 import { admits } from './trace-nat.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, TcpFlag, type Transport } from './trace-packet.ts'
 import { endpointOf } from './trace-route.ts'
+import { newSlot } from './trace-service.ts'
 import { emptyFlowState, longestPrefix, lookup, type Tables } from './trace-tables.ts'
 import { drop, isOwnAddress, type Step, type TraceInput, type Verdict } from './trace-walk.ts'
 
@@ -32,7 +33,8 @@ export interface TraceAnswer {
   readonly steps: readonly Step[]
 }
 
-/** What a new flow would meet on this node; flows that exist are not asked, and of several backends the first is taken. */
+/** What a new flow would meet on this node; flows that exist are not asked, and of several backends the
+ *  first is taken, but where the client's address decides. */
 export function askTrace(question: TraceQuestion): TraceAnswer {
   const { tables, config, from, nameOf } = question
   const source = endpointOf(tables, from)
@@ -67,7 +69,8 @@ function askFromNode(question: TraceQuestion, start: readonly Step[]): TraceAnsw
     !(frontend.count === 0 && frontend.flags & FrontendFlags.INTERNAL_DROPS)
   ) {
     const { backendList, count, service } = frontend
-    const backend = lookup(tables.backends, { backendList, slot: 0 })
+    const slot = count && newSlot(tables, frontend, { id: backendList, count }, from, () => 0)
+    const backend = lookup(tables.backends, { backendList, slot })
     if (!backend) {
       const step = { stage: 'service', text: `${nameOf(service)} has no endpoints` }
       return { verdict: drop(DropReason.NO_BACKEND), steps: [...start, step] }

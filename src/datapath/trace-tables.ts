@@ -35,6 +35,7 @@ export const tableNames = [
   'nexthops',
   'frontends',
   'backends',
+  'slot_tables',
   'source_ranges',
 ] as const satisfies readonly MapName[]
 export type TableName = (typeof tableNames)[number]

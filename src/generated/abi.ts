@@ -7,6 +7,8 @@ import type { Codec } from '../core/codec.ts'
 export const DROPS_CAPACITY = 64
 export const POLICY_FIXED_BITS = 160
 export const POLICY_PROTOCOL_BITS = 16
+export const SLOT_TABLE_SIZE = 16381
+export const SLOT_CHUNK_SIZE = 964
 export const SOURCE_RANGE_FIXED_BITS = 96
 
 export const Realm = {
@@ -130,6 +132,9 @@ export const FrontendFlags = {
   INTERNAL_DROPS: 2,
   EXTERNAL_DROPS: 4,
   SOURCE_RANGES: 8,
+  BY_SOURCE: 16,
+  IN_TURN: 32,
+  SLOT_TABLE: 64,
 } as const
 export type FrontendFlags = (typeof FrontendFlags)[keyof typeof FrontendFlags]
 
@@ -990,6 +995,89 @@ export const backend: Codec<Backend> = {
   },
 }
 
+export interface SlotChunkKey {
+  readonly backendList: bigint
+  readonly chunk: number
+}
+
+export const slotChunkKey: Codec<SlotChunkKey> = {
+  name: 'slot_chunk_key',
+  size: 16,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
+    bytes.fill(0, offset, offset + 16)
+    view.setBigUint64(0, value.backendList, true)
+    view.setUint32(8, value.chunk, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
+    return {
+      backendList: view.getBigUint64(0, true),
+      chunk: view.getUint32(8, true),
+    }
+  },
+}
+
+export interface SlotChunk {
+  readonly slots: ArrayLike<number>
+}
+
+export const slotChunk: Codec<SlotChunk> = {
+  name: 'slot_chunk',
+  size: 1928,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 1928)
+    bytes.fill(0, offset, offset + 1928)
+    for (let i = 0; i < 964; i++) view.setUint16(0 + i * 2, value.slots[i]!, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 1928)
+    return {
+      slots: Array.from({ length: 964 }, (_, i) => view.getUint16(0 + i * 2, true)),
+    }
+  },
+}
+
+export interface TurnKey {
+  readonly backendList: bigint
+}
+
+export const turnKey: Codec<TurnKey> = {
+  name: 'turn_key',
+  size: 8,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8)
+    bytes.fill(0, offset, offset + 8)
+    view.setBigUint64(0, value.backendList, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8)
+    return {
+      backendList: view.getBigUint64(0, true),
+    }
+  },
+}
+
+export interface Turn {
+  readonly next: number
+}
+
+export const turn: Codec<Turn> = {
+  name: 'turn',
+  size: 4,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
+    bytes.fill(0, offset, offset + 4)
+    view.setUint32(0, value.next, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
+    return {
+      next: view.getUint32(0, true),
+    }
+  },
+}
+
 export interface SourceRangeKey {
   readonly prefixLength: number
   readonly service: bigint
@@ -1349,6 +1437,17 @@ export const maps = {
     key: prefix,
     value: route,
   },
+  slot_tables: {
+    name: 'slot_tables',
+    type: 1,
+    keySize: 16,
+    valueSize: 1928,
+    maxEntries: 8704,
+    flags: 1,
+    layout: 'a125cfd3',
+    key: slotChunkKey,
+    value: slotChunk,
+  },
   sock_backends: {
     name: 'sock_backends',
     type: 9,
@@ -1392,6 +1491,17 @@ export const maps = {
     layout: 'da864e5d',
     key: tuple,
     value: translation,
+  },
+  turns: {
+    name: 'turns',
+    type: 9,
+    keySize: 8,
+    valueSize: 4,
+    maxEntries: 2048,
+    flags: 0,
+    layout: '31d5624f',
+    key: turnKey,
+    value: turn,
   },
 } as const
 

@@ -5,7 +5,7 @@
 import type { ByteText } from '../datapath/bytes.ts'
 import type { KernelRoute } from '../datapath/plan.ts'
 import { type KeyOf, keyText, readKey, readValue, type TableName, tableNames } from '../datapath/tables.ts'
-import { maps, PolicyLevels } from '../generated/abi.ts'
+import { FrontendFlags, maps, PolicyLevels, SLOT_CHUNK_SIZE, SLOT_TABLE_SIZE } from '../generated/abi.ts'
 import type { Kernel } from './apply.ts'
 
 export interface FakeKernel extends Kernel {
@@ -99,8 +99,13 @@ type Tables = (name: TableName) => Map<ByteText, ByteText>
 
 function problemOfPut(tables: Tables, table: TableName, key: ByteText, value: ByteText): string | null {
   if (table === 'frontends') {
-    const { backendList, count, externalList, externalCount } = readValue(table, value)
-    return missingSlot(tables, backendList, count) ?? missingSlot(tables, externalList, externalCount)
+    const { backendList, count, externalList, externalCount, flags } = readValue(table, value)
+    const lists = [
+      [backendList, count],
+      [externalList, externalCount],
+    ] as const
+    const problems = lists.map(([list, count]) => missingSlot(tables, list, count) ?? missingChunk(tables, list, flags))
+    return problems.find((problem) => problem !== null) ?? null
   }
   if (table === 'class_prefixes') return coversIpv4WithoutIt(tables, readKey(table, key))
   if (table === 'policies' && !tables(table).has(key)) {
@@ -119,12 +124,29 @@ function problemOfDelete(tables: Tables, table: TableName, key: ByteText): strin
     )
     return used ? 'a frontend leads there' : null
   }
+  if (table === 'slot_tables') {
+    const { backendList } = readKey(table, key)
+    const used = values(tables, 'frontends').some(
+      (frontend) =>
+        frontend.flags & FrontendFlags.SLOT_TABLE &&
+        (frontend.backendList === backendList || frontend.externalList === backendList),
+    )
+    return used ? 'a frontend looks there' : null
+  }
   if (table === 'class_prefixes' && isMappedPrefix(readKey(table, key))) {
     const covered = [...tables(table).keys()].some((other) => coversMapped(readKey(table, other)))
     return covered ? 'a shorter prefix would take its addresses' : null
   }
   if (table === 'policies') return isInUse(tables, readKey(table, key)) ? 'an endpoint and a class look here' : null
   return null
+}
+
+function missingChunk(tables: Tables, list: bigint, flags: number): string | null {
+  if (list === 0n || !(flags & FrontendFlags.SLOT_TABLE)) return null
+  const chunks = [...tables('slot_tables').keys()]
+    .map((key) => readKey('slot_tables', key))
+    .filter(({ backendList }) => backendList === list)
+  return chunks.length === Math.ceil(SLOT_TABLE_SIZE / SLOT_CHUNK_SIZE) ? null : 'its table is not whole'
 }
 
 function missingSlot(tables: Tables, backendList: bigint, count: number): string | null {

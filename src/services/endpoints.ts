@@ -5,7 +5,7 @@
 import { compareAddresses, type Family, family, type Port, specialAddress } from '../core/address.ts'
 import { compareText } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
-import type { EndpointSlice, ServicePort, SliceEndpoint } from '../world/objects.ts'
+import type { Balancing, EndpointSlice, ServicePort, SliceEndpoint } from '../world/objects.ts'
 import type { Backend } from './frontends.ts'
 
 /** An endpoint behind one port. */
@@ -29,6 +29,7 @@ export function endpointsOf(
   servicePort: Pick<ServicePort, 'name' | 'protocol'>,
   slices: readonly EndpointSlice[],
   nodeName: string,
+  weights: Balancing['weights'],
 ): readonly PortEndpoint[] {
   const joined = new Map<string, PortEndpoint>()
   for (const slice of slices) {
@@ -40,12 +41,17 @@ export function endpointsOf(
         const key = `${address} ${port}`
         const other = joined.get(key)?.endpoint
         if (other === undefined || isPreferred(endpoint, other, nodeName)) {
-          joined.set(key, { backend: { address, port }, endpoint })
+          joined.set(key, { backend: weighted({ address, port }, endpoint, weights), endpoint })
         }
       }
     }
   }
   return joined.size < 2 ? [...joined.values()] : [...joined.values()].sort(byBackend)
+}
+
+function weighted(backend: Backend, { nodeName }: SliceEndpoint, weights: Balancing['weights']): Backend {
+  if (weights === null) return backend
+  return { ...backend, weight: Object.hasOwn(weights, nodeName) ? weights[nodeName]! : 1 }
 }
 
 /** How often each reason applies to the slices of a Service with these ports. Cost: endpoints. */

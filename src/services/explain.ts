@@ -12,6 +12,8 @@ export interface ExplainedEndpoint {
   readonly protocol: Protocol
   readonly port: Port
   readonly endpoint: SliceEndpoint
+  /** null where the Service has no weights, and for what cannot be sent to. */
+  readonly weight: number | null
   /** Clients of the whole cluster are led there; of traffic policy Local. */
   readonly inCluster: boolean
   readonly inLocal: boolean
@@ -23,10 +25,11 @@ export interface ExplainedEndpoint {
 export function explainEndpoints(service: Service, slices: Iterable<EndpointSlice>, place: Place): ExplainedEndpoint[] {
   const all = [...slices]
   const families = new Set(service.clusterIPs.map(family))
+  const { weights } = service.balancing
   return service.ports.flatMap((port) => [
     ...[...families].flatMap((of) => {
       const ofFamily = all.filter((slice) => slice.family === of)
-      return explainPort(port, endpointsOf(port, ofFamily, place.nodeName), place)
+      return explainPort(port, endpointsOf(port, ofFamily, place.nodeName, weights), place)
     }),
     ...ignoredEndpoints(port, all),
   ])
@@ -51,6 +54,7 @@ function explainPort(
     protocol,
     port: each.backend.port,
     endpoint: each.endpoint,
+    weight: each.backend.weight ?? null,
     inCluster: cluster.includes(each.backend),
     inLocal: local.includes(each.backend),
     excluded: cluster.includes(each.backend) ? '' : reason(each),
@@ -66,7 +70,8 @@ function ignoredEndpoints({ name, protocol }: ServicePort, slices: readonly Endp
           slice.endpoints.flatMap((endpoint) => {
             const excluded = ignoredBecause(slice.family, endpoint)
             if (excluded === null) return []
-            return [{ portName: name, protocol, port, endpoint, inCluster: false, inLocal: false, excluded }]
+            const nowhere = { weight: null, inCluster: false, inLocal: false }
+            return [{ portName: name, protocol, port, endpoint, ...nowhere, excluded }]
           }),
         ),
     )

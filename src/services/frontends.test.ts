@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { servicePort, serviceWith, sliceEndpoint, sliceWith } from '../../test/support/services.ts'
 import type { Address, Port, Prefix } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
-import type { EndpointSlice, ServicePort, SliceEndpoint } from '../world/objects.ts'
+import { AT_RANDOM, type EndpointSlice, type ServicePort, type SliceEndpoint } from '../world/objects.ts'
 import { ignoredIn } from './endpoints.ts'
 import {
   backendListId,
@@ -298,15 +298,15 @@ test('5,000 endpoints in slices of 1,000, twice, are one list of 5,000', () => {
   expect(frontend!.internal.backends).toEqual(addresses.map((address) => ({ address, port: 80 })))
 })
 
-test('a list id names its Service and its backends: another list, another id', () => {
+test('a list id names its Service and its backends: another list or table, another id', () => {
   const lists = [['10.1.0.1'], ['10.1.0.2'], ['10.1.0.1', '10.1.0.2'], []]
-  const ids = ['shop/cart', 'shop/web'].flatMap((name) =>
-    lists.map((list) =>
-      backendListId(
-        name,
-        list.map((address) => ({ address: address as Address, port: 80 as Port })),
-      ),
-    ),
-  )
+  const backends = (list: string[], weight?: number) =>
+    list.map((address) => ({ address: address as Address, port: 80 as Port, ...(weight && { weight }) }))
+  const ids = ['shop/cart', 'shop/web'].flatMap((name) => [
+    ...lists.map((list) => backendListId(name, backends(list), AT_RANDOM)),
+    backendListId(name, backends(['10.1.0.1']), { algorithm: 'maglev', weights: null }),
+    backendListId(name, backends(['10.1.0.1'], 2), { algorithm: 'maglev', weights: {} }),
+    backendListId(name, backends(['10.1.0.1'], 2), { algorithm: 'round-robin', weights: {} }),
+  ])
   expect(new Set(ids).size).toBe(ids.length)
 })

@@ -6,13 +6,16 @@ import { type Address, compareAddresses, type Family, family, type Port, type Pr
 import { type Id64, id64 } from '../core/id64.ts'
 import { objectName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
-import type { EndpointSlice, ObjectName, Service, ServicePort } from '../world/objects.ts'
+import type { Balancing, EndpointSlice, ObjectName, Service, ServicePort } from '../world/objects.ts'
 import { type Choice, choose, type Place } from './choice.ts'
 import { endpointsOf, ignoredBecause, keepsPort } from './endpoints.ts'
+import { hasSlotTable } from './slot-table.ts'
 
 export interface Backend {
   readonly address: Address
   readonly port: Port
+  /** Only where the Service has weights. */
+  readonly weight?: number
 }
 
 export const FrontendKind = {
@@ -52,6 +55,7 @@ export interface Frontend {
   readonly sourceRanges: readonly Prefix[] | null
   /** How long a client keeps its backend after its last connection (sessionAffinity ClientIP); 0: not at all. */
   readonly affinitySeconds: number
+  readonly balancing: Balancing
 }
 
 /** What this node is to Services. */
@@ -71,7 +75,8 @@ export function serviceFrontends(
   const frontends = new Map<string, Frontend>()
   for (const of of new Set(service.clusterIPs.map(family))) {
     for (const port of service.ports) {
-      const choice = choose(endpointsOf(port, slicesOfFamily.get(of) ?? [], place.nodeName), place)
+      const { weights } = service.balancing
+      const choice = choose(endpointsOf(port, slicesOfFamily.get(of) ?? [], place.nodeName, weights), place)
       for (const frontend of portFrontends(service, port, of, choice, place)) {
         const key = `${frontend.address} ${frontend.port} ${frontend.protocol}`
         if (!frontends.has(key)) frontends.set(key, withoutPortChange(frontend))
@@ -94,6 +99,7 @@ function portFrontends(
     portName: port.name,
     protocol: port.protocol,
     affinitySeconds: service.affinitySeconds,
+    balancing: service.balancing,
   }
   const inside: Omit<Frontend, 'address'> = {
     ...shared,
@@ -150,10 +156,12 @@ export function localReadyCount(slices: Iterable<EndpointSlice>, nodeName: strin
   return Math.max(addresses[4].size, addresses[6].size)
 }
 
-/** Id of a list of backends of the Service ("namespace/name"): its frontends share a list, two Services never do. */
-export function backendListId(service: ObjectName, backends: readonly Backend[]): Id64 {
-  const list = backends.map((backend) => `${backend.address} ${backend.port}`)
-  return id64(`backends of ${service}: ${list.join(', ')}`)
+/** Id of a list of backends of the Service ("namespace/name"), and of its table: its frontends share a list, two Services
+ *  never do. */
+export function backendListId(service: ObjectName, backends: readonly Backend[], balancing: Balancing): Id64 {
+  const list = backends.map(({ address, port, weight }) => `${address} ${port}${weight ? ` x ${weight}` : ''}`)
+  const table = hasSlotTable(balancing) ? ` by ${balancing.algorithm}` : ''
+  return id64(`backends of ${service}${table}: ${list.join(', ')}`)
 }
 
 function compareFrontends(a: Frontend, b: Frontend): number {

@@ -57,6 +57,23 @@ export interface ServicePort {
   readonly nodePort: Port | null
 }
 
+/** How a backend is chosen for a new connection of a client that has none. */
+export const Algorithm = {
+  RANDOM: 'random',
+  ROUND_ROBIN: 'round-robin',
+  SOURCE_HASH: 'source-hash',
+  MAGLEV: 'maglev',
+} as const
+export type Algorithm = (typeof Algorithm)[keyof typeof Algorithm]
+
+export interface Balancing {
+  readonly algorithm: Algorithm
+  /** By node of the endpoint, 1..100; of a node that is not named 1. null: all weigh the same. */
+  readonly weights: Readonly<Record<string, number>> | null
+}
+
+export const AT_RANDOM: Balancing = { algorithm: Algorithm.RANDOM, weights: null }
+
 export interface Service {
   readonly kind: 'Service'
   readonly namespace: string
@@ -77,6 +94,7 @@ export interface Service {
   readonly externalLocal: boolean
   /** sessionAffinity ClientIP; 0: None. */
   readonly affinitySeconds: number
+  readonly balancing: Balancing
   /** Where load balancers ask whether this node has an endpoint; null: nowhere. */
   readonly healthCheckNodePort: Port | null
 }

@@ -9,10 +9,11 @@
 //   outside .7, client .9      the world                           203.0.113.0  2001:db8::
 //   vip                        a load balancer's address           198.51.100.10 2001:db8:51::10
 
-import { type Address, compareAddresses, type Family } from '../../src/core/address.ts'
+import { type Address, compareAddresses, type Family, type Port } from '../../src/core/address.ts'
 import { id64 } from '../../src/core/id64.ts'
 import { serviceId } from '../../src/core/names.ts'
 import { Protocol } from '../../src/core/protocol.ts'
+import { algorithmFlags, slotChunks } from '../../src/datapath/service-tables.ts'
 import type { Tables } from '../../src/datapath/trace-tables.ts'
 import {
   type Endpoint,
@@ -29,6 +30,9 @@ import {
   SOURCE_RANGE_FIXED_BITS,
   TunnelMode,
 } from '../../src/generated/abi.ts'
+import type { Backend } from '../../src/services/frontends.ts'
+import { hasSlotTable } from '../../src/services/slot-table.ts'
+import { Algorithm, type Balancing } from '../../src/world/objects.ts'
 import { address } from '../support/packet.ts'
 
 export const UPLINK = 10
@@ -118,6 +122,7 @@ export function world(...parts: readonly Contribution[]): Tables {
     nexthops: join('nexthops'),
     frontends: join('frontends'),
     backends: join('backends'),
+    slot_tables: join('slot_tables'),
     source_ranges: join('source_ranges'),
   }
 }
@@ -326,6 +331,9 @@ export interface ServiceShape {
   /** The only hosts that may ask. */
   readonly ranges?: readonly Host[]
   readonly affinitySeconds?: number
+  readonly algorithm?: Algorithm
+  /** Of each of `backends`; absent: no weights. */
+  readonly weights?: readonly number[]
 }
 
 /** service('shop:80', 'web:8080', ...); without backends it refuses. */
@@ -339,13 +347,17 @@ export function udpService(frontend: string, ...backends: readonly string[]): Co
 
 export function serviceOf(frontend: string, shape: ServiceShape): Contribution {
   const { protocol = Protocol.TCP, backends = [], external = [], ranges, local, affinitySeconds = 0 } = shape
+  const { algorithm = Algorithm.RANDOM, weights } = shape
+  const balancing = { algorithm, weights: weights ? {} : null }
   const [vip, port] = frontend.split(':')
   const id = serviceId(frontend)
   const flags =
     (shape.external ? FrontendFlags.EXTERNAL : 0) |
     (ranges ? FrontendFlags.SOURCE_RANGES : 0) |
     (local === 'internal' ? FrontendFlags.INTERNAL_DROPS : 0) |
-    (local === 'external' ? FrontendFlags.EXTERNAL_DROPS : 0)
+    (local === 'external' ? FrontendFlags.EXTERNAL_DROPS : 0) |
+    (hasSlotTable(balancing) ? FrontendFlags.SLOT_TABLE : 0) |
+    algorithmFlags[algorithm]
   return {
     frontends: families.map((family) => [
       { address: addressOf(vip as Host, family), port: Number(port), protocol },
@@ -360,6 +372,12 @@ export function serviceOf(frontend: string, shape: ServiceShape): Contribution {
       },
     ]),
     backends: families.flatMap((family) => [...listEntries(backends, family), ...listEntries(external, family)]),
+    slot_tables: hasSlotTable(balancing)
+      ? families.flatMap((family) => [
+          ...tableEntries(backends, family, balancing, weights),
+          ...tableEntries(external, family, balancing, weights),
+        ])
+      : [],
     source_ranges: families.flatMap((family) =>
       (ranges ?? []).map((host) => [
         { prefixLength: SOURCE_RANGE_FIXED_BITS + 128, service: id, address: addressOf(host, family) },
@@ -385,11 +403,32 @@ function listIdOf(backends: readonly string[], family: Family): bigint {
 }
 
 function listEntries(backends: readonly string[], family: Family): Tables['backends'] {
+  const backendList = listIdOf(backends, family)
+  return listOf(backends, family).map(({ address, port }, slot) => [
+    { backendList, slot },
+    { address, port },
+  ])
+}
+
+function tableEntries(
+  backends: readonly string[],
+  family: Family,
+  balancing: Balancing,
+  weights: readonly number[] | undefined,
+): Tables['slot_tables'] {
+  const backendList = listIdOf(backends, family)
+  if (backendList === 0n) return []
+  return slotChunks(listOf(backends, family, weights), balancing).map((slots, chunk) => [
+    { backendList, chunk },
+    { slots: Array.from(slots) },
+  ])
+}
+
+function listOf(backends: readonly string[], family: Family, weights?: readonly number[]): readonly Backend[] {
   return backends
-    .map((backend) => {
+    .map((backend, i) => {
       const [host, port] = backend.split(':')
-      return { address: addressOf(host as Host, family), port: Number(port) }
+      return { address: addressOf(host as Host, family), port: Number(port) as Port, weight: weights?.[i] ?? 1 }
     })
     .toSorted((a, b) => compareAddresses(a.address, b.address) || a.port - b.port)
-    .map((backend, slot) => [{ backendList: listIdOf(backends, family), slot }, backend])
 }

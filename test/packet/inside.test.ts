@@ -6,11 +6,7 @@ import { Protocol } from '../../src/core/protocol.ts'
 import type { IpPacket } from '../../src/datapath/trace-packet.ts'
 import { native, pod, serviceAddress, serviceOf, tunnelled, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, refused, sent, toNetdev } from './row.ts'
-import { echoRequest, type InFamily, icmpError, tcp, udp, vxlan } from './vocabulary.ts'
-
-const fresh =
-  (made: InFamily<IpPacket>): InFamily<IpPacket> =>
-  (family) => ({ ...made(family), dontFragment: family === 4 })
+import { echoRequest, fresh, type InFamily, icmpError, tcp, udp, vxlan } from './vocabulary.ts'
 
 for (const at of ['n1:30080', 'vip:80', 'shop:80']) {
   const here = world(

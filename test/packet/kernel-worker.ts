@@ -160,6 +160,7 @@ async function clear(addon: Addon, fd: Fd, keySize: number) {
 async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunRequest) {
   for (const name of tableNames) await writeTable(addon, loaded, name, tables[name])
   for (const name of stateNames) await writeTable(addon, loaded, name, [...state[name].values()])
+  await clear(addon, loaded.maps.get('turns')!, maps.turns.keySize)
   const kinds = encode(natKinds, { betweenNodes: state.translations.size > 0 ? 1 : 0 })
   addon.mapUpdate(loaded.maps.get('nat_kinds')!, encode(u32, 0), kinds, 0)
   const { epoch } = tables.policy_epoch[0]![1]

@@ -7,18 +7,13 @@ import type { IpPacket } from '../../src/datapath/trace-packet.ts'
 import { Realm } from '../../src/generated/abi.ts'
 import { allow, deny, ingress, native, peer, pod, serviceOf, tunnelled, world } from './cluster.ts'
 import { type At, delivered, dropped, fromNetdev, fromPod, packet, passed, refused, sent, toNetdev } from './row.ts'
-import { firstFragment, type InFamily, icmpError, laterFragment, tcp, udp, vxlan } from './vocabulary.ts'
+import { firstFragment, fresh, type InFamily, icmpError, laterFragment, tcp, udp, vxlan } from './vocabulary.ts'
 
 /** At the addresses of a Service alike: this node's, and one that nobody has. */
 const addresses = [
   ['n1:30080', 'a node port'],
   ['vip:80', 'a load balancer’s address'],
 ] as const
-
-/** As the data plane makes packets: they are not to be fragmented. */
-const fresh =
-  (made: InFamily<IpPacket>): InFamily<IpPacket> =>
-  (family) => ({ ...made(family), dontFragment: family === 4 })
 
 for (const [at, name] of addresses) {
   const [host] = at.split(':') as ['n1' | 'vip']

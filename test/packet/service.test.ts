@@ -2,10 +2,9 @@
 // Services per packet, for what the socket hooks miss: DNAT on the way there, the Service's address on the way back, a
 // pod that reaches itself, refusal, and flows that keep their backend.
 
-import type { IpPacket } from '../../src/datapath/trace-packet.ts'
 import { allow, deny, egress, epoch, ingress, pod, service, udpService, world } from './cluster.ts'
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, refused, sent, toNetdev } from './row.ts'
-import { echoRequest, firstFragment, type InFamily, icmpError, tcp, udp } from './vocabulary.ts'
+import { echoRequest, firstFragment, fresh, icmpError, tcp, udp } from './vocabulary.ts'
 
 const syn = fromPod('cart', tcp('cart:4000', 'shop:80', 'S'))
 const synAck = fromPod('web', tcp('web:8080', 'cart:4000', 'SA'))
@@ -104,11 +103,6 @@ packet('a translated flow that a new epoch denies is cut', {
 
 const empty = world(pod('cart'), service('empty:80'), udpService('empty:53'))
 const extensions = [{ header: 60, bytes: 8 }]
-/** As the data plane makes packets: they are not to be fragmented. */
-const fresh =
-  (made: InFamily<IpPacket>): InFamily<IpPacket> =>
-  (family) => ({ ...made(family), dontFragment: family === 4 })
-
 packet('a Service without endpoints resets a connection', {
   world: empty,
   when: fromPod('cart', tcp('cart:4000', 'empty:80', 'S')),

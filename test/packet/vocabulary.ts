@@ -85,3 +85,8 @@ export const only =
   <T>(family: Family, packet: InFamily<T>): InFamily<T> =>
   () =>
     packet(family)
+
+/** As the data plane makes packets: they are not to be fragmented. */
+export const fresh =
+  (made: InFamily<IpPacket>): InFamily<IpPacket> =>
+  (family) => ({ ...made(family), dontFragment: family === 4 })

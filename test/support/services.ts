@@ -4,7 +4,15 @@
 import fc from 'fast-check'
 import type { Address, Port, Prefix } from '../../src/core/address.ts'
 import { Protocol } from '../../src/core/protocol.ts'
-import type { EndpointSlice, KubeObject, Service, ServicePort, SliceEndpoint } from '../../src/world/objects.ts'
+import {
+  AT_RANDOM,
+  type Balancing,
+  type EndpointSlice,
+  type KubeObject,
+  type Service,
+  type ServicePort,
+  type SliceEndpoint,
+} from '../../src/world/objects.ts'
 
 export function serviceWith(parts: Partial<Service>): Service {
   return {
@@ -20,6 +28,7 @@ export function serviceWith(parts: Partial<Service>): Service {
     internalLocal: false,
     externalLocal: false,
     affinitySeconds: 0,
+    balancing: AT_RANDOM,
     healthCheckNodePort: null,
     ...parts,
   }
@@ -78,6 +87,12 @@ const services = fc
     internalLocal: fc.boolean(),
     externalLocal: fc.boolean(),
     affinitySeconds: fc.constantFrom(0, 60),
+    balancing: fc.constantFrom<Balancing>(
+      AT_RANDOM,
+      { algorithm: 'maglev', weights: null },
+      { algorithm: 'round-robin', weights: null },
+      { algorithm: 'random', weights: { n1: 3 } },
+    ),
     protocol: protocols,
   })
   .map(
