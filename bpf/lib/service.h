@@ -131,35 +131,38 @@ static __always_inline __u32 table_slot(const struct backend_list *list, __u32 n
 
 #define FRONTEND_BALANCED (FRONTEND_BY_SOURCE | FRONTEND_IN_TURN | FRONTEND_SLOT_TABLE)
 
-/* Out of the way of those that choose at random. */
-static __noinline const struct backend *service_balanced(const struct frontend *frontend,
-							 const struct backend_list *list,
-							 const struct address *source, __u32 *slot)
+/* `hash`: with FRONTEND_BY_SOURCE. Global, so that the verifier looks at it once. */
+__noinline int balanced_slot(struct backend_list *list, __u32 flags, __u32 hash)
 {
-	__u32 number;
+	__u32 number = hash;
 
-	if (!list->count) return NULL;
-	if (frontend->flags & FRONTEND_BY_SOURCE)
-		number = source_hash(source);
-	else if (frontend->flags & FRONTEND_IN_TURN)
+	if (!list || !list->count) return 0;
+	if (flags & FRONTEND_IN_TURN)
 		number = list_turn(list->id);
-	else
+	else if (!(flags & FRONTEND_BY_SOURCE))
 		number = bpf_get_prandom_u32();
-	*slot = frontend->flags & FRONTEND_SLOT_TABLE ? table_slot(list, number) : number % list->count;
+	return flags & FRONTEND_SLOT_TABLE ? table_slot(list, number) : number % list->count;
+}
+
+static __always_inline const struct backend *service_balanced(__u32 flags, struct backend_list *list,
+							      const struct address *source, __u32 *slot)
+{
+	if (!list->count) return NULL;
+	*slot = balanced_slot(list, flags, flags & FRONTEND_BY_SOURCE ? source_hash(source) : 0);
 	return list_slot(list->id, *slot);
 }
 
 static __always_inline const struct backend *service_new(const struct frontend *frontend,
-							 const struct backend_list *list,
+							 struct backend_list *list,
 							 const struct address *source, __u32 *slot)
 {
-	if (frontend->flags & FRONTEND_BALANCED) return service_balanced(frontend, list, source, slot);
+	if (frontend->flags & FRONTEND_BALANCED) return service_balanced(frontend->flags, list, source, slot);
 	return service_random(list, slot);
 }
 
 /* A client that comes back in time finds its backend; any other gets one, and keeps it. */
 static __always_inline const struct backend *service_again(const struct frontend *frontend,
-							   const struct backend_list *list,
+							   struct backend_list *list,
 							   const struct affinity_key *client,
 							   const struct address *source)
 {
@@ -187,8 +190,7 @@ static __always_inline const struct backend *service_again(const struct frontend
 /* NULL where the list is empty. `client` but for its service, which is filled in; `source`
  * is the client's address, read of frontends with FRONTEND_BY_SOURCE only. */
 static __noinline const struct backend *service_choose(const struct frontend *frontend,
-						       const struct backend_list *list,
-						       struct affinity_key *client,
+						       struct backend_list *list, struct affinity_key *client,
 						       const struct address *source)
 {
 	__u32 slot;
