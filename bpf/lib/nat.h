@@ -169,12 +169,12 @@ __noinline int nat_service(struct packet *p, enum nat_asker asker)
 	list = nat_list(frontend, outside);
 	address_copy(&client.address, &p->tuple.source);
 	client.family = p->family;
-	backend = service_choose(frontend, &list, &client, &client.address);
+	backend = service_choose(frontend, &list, &client, &p->tuple.source);
 	if (!backend && list.count) {
 		frontend = nat_frontend(p);
 		if (!frontend) return NEXT;
 		list = nat_list(frontend, outside);
-		backend = service_choose(frontend, &list, &client, &client.address);
+		backend = service_choose(frontend, &list, &client, &p->tuple.source);
 	}
 	if (!backend) return drop(p, nat_no_backend(frontend, outside));
 	tuple_copy(&p->to, &p->tuple);

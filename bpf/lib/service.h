@@ -90,13 +90,6 @@ static __always_inline const struct backend *affinity_find(const struct backend_
 	return NULL;
 }
 
-static __always_inline const struct backend *service_random(const struct backend_list *list, __u32 *slot)
-{
-	if (!list->count) return NULL;
-	*slot = bpf_get_prandom_u32() % list->count;
-	return list_slot(list->id, *slot);
-}
-
 /* The same on every node: both words, stirred as MurmurHash3 ends (fmix64). */
 static __always_inline __u32 source_hash(const struct address *source)
 {
@@ -118,84 +111,88 @@ static __always_inline __u32 list_turn(id64 list)
 	return first.next - 1;
 }
 
-static __always_inline __u32 table_slot(const struct backend_list *list, __u32 number)
+static __always_inline __u32 table_slot(id64 list, __u32 count, __u32 number)
 {
 	__u32 at = number % SLOT_TABLE_SIZE;
-	struct slot_chunk_key key = { .backend_list = list->id, .chunk = at / SLOT_CHUNK_SIZE };
+	struct slot_chunk_key key = { .backend_list = list, .chunk = at / SLOT_CHUNK_SIZE };
 	const struct slot_chunk *chunk = bpf_map_lookup_elem(&slot_tables, &key);
 
 	at %= SLOT_CHUNK_SIZE;
 	barrier_var(at); /* the verifier of Linux 6.1 does not know what a remainder is */
-	return chunk && at < SLOT_CHUNK_SIZE ? chunk->slots[at] : number % list->count;
+	return chunk && at < SLOT_CHUNK_SIZE ? chunk->slots[at] : number % count;
 }
 
 #define FRONTEND_BALANCED (FRONTEND_BY_SOURCE | FRONTEND_IN_TURN | FRONTEND_SLOT_TABLE)
 
 /* `hash`: with FRONTEND_BY_SOURCE. Global, so that the verifier looks at it once. */
-__noinline int balanced_slot(struct backend_list *list, __u32 flags, __u32 hash)
+__noinline int balanced_slot(id64 list, __u32 count, __u32 flags, __u32 hash)
 {
 	__u32 number = hash;
 
-	if (!list || !list->count) return 0;
+	if (!count) return 0;
 	if (flags & FRONTEND_IN_TURN)
-		number = list_turn(list->id);
+		number = list_turn(list);
 	else if (!(flags & FRONTEND_BY_SOURCE))
 		number = bpf_get_prandom_u32();
-	return flags & FRONTEND_SLOT_TABLE ? table_slot(list, number) : number % list->count;
+	return flags & FRONTEND_SLOT_TABLE ? table_slot(list, count, number) : number % count;
 }
 
-static __always_inline const struct backend *service_balanced(__u32 flags, struct backend_list *list,
-							      const struct address *source, __u32 *slot)
+static __noinline const struct backend *service_new(const struct frontend *frontend,
+						    const struct backend_list *list,
+						    const struct address *source, __u32 *slot)
 {
+	__u32 flags = frontend->flags;
+
 	if (!list->count) return NULL;
-	*slot = balanced_slot(list, flags, flags & FRONTEND_BY_SOURCE ? source_hash(source) : 0);
+	if (flags & FRONTEND_BALANCED)
+		*slot = balanced_slot(list->id, list->count, flags,
+				      flags & FRONTEND_BY_SOURCE ? source_hash(source) : 0);
+	else
+		*slot = bpf_get_prandom_u32() % list->count;
 	return list_slot(list->id, *slot);
 }
 
-static __always_inline const struct backend *service_new(const struct frontend *frontend,
-							 struct backend_list *list,
-							 const struct address *source, __u32 *slot)
-{
-	if (frontend->flags & FRONTEND_BALANCED) return service_balanced(frontend->flags, list, source, slot);
-	return service_random(list, slot);
-}
-
-/* A client that comes back in time finds its backend; any other gets one, and keeps it. */
-static __always_inline const struct backend *service_again(const struct frontend *frontend,
-							   struct backend_list *list,
-							   const struct affinity_key *client,
-							   const struct address *source)
+/* The backend of a client that comes back in time, or NULL. */
+static __noinline const struct backend *service_known(const struct frontend *frontend,
+						      const struct backend_list *list,
+						      const struct affinity_key *client)
 {
 	struct affinity *known = bpf_map_lookup_elem(&affinity, client);
-	const struct backend *backend;
-	struct affinity chosen = {};
 	__u64 now = clock_ns();
+	const struct backend *backend;
 
-	if (known && (__s64)(now - known->seen_ns) <= (__s64)(frontend->affinity_seconds * SECOND_NS)) {
-		backend = affinity_find(list, known);
-		if (backend) {
-			known->seen_ns = now;
-			return backend;
-		}
-	}
-	backend = service_new(frontend, list, source, &chosen.slot);
-	if (!backend) return NULL;
-	address_copy(&chosen.address, &backend->address);
-	chosen.port = backend->port;
-	chosen.seen_ns = now;
-	bpf_map_update_elem(&affinity, client, &chosen, BPF_ANY);
+	if (!known || (__s64)(now - known->seen_ns) > (__s64)(frontend->affinity_seconds * SECOND_NS))
+		return NULL;
+	backend = affinity_find(list, known);
+	if (backend) known->seen_ns = now;
 	return backend;
 }
 
-/* NULL where the list is empty. `client` but for its service, which is filled in; `source`
- * is the client's address, read of frontends with FRONTEND_BY_SOURCE only. */
-static __noinline const struct backend *service_choose(const struct frontend *frontend,
-						       struct backend_list *list, struct affinity_key *client,
-						       const struct address *source)
+static __noinline void service_keep(const struct affinity_key *client, const struct backend *backend,
+				    __u32 slot)
 {
+	struct affinity chosen = { .port = backend->port, .slot = slot, .seen_ns = clock_ns() };
+
+	address_copy(&chosen.address, &backend->address);
+	bpf_map_update_elem(&affinity, client, &chosen, BPF_ANY);
+}
+
+/* NULL where the list is empty. `client` but for its service, which is filled in; `source`
+ * is the client's address, read of frontends with FRONTEND_BY_SOURCE only. Its parts are
+ * functions beside each other: within each other they would exceed the stack of a hook. */
+static __always_inline const struct backend *service_choose(const struct frontend *frontend,
+							    const struct backend_list *list,
+							    struct affinity_key *client,
+							    const struct address *source)
+{
+	const struct backend *backend;
 	__u32 slot;
 
 	if (!frontend->affinity_seconds) return service_new(frontend, list, source, &slot);
 	client->service = frontend->service;
-	return service_again(frontend, list, client, source);
+	backend = service_known(frontend, list, client);
+	if (backend) return backend;
+	backend = service_new(frontend, list, source, &slot);
+	if (backend) service_keep(client, backend, slot);
+	return backend;
 }
