@@ -19,6 +19,7 @@ import { watchLink } from '../kernel/link-watch.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
 import { createApiClient } from '../kube/client.ts'
 import { connectionFrom } from '../kube/connection.ts'
+import { createEventWriter, type Fault } from '../kube/event-writer.ts'
 import { openServerMemory } from '../kube/servers.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import type { Node } from '../world/objects.ts'
@@ -28,6 +29,7 @@ import { serveApi, serveProbes, serveProxyHealth } from './answers.ts'
 import type { Config } from './config.ts'
 import { startDataPlane } from './data-plane.ts'
 import { createEventStream } from './event-stream.ts'
+import { currentFaults } from './faults.ts'
 import { followSource, sourceName } from './follow.ts'
 import { takeLock } from './lock.ts'
 import { releaseMemory } from './memory.ts'
@@ -84,6 +86,12 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${sourceName(config)}`
 
   progress.announcer = starting.use(createAnnouncer({ ...parts, api }))
+  if (api !== null) {
+    const onFailure = (error: Error): void => log.warn(`Events: ${error.message}`)
+    const faults = (): Fault[] => currentFaults(progress)
+    const { nodeName } = config
+    progress.eventWriter = starting.use(createEventWriter({ client: api, nodeName, faults, onFailure }))
+  }
 
   const stopping = new AbortController()
   const stack = starting.move()

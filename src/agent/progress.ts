@@ -2,6 +2,7 @@
 // How far the agent has come, and what happened last: what status, probes and requests look at.
 
 import { type Compiled, NOTHING_COMPILED } from '../datapath/compile.ts'
+import type { EventWriter } from '../kube/event-writer.ts'
 import type { Source } from '../world/source.ts'
 import type { Announcer } from './announce.ts'
 import type { DataPlane } from './data-plane.ts'
@@ -14,6 +15,8 @@ export interface Progress {
   source: Source | undefined
   dataPlane: DataPlane | undefined
   announcer: Announcer | undefined
+  /** undefined: the source is no API server. */
+  eventWriter: EventWriter | undefined
   /** What is missing for the node to be ready; '' when it is. */
   waitingFor: string
   lastApplied: Applied | undefined
@@ -34,6 +37,7 @@ export function createProgress(waitingFor: string): Progress {
     source: undefined,
     dataPlane: undefined,
     announcer: undefined,
+    eventWriter: undefined,
     waitingFor,
     lastApplied: undefined,
     failure: '',

@@ -54,6 +54,7 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
         : serviceNotices(compiledOf(progress), progress.dataPlane.reconciler.store)),
       ...(progress.dataPlane === undefined ? [] : await boundPortNotices(boundPortSources(parts, progress.dataPlane))),
       ...(progress.announcer?.problems() ?? []),
+      ...(progress.eventWriter?.problems() ?? []),
       ...(progress.source?.notices() ?? []),
     ],
     families: ([4, 6] as const).filter((each) => addresses.some((address) => family(address) === each)),

@@ -37,6 +37,11 @@ export const resources = {
   },
 } as const satisfies Readonly<Record<string, Resource>>
 
+/** As objects name it: "v1", "networking.k8s.io/v1". */
+export function apiVersionOf({ group, version }: Resource): string {
+  return group === '' ? version : `${group}/${version}`
+}
+
 /** One object of a resource, or with a subresource a part of it. */
 export interface Target {
   /** '' for cluster-scoped resources. */

@@ -9,7 +9,7 @@ import type { Kind } from '../world/objects.ts'
 import type { ApiClient } from './client.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
 import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
-import { type Resource, resources } from './resources.ts'
+import { apiVersionOf, type Resource, resources } from './resources.ts'
 
 /** Parts that are told together, since one without the other would say something wrong: a Service without its slices has
  *  no backends, a pod without its namespace has no labels to match by. */
@@ -89,7 +89,7 @@ export interface StreamOptions {
 export function createStream(what: StreamKind, options: StreamOptions): Stream {
   const { resource } = what
   const kind = resource.kind as Kind
-  const apiVersion = resource.group === '' ? resource.version : `${resource.group}/${resource.version}`
+  const apiVersion = apiVersionOf(resource)
   const mirror = createMirror({
     name: what.name,
     kind,
