@@ -2,10 +2,11 @@
 // The chart on a real API server: what an operator, a GitOps controller and an auditor see of it.
 
 import { expect } from 'vitest'
-import { runProgram } from '../../src/lab/process.ts'
+import { runProgram, waitUntil } from '../../src/lab/process.ts'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Cluster } from './cluster.ts'
 import { chartArguments } from './heddle.ts'
+import { service } from './workloads.ts'
 
 const agents = ['-n', 'kube-system', 'daemonset/heddle']
 /** include/uapi/linux/capability.h: NET_ADMIN 12, SYS_ADMIN 21. */
@@ -94,6 +95,26 @@ export const deployCases: readonly {
         if (node === own) expect(await annotate(node)).toContain('annotated')
         else await expect(annotate(node)).rejects.toThrow('an agent of Heddle may change the Node only that it runs on')
       }
+    },
+  },
+  {
+    name: 'a Service that is refused says why in its one Event',
+    async check(cluster) {
+      const name = 'refused'
+      const balancing = { 'service.heddle.network/balancing': 'shortest-queue' }
+      await cluster.apply({
+        ...service('default', name),
+        metadata: { namespace: 'default', name, annotations: balancing },
+      })
+      const selector = `involvedObject.kind=Service,involvedObject.name=${name},reason=Refused`
+      const told = async () =>
+        (await cluster.getJson<{ items: { message: string }[] }>('events', '--field-selector', selector)).items
+      await waitUntil(async () => (await told()).length > 0, 60_000)
+      const described = await cluster.kubectl(['describe', 'service', name])
+      expect(described).toContain('heddle-agent')
+      expect(described).toContain('shortest-queue')
+      expect(await told()).toHaveLength(1)
+      await cluster.kubectl(['delete', 'service', name])
     },
   },
 ]
