@@ -8,7 +8,9 @@
 #include "work.h"
 
 #include <deque>
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -149,6 +151,11 @@ class NetlinkSocket final : public Napi::ObjectWrap<NetlinkSocket>
 		Napi::Env env = call.Env();
 		if (channel_->closed) return Throw(env, { EBADF, "netlink", "the socket is closed" });
 		int group = IntOf(call[0]);
+		if (call[1].IsObject()) {
+			Napi::Object word = call[1].As<Napi::Object>();
+			if (Outcome failed = KeepOnly(IntOf(word.Get("offset")), IntOf(word.Get("value"))))
+				return Throw(env, *failed);
+		}
 		if (setsockopt(channel_->socket.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group,
 			       sizeof(group))) {
 			return Throw(env, { errno, "setsockopt(NETLINK_ADD_MEMBERSHIP)", "" });
@@ -156,10 +163,27 @@ class NetlinkSocket final : public Napi::ObjectWrap<NetlinkSocket>
 		if (channel_->listening)
 			return Throw(env, { EBUSY, "netlink", "the socket listens already" });
 		subscription_ = std::make_shared<Subscription>(channel_);
-		Outcome failed = Pump::Start(env, subscription_, call[1].As<Napi::Function>());
+		Outcome failed = Pump::Start(env, subscription_, call[2].As<Napi::Function>());
 		if (failed) return Throw(env, *failed);
 		channel_->listening = true;
 		return env.Undefined();
+	}
+
+	// In the kernel, which then wakes nobody for the others. Source: net/core/filter.c, classic BPF; an
+	// absolute load reads network order.
+	Outcome KeepOnly(uint32_t offset, uint32_t value)
+	{
+		sock_filter code[] = {
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(value), 0, 1),
+			BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+			BPF_STMT(BPF_RET | BPF_K, 0),
+		};
+		sock_fprog program = { 4, code };
+		if (!setsockopt(channel_->socket.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program,
+				sizeof(program)))
+			return {};
+		return Failure{ errno, "setsockopt(SO_ATTACH_FILTER)", "" };
 	}
 
 	Napi::Value Close(const Napi::CallbackInfo &call)

@@ -143,7 +143,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
     releaseMemory(addon) // reading and compiling everything has left garbage
     progress.waitingFor = ''
     progress.announcer?.look()
-    log.info({ node: config.nodeName, mode: config.mode, uplink: dataPlane.local.uplink.name }, 'ready')
+    log.info({ mode: config.mode, uplink: dataPlane.local.uplink.name }, 'ready')
   }
 }
 

@@ -203,7 +203,7 @@ describe('no descriptor is left open', () => {
     const openAndClose = async () => {
       const ring = addon.openRing(events, event.size, 1, () => {})
       const socket = addon.openNetlink(0, null)
-      socket.subscribe(1, () => {})
+      socket.subscribe(1, null, () => {})
       expect(() => socket.request(new Uint8Array(16))).toThrow(expect.objectContaining({ code: 'EBUSY' }))
       ring.close()
       socket.close()

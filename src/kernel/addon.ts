@@ -45,6 +45,12 @@ export interface Ring {
   close(): void
 }
 
+export interface MessageWord {
+  /** Bytes from the start of nlmsghdr. */
+  readonly offset: number
+  readonly value: number
+}
+
 /** One netlink socket, opened in the namespace it was asked for; requests are serialised in order. */
 export interface NetlinkSocket {
   /** Sends one message or several back to back (nlmsghdr included, each a multiple of 4 bytes; the addon fills in sequence
@@ -52,8 +58,9 @@ export interface NetlinkSocket {
    *  performs all, also after one that fails; rejects with the first failure's errno and extended-ack text. */
   request(messages: Uint8Array): Promise<readonly Uint8Array[]>
   /** For multicast groups: every further message goes to the callback; one of type NLMSG_OVERRUN (4), without a body, where
-   *  some were lost. The socket then takes no requests. */
-  subscribe(group: number, onMessage: (message: Uint8Array) => void): void
+   *  some were lost. `only`: messages with that 32-bit word, in host order, at that offset; null: all. The socket then takes no
+   *  requests. */
+  subscribe(group: number, only: MessageWord | null, onMessage: (message: Uint8Array) => void): void
   close(): void
 }
 

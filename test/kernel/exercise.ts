@@ -6,8 +6,8 @@ import assert from 'node:assert/strict'
 import { mkdirSync, rmdirSync, rmSync } from 'node:fs'
 import type { Fd } from '../../src/kernel/addon.ts'
 import { loadAddon } from '../../src/kernel/load-addon.ts'
-import { concat, message, textAttribute } from '../../src/kernel/netlink.ts'
-import { createVeth, dumpLinks, getLink, parseLink, setUp } from '../../src/kernel/rtnetlink.ts'
+import { concat, message, parseMessage, textAttribute } from '../../src/kernel/netlink.ts'
+import { createVeth, dumpLinks, getLink, linkIndex, parseLink, setUp } from '../../src/kernel/rtnetlink.ts'
 import { loadShipped } from '../support/maps.ts'
 
 const addon = loadAddon()
@@ -71,11 +71,12 @@ async function links(program: Fd): Promise<void> {
   assert.equal(addon.linkInfo(link).ifindex, ifindex)
   addon.closeFd(link)
 
-  const heard = Promise.withResolvers<void>()
+  const heard = Promise.withResolvers<Uint8Array>()
   const listener = addon.openNetlink(0, netns)
-  listener.subscribe(RTNLGRP_LINK, () => heard.resolve())
-  await socket.request(setUp(ifindex))
-  await heard.promise
+  const ofPeer = { offset: 20, value: pair.peerIfindex } // behind nlmsghdr and the first word of ifinfomsg
+  listener.subscribe(RTNLGRP_LINK, ofPeer, heard.resolve)
+  await socket.request(concat([setUp(ifindex), setUp(pair.peerIfindex)]))
+  assert.equal(linkIndex(parseMessage(await heard.promise).body), pair.peerIfindex)
   listener.close()
   assert.equal((await socket.request(dumpLinks())).length, 3)
   const wrong = message(16, 0, new Uint8Array(16), [textAttribute(3, 'none')])
