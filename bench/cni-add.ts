@@ -34,7 +34,10 @@ const restMs = 50
 
 /** Adds `pods` pods with each plugin, alternating, then deletes them; Heddle's on n1 of the lab. */
 export async function timeAdds(pods: number, lab: HeddleLab): Promise<AddTimes> {
-  await lab.announce(Array.from({ length: pods }, (_, pod) => podManifest(`${prefix}h${pod}`, 'n1')))
+  await lab.announce(
+    'pods',
+    Array.from({ length: pods }, (_, pod) => podManifest(`${prefix}h${pod}`, 'n1')),
+  )
   const folder = mkdtempSync(join(tmpdir(), 'heddle-bench-'))
   const reference = `${prefix}node`
   mkdirSync(join(folder, 'ipam'))

@@ -1,37 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-// Heddle as it is measured: a lab of two nodes on one veth wire, pods a and b on n1, c on n2, and Services.
+// Heddle as it is measured: a lab of two nodes on one veth wire, pods a and b on n1, c on n2; or, for Services, of n1 alone
+// with what is outside the cluster at the other end of the wire.
 
-import { writeFileSync } from 'node:fs'
-import { manifestsDir, syncAgent } from '../src/lab/agents.ts'
+import { rmSync } from 'node:fs'
+import type { SyncReply } from '../src/agent/api.ts'
+import { askAgent } from '../src/agent/client.ts'
+import { agentSocket, manifestsDir } from '../src/lab/agents.ts'
 import type { Cluster } from '../src/lab/cluster.ts'
 import { bringUp, takeDown } from '../src/lab/lifecycle.ts'
 import { cgroupPath, netnsPath, nodeDir } from '../src/lab/names.ts'
 import type { KubeManifest } from '../src/lab/objects.ts'
 import { podCgroup } from '../src/lab/pods.ts'
-import type { Mode } from '../src/lab/state.ts'
+import { replaceFile } from '../src/lab/state.ts'
+
+interface Client {
+  readonly netns: string
+  readonly cgroup: string
+}
 
 export interface HeddleLab {
-  /** Network namespace, cgroup and IPv4 address of pods a, b and c and of both nodes. */
-  place(name: 'a' | 'b' | 'c' | 'n1' | 'n2'): {
-    readonly netns: string
-    readonly cgroup: string
-    readonly address: string
-  }
+  /** Network namespace, cgroup and IPv4 address of a pod or node. */
+  place(name: 'a' | 'b' | 'c' | 'n1' | 'n2'): Client & { readonly address: string }
+  readonly outside: Client
   /** Where n1's agent listens for the CNI plugin. */
   readonly cniSocket: string
-  /** Gives objects to n1's agent as its source would, and waits until they are in force. The lab itself does not know
-   *  them: it neither wires the pods nor makes slices. */
-  announce(objects: readonly KubeManifest[]): Promise<void>
+  /** Gives objects to n1's agent as its source would, in place of those that had this name, and waits until they are in
+   *  force. The lab itself does not know them: it neither wires the pods nor makes slices. */
+  announce(name: string, objects: readonly KubeManifest[]): Promise<SyncReply>
   down(): Promise<void>
 }
 
 const podNodes = { a: 'n1', b: 'n1', c: 'n2' } as const
+const kinds = { native: 'native', vxlan: 'vxlan', edge: 'native' } as const
+/** edge: n1 alone, what is outside beside it. */
+export type HeddleKind = keyof typeof kinds
+/** Longest load of the greatest number of Services. */
+const syncTimeoutMs = 180_000
 
-export async function makeHeddle(mode: Mode): Promise<HeddleLab> {
-  const name = `bench-${mode}`
-  const cluster = await bringUp({ name, nodeCount: 2, mode, families: '4', wire: 'direct' }, () => {})
+export async function makeHeddle(kind: HeddleKind): Promise<HeddleLab> {
+  const name = `bench-${kind}`
+  const nodeCount = kind === 'edge' ? 1 : 2
+  const cluster = await bringUp({ name, nodeCount, mode: kinds[kind], families: '4', wire: 'direct' }, () => {})
   try {
-    await cluster.apply(Object.entries(podNodes).map(([pod, node]) => podManifest(pod, node)))
+    const pods = Object.entries(podNodes).filter(([, node]) => cluster.state.nodes.some(({ name }) => name === node))
+    await cluster.apply(pods.map(([pod, node]) => podManifest(pod, node)))
     return heddleLab(cluster)
   } catch (error) {
     await takeDown(name)
@@ -41,7 +53,7 @@ export async function makeHeddle(mode: Mode): Promise<HeddleLab> {
 
 /** Removes what a benchmark that was killed left. */
 export async function removeHeddle(): Promise<void> {
-  for (const mode of ['native', 'vxlan']) await takeDown(`bench-${mode}`)
+  for (const kind of Object.keys(kinds)) await takeDown(`bench-${kind}`)
 }
 
 function heddleLab(cluster: Cluster): HeddleLab {
@@ -54,16 +66,22 @@ function heddleLab(cluster: Cluster): HeddleLab {
       const pod = cluster.state.pods.find((pod) => pod.name === `default/${place}`)!
       return { netns: netnsPath(name, pod.place), cgroup: podCgroup(name, pod), address: pod.podIPs[0]! }
     },
+    outside: { netns: netnsPath(name, 'outside'), cgroup: cgroupPath(name, 'outside') },
     cniSocket: `${nodeDir(name, 'n1')}/run/cni.sock`,
-    announce: async (objects) => {
-      const folder = manifestsDir(name, 'n1')
-      for (const [index, object] of objects.entries())
-        writeFileSync(`${folder}/announced-${object.kind}-${index}.json`, JSON.stringify(object))
-      const { problems } = await syncAgent(name, cluster.state.nodes[0]!)
-      if (problems.length > 0) throw new Error(`the agent refused: ${problems.join('; ')}`)
-    },
+    announce: (subject, objects) => announce(name, subject, objects),
     down: () => takeDown(name),
   }
+}
+
+async function announce(lab: string, subject: string, objects: readonly KubeManifest[]): Promise<SyncReply> {
+  const file = `${manifestsDir(lab, 'n1')}/announced-${subject}.yaml`
+  const text = objects.map((object) => `---\n${JSON.stringify(object)}\n`).join('')
+  if (objects.length > 0) replaceFile(file, text, nodeDir(lab, 'n1'))
+  else rmSync(file, { force: true })
+  const reply = await askAgent<SyncReply>(agentSocket(lab, 'n1'), 'POST', '/v1/sync', syncTimeoutMs)
+  const problems = reply.problems.map(({ field, message }) => `${field}: ${message}`)
+  if (problems.length > 0) throw new Error(`the agent refused: ${problems.join('; ')}`)
+  return reply
 }
 
 export function podManifest(name: string, node: string): KubeManifest {
@@ -73,44 +91,4 @@ export function podManifest(name: string, node: string): KubeManifest {
     metadata: { name, namespace: 'default', labels: { app: name } },
     spec: { nodeName: node, containers: [{ name: 'idle', command: ['sleep', 'infinity'] }] },
   }
-}
-
-/** A Service for netperf: its control connection and its data. */
-export const measuredService = { address: '10.96.255.1', controlPort: 12_865, dataPort: 20_000 } as const
-
-/** `count` Services with four endpoints each, but for the measured one, whose only endpoint is `backend`. */
-export function manyServices(count: number, backend: string): readonly KubeManifest[] {
-  const others = Array.from({ length: count - 1 }, (_, index) => {
-    const low = `${(index >> 8) & 255}.${index & 255}`
-    const endpoints = [0, 1, 2, 3].map((last) => `10.250.${index % 250}.${last + 1}`)
-    return service(`other-${index}`, `10.96.${low}`, [80, 443], endpoints)
-  })
-  const { address, controlPort, dataPort } = measuredService
-  return [service('measured', address, [controlPort, dataPort], [backend]), ...others].flat()
-}
-
-function service(
-  name: string,
-  clusterIP: string,
-  numbers: readonly number[],
-  endpoints: readonly string[],
-): readonly KubeManifest[] {
-  const metadata = { namespace: 'default', name }
-  const ports = numbers.map((port) => ({ name: `port-${port}`, protocol: 'TCP', port }))
-  return [
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata,
-      spec: { clusterIP, clusterIPs: [clusterIP], ports },
-    },
-    {
-      apiVersion: 'discovery.k8s.io/v1',
-      kind: 'EndpointSlice',
-      metadata: { ...metadata, labels: { 'kubernetes.io/service-name': name } },
-      addressType: 'IPv4',
-      ports,
-      endpoints: endpoints.map((address) => ({ addresses: [address], conditions: { ready: true } })),
-    },
-  ]
 }

@@ -15,6 +15,8 @@ export interface Path {
   /** cgroup2 folder that the client joins. */
   readonly cgroup: string
   readonly server: string
+  /** Where netserver is asked; null: its own. */
+  readonly controlPort: number | null
   /** Port that the measured connections use; null: any. */
   readonly dataPort: number | null
 }
@@ -43,11 +45,30 @@ function enter(netns: string): readonly string[] {
 function netperf(path: Path, test: Test, seconds: number): readonly string[] {
   return [
     `${bin}netperf`,
-    ...['-P', '0', '-t', test, '-H', path.server, '-l', String(seconds), '-T', '1,1', '-D', '0.1', '--'],
+    ...[
+      '-P',
+      '0',
+      '-t',
+      test,
+      '-H',
+      path.server,
+      ...controlPort(path),
+      '-l',
+      String(seconds),
+      '-T',
+      '1,1',
+      '-D',
+      '0.1',
+      '--',
+    ],
     ...(test.startsWith('TCP') ? ['-K', 'cubic,cubic'] : []),
     ...(test === 'TCP_STREAM' ? ['-m', '65536'] : []),
     ...(path.dataPort === null ? [] : ['-P', `,${path.dataPort}`]),
   ]
+}
+
+function controlPort({ controlPort }: Path): readonly string[] {
+  return controlPort === null ? [] : ['-p', String(controlPort)]
 }
 
 export interface Server {

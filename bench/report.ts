@@ -4,26 +4,16 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type Machine, stampedName } from '../tools/machine.ts'
+import type { Method } from './blocks.ts'
 import type { AddTimes } from './cni-add.ts'
-import { floors } from './floors.ts'
+import { type Figures, type Finding, floors, serviceFloors } from './floors.ts'
 import { type Test, tests } from './netperf.ts'
-import type { Summary } from './statistics.ts'
+import type { ServiceFigures } from './services.ts'
+import type { Summary, Table } from './statistics.ts'
 
-export interface Finding {
-  readonly name: string
-  readonly ratio: number
-  readonly atLeast?: number
-  readonly atMost?: number
-  readonly holds: boolean
-}
-
-interface Report {
-  /** Row -> test -> figure; the first row is the baseline. */
-  readonly table: ReadonlyMap<string, ReadonlyMap<Test, Summary>>
-  readonly add: AddTimes
-  readonly clusterIP: Summary
+interface Report extends Figures {
   readonly findings: readonly Finding[]
-  readonly method: { readonly blocks: number; readonly rounds: number; readonly seconds: number }
+  readonly method: Method
 }
 
 /** Writes the results beside the earlier ones; the file's path. */
@@ -36,30 +26,57 @@ export function saveResults(results: Report & { readonly machine: Machine; reado
   return path
 }
 
-export function tableText(report: Report): string {
-  const width = Math.max(...[...report.table.keys()].map((name) => name.length))
-  const { blocks, rounds, seconds } = report.method
+export function tableText({ table, add, services, findings, method }: Report): string {
+  const { blocks, rounds, seconds } = method
   const lines = [
-    `Ratios to node-to-node on a plain veth wire: median of ${blocks} blocks of ${rounds} x ${seconds} s; floor in brackets`,
-    [''.padEnd(width), ...tests.map((test) => test.padStart(13))].join(' '),
-    ...[...report.table].map(([name, byTest], index) =>
-      [name.padEnd(width), ...tests.map((test) => cell(name, test, byTest.get(test), index === 0))].join(' '),
-    ),
+    `Ratios, each the median of ${blocks} blocks of ${rounds} x ${seconds} s; floor in brackets`,
+    ...(table.size === 0 ? [] : ['', ...pathLines(table)]),
+    ...(services.length === 0 ? [] : ['', ...serviceLines(services)]),
+    ...(add === null ? [] : ['', addLine(add)]),
     '',
-    `CRR through a ClusterIP among 10,000 Services, of direct: ${report.clusterIP.ratio.toFixed(3)}`,
-    `ADD, exec to exit: Heddle p50 ${report.add.heddleP50.toFixed(2)} ms, ptp + host-local ${report.add.ptpP50.toFixed(2)} ms: ${report.add.ratio.toFixed(3)}`,
-    '',
-    ...report.findings.filter(({ holds }) => !holds).map(missText),
-    report.findings.every(({ holds }) => holds) ? 'every figure reaches its floor' : 'figures miss their floors',
+    ...findings.filter(({ holds }) => !holds).map(missText),
+    findings.every(({ holds }) => holds) ? 'every figure reaches its floor' : 'figures miss their floors',
   ]
   return `${lines.join('\n')}\n`
 }
 
+function pathLines(table: Table): readonly string[] {
+  const width = Math.max(...[...table.keys()].map((name) => name.length))
+  return [
+    ['To node-to-node on a plain veth wire'.padEnd(width), ...tests.map((test) => test.padStart(13))].join(' '),
+    ...[...table].map(([name, byTest], index) => {
+      const cells = tests.map((test) => cell(test, byTest.get(test), floors[name]?.[test], index === 0))
+      return [name.padEnd(width), ...cells].join(' ')
+    }),
+  ]
+}
+
+/** A column for each number of Services. */
+function serviceLines(services: readonly ServiceFigures[]): readonly string[] {
+  const names = [...services[0]!.table].flatMap(([row, byTest]) =>
+    [...byTest.keys()].map((test) => [row, test] as const),
+  )
+  const width = Math.max(...names.map(([row, test]) => row.length + 1 + test.length), serviceTitle.length)
+  return [
+    [serviceTitle.padEnd(width), ...services.map((each) => String(each.services).padStart(13))].join(' '),
+    ...names.map(([row, test]) => {
+      const floor = serviceFloors[row]?.[test]
+      const cells = services.map(({ table }) => cell(test, table.get(row)?.get(test), floor, false))
+      return [`${row} ${test}`.padEnd(width), ...cells].join(' ')
+    }),
+  ]
+}
+
+const serviceTitle = 'To the same way without a Service, among Services:'
+
+function addLine({ heddleP50, ptpP50, ratio }: AddTimes): string {
+  return `ADD, exec to exit: Heddle p50 ${heddleP50.toFixed(2)} ms, ptp + host-local ${ptpP50.toFixed(2)} ms: ${ratio.toFixed(3)}`
+}
+
 /** The baseline's cells are rates, all others ratios to them. */
-function cell(row: string, test: Test, summary: Summary | undefined, isBaseline: boolean): string {
+function cell(test: Test, summary: Summary | undefined, floor: number | undefined, isBaseline: boolean): string {
   if (!summary) return '-'.padStart(13)
   if (isBaseline) return `${Math.round(summary.rate)}${test === 'TCP_STREAM' ? ' Mb/s' : '/s'}`.padStart(13)
-  const floor = floors[row]?.[test]
   const floorText = floor === undefined ? '      ' : ` [${floor.toFixed(2).slice(1)}]`
   return `${summary.ratio.toFixed(3)}${floorText}`.padStart(13)
 }

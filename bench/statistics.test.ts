@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { describe, expect, test } from 'vitest'
-import { median, quantile, summarise } from './statistics.ts'
+import { median, quantile, summarise, tableOf } from './statistics.ts'
 
 describe('a benchmark figure is not moved by slow phases of the machine', () => {
   test('the 90th percentile of ten samples is the ninth', () => {
@@ -31,4 +31,24 @@ describe('a benchmark figure is not moved by slow phases of the machine', () => 
   test('no sample is no figure', () => {
     expect(() => summarise([[]], [[1]])).toThrow('no samples')
   })
+})
+
+test('a row that only one test measures has no figure of another', () => {
+  const summary = summarise([[1]], [[1]])
+  const table = tableOf(
+    new Map([
+      ['TCP_RR', new Map([['direct', summary]])],
+      [
+        'TCP_CRR',
+        new Map([
+          ['direct', summary],
+          ['NodePort', summary],
+        ]),
+      ],
+    ]),
+  )
+  expect([...table].map(([row, byTest]) => [row, [...byTest.keys()]])).toEqual([
+    ['direct', ['TCP_RR', 'TCP_CRR']],
+    ['NodePort', ['TCP_CRR']],
+  ])
 })

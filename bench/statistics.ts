@@ -2,6 +2,8 @@
 // What a benchmark's samples say. The machine has slow phases, so only ratios within a block mean anything: the figure
 // of a cell is the median, over blocks, of its 90th percentile divided by the baseline's in the same block.
 
+import type { Test } from './netperf.ts'
+
 /** Samples of one cell (rates, a sample each 0.1 s), one list per block. */
 export type Blocks = readonly (readonly number[])[]
 
@@ -14,6 +16,18 @@ export interface Summary {
   readonly rate: number
   /** Samples of the block that has fewest. */
   readonly samples: number
+}
+
+/** Row -> test -> figure, in the order of the rows. */
+export type Table = ReadonlyMap<string, ReadonlyMap<Test, Summary>>
+
+/** The same figures by row that were taken by test. */
+export function tableOf(figures: ReadonlyMap<Test, ReadonlyMap<string, Summary>>): Table {
+  const table = new Map<string, Map<Test, Summary>>()
+  for (const [test, byRow] of figures) {
+    for (const [row, summary] of byRow) table.set(row, (table.get(row) ?? new Map()).set(test, summary))
+  }
+  return table
 }
 
 /** The smallest sample that `fraction` of all samples do not exceed. */

@@ -34,7 +34,7 @@ export const labCommands: readonly CommandRow[] = [
       ['--nodes <count>', 'how many nodes', '2'],
       ['--mode <mode>', 'how packets reach pods of other nodes', 'vxlan'],
       ['--families <families>', 'IPv4, IPv6 or both', '46'],
-      ['--wire <wire>', 'nodes on a fabric, or two on one veth pair (for measuring)', 'fabric'],
+      ['--wire <wire>', 'nodes on a fabric, or two (one and outside) on one veth pair, for measuring', 'fabric'],
       ['--manifests <path...>', 'files and folders to apply once it is up'],
     ],
     choices: { mode: ['vxlan', 'native'], families: ['4', '6', '46'], wire: ['fabric', 'direct'] },

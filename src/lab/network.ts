@@ -7,7 +7,8 @@
 //
 // Nodes share one link and have the fabric as default gateway, which knows neither pods nor Services: what leaves a node
 // with a pod's address is lost there. `outside` has a route back to the nodes only. On a direct wire, for measuring, two
-// nodes are the two ends of one veth pair and there is neither fabric nor outside.
+// nodes are the two ends of one veth pair and there is neither fabric nor outside; of one node the other end is `outside`,
+// which is its gateway too.
 
 import { CommandError } from '../core/command-error.ts'
 import { netnsName, netnsPath } from './names.ts'
@@ -43,7 +44,7 @@ export async function makeNetwork(
   nodes: readonly LabNode[],
   wire: Wire,
 ): Promise<void> {
-  if (wire === 'direct') return makeDirectWire(lab, nodes)
+  if (wire === 'direct') return makeDirectWire(lab, families, nodes)
   const places = ['fabric', 'outside', ...nodes.map((node) => node.name)]
   await ipBatch(
     null,
@@ -57,13 +58,23 @@ export async function makeNetwork(
   await Promise.all([makeOutside(lab, families), ...nodes.map((node) => makeNodeLink(lab, node))])
 }
 
-async function makeDirectWire(lab: string, nodes: readonly LabNode[]): Promise<void> {
-  const [left, right, ...more] = nodes.map((node) => netnsName(lab, node.name))
-  if (left === undefined || right === undefined || more.length > 0)
-    throw new CommandError('a direct wire joins exactly two nodes', 2)
+async function makeDirectWire(lab: string, families: Families, nodes: readonly LabNode[]): Promise<void> {
+  const [left, right = netnsName(lab, 'outside'), ...more] = nodes.map((node) => netnsName(lab, node.name))
+  if (left === undefined || more.length > 0)
+    throw new CommandError('a direct wire joins two nodes, or one to what is outside', 2)
   await ipBatch(null, [`netns add ${left}`, `netns add ${right}`])
   await ipBatch(left, [`link add eth0 type veth peer name eth0 netns ${right}`])
   await Promise.all(nodes.map((node) => makeNodeLink(lab, node)))
+  if (nodes.length === 1) await makeDirectOutside(lab, families)
+}
+
+async function makeDirectOutside(lab: string, families: Families): Promise<void> {
+  await ipBatch(netnsName(lab, 'outside'), [
+    'link set lo up',
+    'link set eth0 up',
+    ...(families.includes('4') ? ['addr add 192.168.77.1/24 dev eth0'] : []),
+    ...(families.includes('6') ? ['addr add fd00:77::1/64 dev eth0 nodad'] : []),
+  ])
 }
 
 async function makeFabric(lab: string, families: Families, nodes: readonly LabNode[]): Promise<void> {
