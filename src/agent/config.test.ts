@@ -45,6 +45,27 @@ describe('a setting that is silently ignored is a setting that an operator belie
     expect(parseConfig(text, 'config.yaml')).toEqual({ configProblem })
   })
 
+  test.each([
+    'https://10.0.0.1:6443',
+    'https://10.0.0.1:443',
+    'https://api.example.com',
+    'https://API.example.com:443/',
+    'https://[fd00:0::1]:6443',
+  ])('a managed cluster’s API server may be at any port: %s', (url) => {
+    expect(parseConfig(`apiServers: ["${url}"]\n`, 'config.yaml')).toMatchObject({ apiServers: [url] })
+  })
+
+  test.each([
+    'https://10.0.0.1:6443/?a=b',
+    'https://u:p@10.0.0.1',
+    'https://[10.0.0.1:6443]:6443',
+    'https://10.0.0.1:6443#a',
+  ])('what would be lost or is no server is refused: %s', (url) => {
+    expect(parseConfig(`apiServers: ["${url}"]\n`, 'config.yaml')).toMatchObject({
+      configProblem: expect.stringContaining('apiServers must be URLs'),
+    })
+  })
+
   test('what is given replaces the default, the rest keeps it', () => {
     expect(parseConfig('mode: native\nserviceCIDRs: ["fd00::1/112"]\nmtu: 9000\n', 'config.yaml')).toEqual({
       ...defaults,

@@ -87,7 +87,8 @@ const apiServers = (value: unknown): readonly string[] | Expected => {
 /** Scheme, host and port only: a path would be lost, a user name would be a secret in a log. */
 function isServerUrl(text: string): boolean {
   const url = URL.parse(text)
-  return url !== null && url.protocol === 'https:' && url.origin === text.replace(/\/$/, '')
+  // Compared as parsed: a text that names the default port 443, or a host in capitals, is not its own origin.
+  return url !== null && url.protocol === 'https:' && url.href === `${url.origin}/`
 }
 
 const oneOf =
