@@ -126,7 +126,12 @@ function createLoader(read: () => Kubeconfig): Load {
 
 function contents(material: Material): string | undefined {
   if (material === null) return undefined
-  return 'inline' in material ? material.inline : readFileSync(material.file, 'utf8')
+  if ('inline' in material) return material.inline
+  try {
+    return readFileSync(material.file, 'utf8')
+  } catch (error) {
+    throw new Error(`${material.file} cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error })
+  }
 }
 
 function rememberIdentity(load: Load): Pick<Connection, 'identity' | 'renew'> {

@@ -371,6 +371,19 @@ describe('bad days', () => {
     await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Service a/s']))
   })
 
+  test('a token that cannot be read is named, not a server that was never asked; it is tried again', async () => {
+    await using server = await startApiServer()
+    server.token = 'first'
+    server.put(node)
+    rmSync(join(folder, 'token'))
+    using followed = follow([server.url])
+    const why = `no credentials for the API server: ${join(folder, 'token')} cannot be read (ENOENT)`
+    await eventually(() => expect(followed.source.notices()).toContain(`nodes not seen yet: ${why}`))
+    expect(server.requests).toEqual([])
+    writeFileSync(join(folder, 'token'), 'first')
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
+  })
+
   test('a missing permission names verb, resource and the chart value; the rest goes on', async () => {
     await using server = await startApiServer()
     server.put(node)

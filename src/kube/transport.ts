@@ -28,7 +28,8 @@ export interface TransportCounters {
 }
 
 export interface Transport extends Disposable {
-  /** The answer of the first server that gives one, its body unread. Throws ApiUnreachable when none does. A request
+  /** The answer of the first server that gives one, its body unread. Throws ApiUnreachable when none does, or
+   *  none can be asked for want of credentials. A request
    *  that changes something goes to another server only if it cannot have reached the one before. */
   send(request: ApiRequest): Promise<IncomingMessage>
   /** The one that answered last. */
@@ -59,8 +60,16 @@ export function createTransport(connection: Connection): Transport {
     return agent
   }
 
-  async function sendTo(server: string, request: ApiRequest): Promise<IncomingMessage> {
-    const identity = await connection.identity()
+  /** Asked for before any server, which is not to blame for what is missing here. */
+  async function credentials(): Promise<Identity> {
+    try {
+      return await connection.identity()
+    } catch (error) {
+      throw new ApiUnreachable(`no credentials for the API server: ${reasonOf(error)}`)
+    }
+  }
+
+  async function sendTo(server: string, request: ApiRequest, identity: Identity): Promise<IncomingMessage> {
     const answer = await exchangeAfresh(server, request, identity, agentOf(server, identity), counters)
     if (answer.statusCode !== 401) return answer
     const renewed = await connection.renew(identity).catch(() => identity)
@@ -73,13 +82,14 @@ export function createTransport(connection: Connection): Transport {
     counters,
     server: () => current,
     async send(request) {
+      const identity = await credentials()
       const servers = connection.servers()
       const from = Math.max(0, servers.indexOf(current))
       const failures: string[] = []
       for (let turn = 0; turn < servers.length; turn++) {
         const server = servers[(from + turn) % servers.length]!
         try {
-          const answer = await sendTo(server, request)
+          const answer = await sendTo(server, request, identity)
           if (server !== current) counters.failovers++
           current = server
           return answer
