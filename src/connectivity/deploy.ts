@@ -54,7 +54,8 @@ export async function waitForPods(
     })
     return pods
   } catch (error) {
-    if (!(error instanceof Error) || error.name !== 'TimeoutError') throw error
+    // Whatever a request says that was on its way when the time was over.
+    if (error instanceof CommandError || (signal.reason as Error | undefined)?.name !== 'TimeoutError') throw error
     const first = late()[0]!
     const why = pods.get(first)?.waiting || 'the kubelet says nothing about it'
     throw new CommandError(`${late().length} of ${names.length} pods do not run; ${first}: ${why}`, 1, { cause: error })
@@ -72,7 +73,7 @@ export async function removeNamespace(client: ApiClient, namespace: string): Pro
     })
   } catch (error) {
     if (isNotFound(error)) return true
-    if (isConflict(error) || (error as Error).name === 'TimeoutError') return false
+    if (isConflict(error) || signal.aborted) return false
     throw error
   }
   return true

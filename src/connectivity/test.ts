@@ -66,7 +66,17 @@ export async function runTest(
   const startedAt = new Date()
   const timeout = AbortSignal.timeout(options.timeoutMs)
   const signal = AbortSignal.any([timeout, interrupted])
-  const nodes = readyNodes(await client.list(resources.nodes, { signal })).slice(0, options.nodeCount)
+  /** Why it ended early, whatever a request says that was on its way just then. */
+  function ending(error: unknown, left: string): unknown {
+    if (interrupted.aborted) return new CommandError(`interrupted${left}`, 1, { cause: error })
+    if (!timeout.aborted) return error
+    const why = error instanceof CommandError ? `: ${error.message}` : ''
+    return new CommandError(`not done in ${options.timeoutMs / 1_000} s (--timeout)${why}`, 1, { cause: error })
+  }
+  const listed = await client.list(resources.nodes, { signal }).catch((error) => {
+    throw ending(error, '')
+  })
+  const nodes = readyNodes(listed).slice(0, options.nodeCount)
   if (nodes.length === 0)
     throw new CommandError('no node of the cluster is Ready and takes pods; nothing can be tested')
   const deployment: Deployment = {
@@ -88,13 +98,7 @@ export async function runTest(
     const { families } = facts
     return makeReport({ startedAt: startedAt.toISOString(), milliseconds, namespace, image, nodes, families, checks })
   } catch (error) {
-    if (interrupted.aborted)
-      throw new CommandError(`interrupted${options.keep ? '' : `; namespace ${namespace} was removed`}`)
-    if (timeout.aborted) {
-      const why = error instanceof CommandError ? `: ${error.message}` : ''
-      throw new CommandError(`not done in ${options.timeoutMs / 1_000} s (--timeout)${why}`, 1, { cause: error })
-    }
-    throw error
+    throw ending(error, options.keep ? '' : `; namespace ${namespace} was removed`)
   } finally {
     if (options.keep) progress.step(`namespace ${namespace} stays; kubectl delete namespace ${namespace} removes it`)
     else await cleanUp(client, namespace, progress)
