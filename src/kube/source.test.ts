@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -357,6 +359,24 @@ describe('bad days', () => {
     second.put(service('s'))
     await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Service a/s']))
   })
+
+  test.each([500, 503])(
+    'several servers: the next one is asked when one says that it cannot serve (%i)',
+    async (status) => {
+      const unable = createServer((_, response) => response.writeHead(status).end('etcd is gone'))
+      await new Promise<void>((resolve) => unable.listen(0, '127.0.0.1', resolve))
+      try {
+        await using able = await startApiServer()
+        able.put(node)
+        using followed = follow([`http://127.0.0.1:${(unable.address() as AddressInfo).port}`, able.url])
+        await eventually(() => expect(followed.source.state()).toMatchObject({ name: able.url, synchronised: true }))
+        expect(namesOf(followed.world)).toEqual(['Node n1'])
+      } finally {
+        unable.close()
+        unable.closeAllConnections()
+      }
+    },
+  )
 
   test('a token that was rotated is read again when the old one is refused', async () => {
     await using server = await startApiServer()

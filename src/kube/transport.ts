@@ -28,9 +28,9 @@ export interface TransportCounters {
 }
 
 export interface Transport extends Disposable {
-  /** The answer of the first server that gives one, its body unread. Throws ApiUnreachable when none does, or
-   *  none can be asked for want of credentials. A request
-   *  that changes something goes to another server only if it cannot have reached the one before. */
+  /** The answer of the first server that gives one, its body unread. A question goes on to the next server also where one
+   *  says that it cannot serve; the last one's word counts. A request that changes something goes to another server only
+   *  if it cannot have reached the one before. Throws ApiUnreachable when none answers, or credentials are missing. */
   send(request: ApiRequest): Promise<IncomingMessage>
   /** The one that answered last. */
   server(): string
@@ -90,6 +90,11 @@ export function createTransport(connection: Connection): Transport {
         const server = servers[(from + turn) % servers.length]!
         try {
           const answer = await sendTo(server, request, identity)
+          if (request.method === 'GET' && isUnable(answer) && turn < servers.length - 1) {
+            answer.destroy()
+            failures.push(`${server}: status ${answer.statusCode}`)
+            continue
+          }
           if (server !== current) counters.failovers++
           current = server
           return answer
@@ -106,6 +111,11 @@ export function createTransport(connection: Connection): Transport {
       agents.clear()
     },
   }
+}
+
+/** Its etcd is gone, or it is about to end: others may do better, and asking twice changes nothing. */
+function isUnable({ statusCode = 0 }: IncomingMessage): boolean {
+  return statusCode >= 500 && statusCode <= 504
 }
 
 /** No answer came. */
