@@ -6,7 +6,14 @@ import { compareText, endpointKey, nodeId, objectName, serviceId, servicePortNam
 import type { Compiled } from '../datapath/compile.ts'
 import type { TableStore } from '../datapath/desired.ts'
 import { directionText, idText, levelText, portsText, protocolText, verdictText } from '../datapath/tables.ts'
-import { NodeFlags, PolicyDirection, type PolicyKey, PolicyLevels } from '../generated/abi.ts'
+import {
+  NodeFlags,
+  PolicyDirection,
+  type PolicyEntry,
+  type PolicyKey,
+  PolicyLevels,
+  PolicyVerdict,
+} from '../generated/abi.ts'
 import type { Kernel } from '../kernel/apply.ts'
 import type { Endpoint } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
@@ -105,22 +112,28 @@ export async function listPolicies(sources: ListSources): Promise<PolicyRow[]> {
   return [...new Set([...wanted, ...users.keys(), ...entries.keys()])].sort().map((key) => {
     const [set, direction] = key.split(' ') as [string, string]
     const held = entries.get(key) ?? []
+    const policies = compiled.sets.get(BigInt(`0x${set}`))?.policies ?? []
     return {
       set,
       direction: directionText(Number(direction)),
-      policies: compiled.sets.get(BigInt(`0x${set}`))?.policies ?? [],
+      policies,
       endpoints: [...(users.get(key) ?? [])].sort(),
       entries: held.map(({ key, value, drift }) => ({
         level: levelName(key),
         scope: key.level === PolicyLevels.CLASS ? className(key.scope, sources.compiled()) : levelText(key),
         ...protocolAndPort(key),
         verdict: verdictText(value.verdict),
-        rule: compiled.rules.get(value.rule) ?? idText(value.rule),
+        rule: value.rule === 0n ? withoutRule(value, policies) : (compiled.rules.get(value.rule) ?? idText(value.rule)),
         drift,
       })),
       drift: driftOf(held),
     }
   })
+}
+
+/** No rule decides: policies isolate, or nothing forbids. */
+function withoutRule({ verdict }: PolicyEntry, policies: readonly string[]): string {
+  return verdict === PolicyVerdict.ALLOW ? '' : policies.join(', ')
 }
 
 function levelName({ level }: PolicyKey): 'class' | 'realm' | 'any' {

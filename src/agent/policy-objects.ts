@@ -15,5 +15,5 @@ export function policyObjects(world: WorldView): readonly KubeObject[] {
     const pod = world.podOf(endpoint)
     if (pod !== undefined) pods.set(pod, { ...pod, podIPs: endpoint.addresses } satisfies Pod)
   }
-  return [...namespaces, ...world.nodes(), ...pods.values(), ...world.networkPolicies()]
+  return [...namespaces, ...world.nodes(), ...pods.values(), ...world.networkPolicies(), ...world.clusterPolicies()]
 }

@@ -128,7 +128,15 @@ async function drops({ addon, progress }: StatusParts): Promise<readonly DropTot
 }
 
 export function objectCounts(world: WorldView): Readonly<Record<string, number>> {
-  const kinds: readonly Kind[] = ['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', 'NetworkPolicy']
+  const kinds: readonly Kind[] = [
+    'Namespace',
+    'Node',
+    'Pod',
+    'Service',
+    'EndpointSlice',
+    'NetworkPolicy',
+    'ClusterNetworkPolicy',
+  ]
   return Object.fromEntries(kinds.map((kind) => [kind, world.countOf(kind)]))
 }
 

@@ -56,8 +56,16 @@ export function standInForPolicy(object: Cursor): NetworkPolicy {
   }
 }
 
-/** What of an object is not understood and so admits nobody, one sentence for each rule. */
+/** What of an object is not understood, so that its rule fails closed; one sentence for each rule. */
 export function unreadRules(object: KubeObject): readonly string[] {
+  if (object.kind === 'ClusterNetworkPolicy') {
+    return [...object.ingress, ...object.egress]
+      .filter(({ unknownField }) => unknownField !== undefined)
+      .map(({ unknownField, action }) => {
+        const effect = action === 'Accept' ? 'matches nothing' : 'denies all'
+        return `${object.kind} ${object.name}: ${unknownField} is no kind of peer that Heddle knows; its rule ${effect}`
+      })
+  }
   if (object.kind !== 'NetworkPolicy') return []
   return [...(object.ingress ?? []), ...(object.egress ?? [])]
     .filter(({ unknownField }) => unknownField !== undefined)
@@ -67,10 +75,11 @@ export function unreadRules(object: KubeObject): readonly string[] {
     )
 }
 
-const EVERY_POD: LabelSelector = { matchLabels: {}, matchExpressions: [] }
+export const EVERY_POD: LabelSelector = { matchLabels: {}, matchExpressions: [] }
 const BOTH = { ingress: true, egress: true }
 
-function orElse<T>(otherwise: T, read: () => T): T {
+/** What is read, or `otherwise` where that is refused. */
+export function orElse<T>(otherwise: T, read: () => T): T {
   try {
     return read()
   } catch (error) {
@@ -172,10 +181,7 @@ function readPort(item: Cursor): PolicyPort {
   const protocol = readProtocol(item)
   const endPort = isMissing(field(item, 'endPort')) ? null : port(field(item, 'endPort'))
   if (typeof written.value === 'string') {
-    const name = text(written)
-    if (name.length > 15 || !/^(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/.test(name)) {
-      throw new BadField(written, 'not a port name (a-z, 0-9 and single "-", at most 15, at least one letter)')
-    }
+    const name = readPortName(written)
     if (endPort !== null) throw new BadField(field(item, 'endPort'), 'needs a numeric port')
     return { protocol, port: name, endPort: null }
   }
@@ -186,10 +192,18 @@ function readPort(item: Cursor): PolicyPort {
   return { protocol, port: first, endPort }
 }
 
+export function readPortName(written: Cursor): string {
+  const name = text(written)
+  if (name.length > 15 || !/^(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/.test(name)) {
+    throw new BadField(written, 'not a port name (a-z, 0-9 and single "-", at most 15, at least one letter)')
+  }
+  return name
+}
+
 const operators = { In: 'In', NotIn: 'NotIn', Exists: 'Exists', DoesNotExist: 'DoesNotExist' } as const
 
 /** A missing selector reads as the empty one, which selects everything; callers tell the two apart where it matters. */
-function readSelector(selector: Cursor): LabelSelector {
+export function readSelector(selector: Cursor): LabelSelector {
   const unknown = unknownField(selector, selectorFields)
   if (unknown !== null) throw new BadField(unknown, 'not a field that Heddle knows')
   return {

@@ -3,6 +3,7 @@
 // Source: core/v1.
 
 import type { Kind, KubeObject, Namespace, Node, Pod } from '../world/objects.ts'
+import { readClusterNetworkPolicy, standInForClusterPolicy } from './cluster-policy.ts'
 import {
   address,
   bool,
@@ -35,16 +36,18 @@ export const readers: Readonly<Record<string, (object: Cursor) => KubeObject | n
   'v1 Service': readService,
   'discovery.k8s.io/v1 EndpointSlice': readEndpointSlice,
   'networking.k8s.io/v1 NetworkPolicy': readNetworkPolicy,
+  'policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy': readClusterNetworkPolicy,
 }
 
 /** What stands for an object that its reader refuses and of which no good version is known, where none at all would open
- *  what it closes. Throws BadField where not even its name can be read. */
-export const standIns: Readonly<Partial<Record<Kind, (object: Cursor) => KubeObject>>> = {
+ *  what it closes. null: none can. Throws BadField where not even its name can be read. */
+export const standIns: Readonly<Partial<Record<Kind, (object: Cursor) => KubeObject | null>>> = {
   NetworkPolicy: standInForPolicy,
+  ClusterNetworkPolicy: standInForClusterPolicy,
 }
 
 export function isStandIn(object: KubeObject): boolean {
-  return object.kind === 'NetworkPolicy' && object.unreadable === true
+  return 'unreadable' in object && object.unreadable === true
 }
 
 /** As the API server does, a Namespace is labelled with its name. */

@@ -116,6 +116,26 @@ test.each([
       },
     },
   ],
+  [
+    'policy.networking.k8s.io/v1alpha2',
+    {
+      kind: 'ClusterNetworkPolicy',
+      metadata,
+      spec: {
+        tier: 'Admin',
+        priority: 1,
+        subject: { pods: peer },
+        ingress: [{ name: 'a', action: 'Deny', from: [{ pods: peer }, { namespaces: selector }] }],
+        egress: [
+          {
+            action: 'Accept',
+            to: [{ networks: ['10.0.0.0/8'] }, { nodes: selector }],
+            protocols: [{ tcp: { destinationPort: { range: { start: 1, end: 2 } } } }],
+          },
+        ],
+      },
+    },
+  ],
 ] as const)('%s: a decoder that keeps the shape drops nothing that the reader reads', (apiVersion, object) => {
   const read = pathsRead(apiVersion, object)
   expect(read.size).toBeGreaterThan(3)

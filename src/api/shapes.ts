@@ -78,6 +78,10 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
       hints: { forZones: { name: KEEP }, forNodes: { name: KEEP } },
     },
   },
+  ClusterNetworkPolicy: {
+    metadata,
+    spec: { subject: KEEP, ingress: { [OTHERS]: KEEP }, egress: { [OTHERS]: KEEP }, [OTHERS]: KEEP },
+  },
   NetworkPolicy: {
     metadata,
     // Fields that nobody knows too: they decide what a rule means. Lists have a shape, so that they can be cut.

@@ -366,7 +366,9 @@ function policyTable(rows: readonly PolicyRow[]): string {
     ['SET', 'DIRECTION', 'ENDPOINTS', 'LEVEL', 'PEER', 'PROTOCOL', 'PORT', 'VERDICT', 'RULE', 'DRIFT'],
     rows.flatMap((row) => {
       const rest = { level: '', scope: '', protocol: '', port: '', verdict: 'deny', rule: row.policies.join(', ') }
-      const entries = [...row.entries, { ...rest, level: 'else', drift: row.drift }]
+      // Where no NetworkPolicy isolates, an entry for everybody says what holds else.
+      const isWhole = row.policies.length === 0 && row.entries.length > 0
+      const entries = isWhole ? row.entries : [...row.entries, { ...rest, level: 'else', drift: row.drift }]
       return entries.map((entry, index) => [
         index === 0 ? row.set : ' ',
         index === 0 ? row.direction : ' ',

@@ -63,8 +63,8 @@ describe('heddle policy why', () => {
       Ingress    only what the rules below admit: isolated by shop/web
       Egress     everything: no policy selects it
 
-      RULE                 PEERS                   PORTS   PODS NOW
-      shop/web ingress[0]  pods(app=cart) in shop  TCP/80  shop/cart
+      RULE                 ACTION  PEERS                   PORTS   PODS NOW
+      shop/web ingress[0]  Accept  pods(app=cart) in shop  TCP/80  shop/cart
       "
     `)
   })

@@ -17,8 +17,8 @@ import {
   type PolicyQuestion,
   verdictsOf,
 } from '../policy/offline.ts'
-import { type AdmittingRule, type DirectionPolicies, type PodPolicies, podPolicies } from '../policy/why.ts'
-import type { KubeObject } from '../world/objects.ts'
+import { type DirectionPolicies, type PodPolicies, type PodRule, podPolicies } from '../policy/why.ts'
+import type { Kind, KubeObject } from '../world/objects.ts'
 import { objectKey } from '../world/world.ts'
 import { type Call, type CommandRow, textOption } from './command.ts'
 import { podDot, podSvg } from './policy-picture.ts'
@@ -78,11 +78,13 @@ async function why(call: Call): Promise<undefined> {
   return undefined
 }
 
+const policyKinds: ReadonlySet<Kind> = new Set(['NetworkPolicy', 'ClusterNetworkPolicy', 'Namespace'])
+
 async function diff(call: Call): Promise<undefined> {
   const applied = readObjects(call)
-  const isPolicy = ({ kind }: KubeObject) => kind === 'NetworkPolicy' || kind === 'Namespace'
+  const isPolicy = ({ kind }: KubeObject) => policyKinds.has(kind)
   const others = applied.filter((object) => !isPolicy(object)).length
-  if (others > 0) call.warn(`${others} objects are neither NetworkPolicy nor Namespace and change nothing here`)
+  if (others > 0) call.warn(`${others} objects are neither policies nor namespaces and change nothing here`)
   const running = await runningObjects(call)
   const after = new Map([...running, ...applied.filter(isPolicy)].map((object) => [objectKey(object), object]))
   const changes = policyDiff(createOfflineCluster(running), createOfflineCluster(after.values()))
@@ -105,26 +107,32 @@ function whyText(call: Call, { pod, node, addresses, ingress, egress }: PodPolic
     ]),
     ...[ingress, egress]
       .filter(({ rules }) => rules.length > 0)
-      .map(({ rules }) => table(['RULE', 'PEERS', 'PORTS', 'PODS NOW'], rules.map(ruleCells))),
+      .map(({ rules }) => table(['RULE', 'ACTION', 'PEERS', 'PORTS', 'PODS NOW'], rules.map(ruleCells))),
     ...[...ingress.rules, ...egress.rules]
       .filter(({ unknownField }) => unknownField !== null)
-      .map(({ rule, unknownField }) =>
-        paint(call, 'yellow', `${rule}: ${unknownField} is not known, so it admits nobody\n`),
+      .map(({ rule, action, unknownField }) =>
+        paint(
+          call,
+          'yellow',
+          `${rule}: ${unknownField} is not known, so it ${action === 'Deny' ? 'denies all' : 'matches nothing'}\n`,
+        ),
       ),
   ].join('\n')
 }
 
 function isolationText({ isolatedBy, rules }: DirectionPolicies): string {
-  if (isolatedBy.length === 0) return 'everything: no policy selects it'
-  return `${rules.length === 0 ? 'nothing' : 'only what the rules below admit'}: isolated by ${isolatedBy.join(', ')}`
+  if (isolatedBy.length > 0) {
+    return `${rules.length === 0 ? 'nothing' : 'only what the rules below admit'}: isolated by ${isolatedBy.join(', ')}`
+  }
+  return rules.length === 0 ? 'everything: no policy selects it' : 'everything that no rule below denies'
 }
 
 const NAMES_SHOWN = 5
 
-function ruleCells({ rule, peers, ports, pods }: AdmittingRule): readonly Cell[] {
+function ruleCells({ rule, action, peers, ports, pods }: PodRule): readonly Cell[] {
   const more = (pods?.length ?? 0) - NAMES_SHOWN
   const names = pods === null ? ['any'] : pods.slice(0, NAMES_SHOWN)
-  return [rule, peers.length === 0 ? 'nobody' : peers, ports, more > 0 ? [...names, `${more} more`] : names]
+  return [rule, action, peers.length === 0 ? 'nobody' : peers, ports, more > 0 ? [...names, `${more} more`] : names]
 }
 
 function diffText(changes: readonly PairChange[]): string {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `heddle policy why` as a picture: who may come in on the left, the pod, whom it may reach on the right.
 
-import type { AdmittingRule, DirectionPolicies, PodPolicies } from '../policy/why.ts'
+import type { DirectionPolicies, PodPolicies, PodRule } from '../policy/why.ts'
 
 /** One arrow: a rule, or everything where no policy isolates. */
 interface Arrow {
@@ -56,12 +56,14 @@ ${parts.join('\n')}
 }
 
 function arrowsOf({ isolatedBy, rules }: DirectionPolicies): readonly Arrow[] {
-  if (isolatedBy.length === 0) return [{ peers: 'everybody', label: 'everything: no policy' }]
-  return rules.filter(({ peers }) => peers.length > 0).map(arrowOf)
+  const arrows = rules.filter(({ peers }) => peers.length > 0).map(arrowOf)
+  if (isolatedBy.length > 0) return arrows
+  return [...arrows, { peers: 'everybody', label: arrows.length === 0 ? 'everything: no policy' : 'everything else' }]
 }
 
-function arrowOf({ rule, peers, ports }: AdmittingRule): Arrow {
-  return { peers: peers.join(' or '), label: `${ports.join(', ')} (${rule})` }
+function arrowOf({ rule, action, peers, ports }: PodRule): Arrow {
+  const effect = action === 'Accept' ? '' : `${action}: `
+  return { peers: peers.join(' or '), label: `${effect}${ports.join(', ')} (${rule})` }
 }
 
 function box(x: number, y: number, label: string, stroke = 1): string {

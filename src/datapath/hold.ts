@@ -17,9 +17,9 @@ const makers: Readonly<Record<TableName, readonly Kind[]>> = {
   nexthops: ['Node'],
   nodes: ['Node'],
   routes: ['Node'],
-  policies: ['NetworkPolicy', 'Pod', 'Namespace'],
-  class_prefixes: ['NetworkPolicy', 'Pod'],
-  classes: ['NetworkPolicy', 'Pod', 'Namespace', 'Node'],
+  policies: ['NetworkPolicy', 'ClusterNetworkPolicy', 'Pod', 'Namespace'],
+  class_prefixes: ['NetworkPolicy', 'ClusterNetworkPolicy', 'Pod'],
+  classes: ['NetworkPolicy', 'ClusterNetworkPolicy', 'Pod', 'Namespace', 'Node'],
   endpoints: [],
   endpoint_cookie: [],
 }
@@ -33,7 +33,11 @@ export function holdUnseen(
   return (table, { key, desired, actual }) => {
     if (actual === undefined) return false
     if (desired !== undefined)
-      return table === 'endpoints' && unseen.has('NetworkPolicy') && isSameWire(desired, actual)
+      return (
+        table === 'endpoints' &&
+        (unseen.has('NetworkPolicy') || unseen.has('ClusterNetworkPolicy')) &&
+        isSameWire(desired, actual)
+      )
     if (!makers[table].some((kind) => unseen.has(kind))) return false
     // An address that somebody else has now must not keep the class of the one before.
     return table !== 'classes' || world.ownerOf(readKey('classes', key).address) === undefined

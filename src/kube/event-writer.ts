@@ -17,8 +17,11 @@ const TOLD_MAX = 1_000
 const NAME_CHARS_MAX = 230 // 253 with the id, and a dot between
 const MESSAGE_CHARS_MAX = 1_000 // core/v1 Event: 1,024
 
+/** Where Events about objects without a namespace are looked for. */
+const CLUSTER_NAMESPACE = 'default'
+
 /** Kinds that people look at with `kubectl describe`. */
-const subjects: readonly Resource[] = [resources.services, resources.networkPolicies]
+const subjects: readonly Resource[] = [resources.services, resources.networkPolicies, resources.clusterNetworkPolicies]
 
 /** An object that is not in force as it stands. */
 export interface Fault {
@@ -108,8 +111,8 @@ function faultEvents({ object, message }: Fault): FaultEvent[] {
   const [kind = '', path = ''] = object.split(' ')
   const resource = subjects.find((one) => one.kind === kind)
   const slash = path.indexOf('/')
-  if (resource === undefined || slash < 0) return []
-  const [namespace, name] = [path.slice(0, slash), path.slice(slash + 1)]
+  if (resource === undefined || path === '' || slash < 0 === resource.namespaced) return []
+  const [namespace, name] = [path.slice(0, Math.max(slash, 0)), path.slice(slash + 1)]
   const id = `${name.slice(0, NAME_CHARS_MAX)}.${id64(`${object}\n${message}`).toString(16)}`
   return [{ id, resource, namespace, name, message: message.slice(0, MESSAGE_CHARS_MAX) }]
 }
@@ -121,7 +124,7 @@ function eventOf({ id, resource, namespace, name, message }: FaultEvent, object:
   return {
     apiVersion: 'v1',
     kind: 'Event',
-    metadata: { name: id, namespace },
+    metadata: { name: id, namespace: namespace || CLUSTER_NAMESPACE },
     involvedObject: { apiVersion: apiVersionOf(resource), kind: resource.kind, namespace, name, uid, resourceVersion },
     type: 'Warning',
     reason: 'Refused',

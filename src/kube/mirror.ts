@@ -71,13 +71,13 @@ export function createMirror(options: MirrorOptions): Mirror {
     }
     unseen?.delete(name)
     const isGood = isHeldGood(name)
-    const standIn = isGood ? undefined : standIns[kind]?.(root(value))
-    if (standIn !== undefined) hold(name, standIn)
+    const standIn = isGood ? null : (standIns[kind]?.(root(value)) ?? null)
+    if (standIn !== null) hold(name, standIn)
     const before = refusedNames.get(name)
     if (before === undefined && refusedNames.size >= PROBLEMS_MAX) return
     const place = { file, line: 1, document: 1, object: `${kind} ${name}`, field, message }
     const keptSinceMs = isGood ? (before?.keptSinceMs ?? Date.now()) : null
-    refusedNames.set(name, { ...place, keptSinceMs, isolates: standIn !== undefined })
+    refusedNames.set(name, { ...place, keptSinceMs, isolates: standIn !== null })
   }
 
   function isHeldGood(name: ObjectName): boolean {

@@ -13,7 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isRecord } from '../api/cursor.ts'
 import { KEEP, type Shape } from '../api/shapes.ts'
 import { type BrokenInvariant, isBrokenInvariant, unfailing } from '../core/errors.ts'
-import { ApiError, ApiUnreachable, isGone, isRefusedRequest } from './api-error.ts'
+import { ApiError, ApiUnreachable, isGone, isNotFound, isRefusedRequest } from './api-error.ts'
 import { createBackoff } from './backoff.ts'
 import { type ApiClient, type Query, statusError } from './client.ts'
 import { type Resource, resourceName } from './resources.ts'
@@ -56,6 +56,8 @@ export interface ReflectorTiming {
   readonly relistMs: number
   /** How long the server lets a watch run, at least; up to twice that. */
   readonly watchSeconds: number
+  /** A kind that the server does not have is asked for again after so long. */
+  readonly absentMs: number
 }
 
 export interface Reflector {
@@ -68,6 +70,7 @@ const TIMING: ReflectorTiming = {
   silenceMs: 100_000,
   relistMs: 1_000,
   watchSeconds: 300,
+  absentMs: 60_000,
 }
 const PAGE_SIZE = 500
 /** Of one object, what is kept of it. */
@@ -125,7 +128,8 @@ export function startReflector(options: ReflectorOptions): Reflector {
       return
     }
     sink.live(error)
-    await rest(error instanceof ApiError ? error.fields.retryAfterMs : 0)
+    version = isNotFound(error) ? '' : version
+    await rest(isNotFound(error) ? timing.absentMs : error instanceof ApiError ? error.fields.retryAfterMs : 0)
   }
 
   async function rest(atLeastMs: number): Promise<void> {

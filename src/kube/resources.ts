@@ -35,6 +35,13 @@ export const resources = {
     kind: 'NetworkPolicy',
     namespaced: true,
   },
+  clusterNetworkPolicies: {
+    group: 'policy.networking.k8s.io',
+    version: 'v1alpha2',
+    plural: 'clusternetworkpolicies',
+    kind: 'ClusterNetworkPolicy',
+    namespaced: false,
+  },
 } as const satisfies Readonly<Record<string, Resource>>
 
 /** As objects name it: "v1", "networking.k8s.io/v1". */

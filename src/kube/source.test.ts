@@ -19,7 +19,7 @@ import { connectionFrom } from './connection.ts'
 import { openServerMemory } from './servers.ts'
 import { followKubernetes } from './source.ts'
 
-const timing = { retryMsMin: 1, retryMsMax: 20, silenceMs: 60_000, relistMs: 1, gatherMs: 1, lingerMs: 5 }
+const timing = { retryMsMin: 1, retryMsMax: 20, silenceMs: 60_000, relistMs: 1, absentMs: 5, gatherMs: 1, lingerMs: 5 }
 
 let folder: string
 let followers = 0
@@ -313,7 +313,7 @@ describe('bad days', () => {
     // Without its namespace's labels the own pod would be no peer of its neighbours any more.
     expect(namesOf(followed.world)).toEqual(['Namespace a', 'NetworkPolicy a/p', 'Node n1', 'Pod a/own'])
     expect(followed.source.unseenKinds()).toEqual(
-      new Set(['Node', 'NetworkPolicy', 'Pod', 'Service', 'EndpointSlice', 'Namespace']),
+      new Set(['Node', 'NetworkPolicy', 'ClusterNetworkPolicy', 'Pod', 'Service', 'EndpointSlice', 'Namespace']),
     )
     expect(followed.source.state().synchronised).toBe(false)
     await server.start()
@@ -343,7 +343,7 @@ describe('bad days', () => {
     await server.start()
     await eventually(() => expect(followed.world.countOf('Service')).toBe(1))
     const ages = () => followed.source.state().parts.map(({ ageMs }) => ageMs)
-    await eventually(() => expect(ages()).toEqual([0, 0, 0, 0, 0])) // each stream comes back for itself
+    await eventually(() => expect(ages()).toEqual([0, 0, 0, 0, 0, 0])) // each stream comes back for itself
     expect(followed.world.isLive()).toBe(true)
     expect(followed.changes.flatMap(({ put }) => put)).toHaveLength(3)
   })
@@ -560,6 +560,48 @@ describe('bad days', () => {
     await eventually(() => expect(namesOf(followed.world)).toContain('Pod a/other'))
     server.put(policy('p', false))
     await eventually(() => expect(namesOf(followed.world)).not.toContain('Pod a/other'))
+  })
+
+  describe('ClusterNetworkPolicy, which no server has to know', () => {
+    const ban = {
+      kind: 'ClusterNetworkPolicy',
+      apiVersion: 'policy.networking.k8s.io/v1alpha2',
+      metadata: { name: 'ban' },
+      spec: {
+        tier: 'Admin',
+        priority: 1,
+        subject: { namespaces: { matchLabels: { team: 'a' } } },
+        ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+      },
+    }
+    const namespace = { kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'a', labels: { team: 'a' } } }
+
+    test('where it is absent that is said, everything else is known, and it is found when it comes', async () => {
+      await using server = await startApiServer()
+      server.absent.add('ClusterNetworkPolicy')
+      for (const each of [node, namespace, pod('own', 'n1'), ban]) server.put(each)
+      using followed = follow([server.url])
+      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own']))
+      expect(followed.source.state().synchronised).toBe(true)
+      expect(followed.source.notices()).toEqual([expect.stringContaining('the API server has no such kind')])
+      expect(followed.errors).toEqual([])
+      server.absent.delete('ClusterNetworkPolicy')
+      await eventually(() => expect([...followed.world.clusterPolicies()]).toMatchObject([{ name: 'ban' }]))
+      expect(followed.source.notices()).toEqual([])
+    })
+
+    test('is told once the labels of namespaces are known, which decide whom it selects', async () => {
+      await using server = await startApiServer()
+      for (const each of [node, namespace, pod('own', 'n1')]) server.put(each)
+      using followed = follow([server.url])
+      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own']))
+      server.put(ban)
+      await eventually(() => expect([...followed.world.clusterPolicies()]).toHaveLength(1))
+      const change = followed.changes.find(({ put }) => put.some(({ kind }) => kind === 'ClusterNetworkPolicy'))!
+      expect(change.put.map(({ kind }) => kind)).toContain('Namespace')
+      server.delete('ClusterNetworkPolicy', '', 'ban')
+      await eventually(() => expect([...followed.world.clusterPolicies()]).toEqual([]))
+    })
   })
 
   test('a bug met while an event is worked in is told as one, and not taken for a stream that broke', async () => {

@@ -12,7 +12,7 @@ import { unreadRules } from '../api/network-policy.ts'
 import type { BrokenInvariant } from '../core/errors.ts'
 import { type Journal, loadJournal, openJournal } from '../journal/journal.ts'
 import { needsPeers } from '../policy/interest.ts'
-import type { EndpointSlice, Kind, KubeObject, NetworkPolicy, Pod } from '../world/objects.ts'
+import type { ClusterNetworkPolicy, EndpointSlice, Kind, KubeObject, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { Source, SourceChange, SourcePart } from '../world/source.ts'
 import { keyOf, objectKey } from '../world/world.ts'
 import { ApiUnreachable } from './api-error.ts'
@@ -51,7 +51,7 @@ export interface SourceTiming {
 }
 
 const TIMING: SourceTiming = { gatherMs: 5, patienceMs: 30_000, lingerMs: 60_000 }
-const GROUPS: readonly Group[] = ['nodes', 'policies', 'ownPods', 'services', 'peers']
+const GROUPS: readonly Group[] = ['nodes', 'policies', 'clusterPolicies', 'ownPods', 'services', 'peers']
 
 /** The first change is told when everything that matters here was listed, or, where no server answers, as soon as the
  *  journal knows this node. */
@@ -77,6 +77,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   const streamsOf = (group: Group): Stream[] => streams.filter((stream) => stream.group === group)
   const ownPods = streamsOf('ownPods')[0]!
   const policies = streamsOf('policies')[0]!
+  const clusterPolicies = streamsOf('clusterPolicies')[0]!
   const slices = streams.find((stream) => stream.kind === 'EndpointSlice')!
 
   const pending = new Map<string, { readonly stream: Stream; readonly object: KubeObject }>() // by object
@@ -137,7 +138,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
 
   function changed(stream: Stream, object: KubeObject): void {
     if (stream === slices && isOfServers(object as EndpointSlice)) serversDue = true
-    if (stream === policies || stream === ownPods) isInterestDue = true
+    if (stream === policies || stream === clusterPolicies || stream === ownPods) isInterestDue = true
     if (!openGroups.has(stream.group) && !stream.isJournalled) return
     pending.set(`${stream.name} ${keyOf(object)}`, { stream, object })
     gather()
@@ -158,6 +159,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   function open(group: Group): void {
     openGroups.add(group)
     justOpened.push(group)
+    if (group === 'peers') justOpened.push('clusterPolicies') // they may have waited
   }
 
   function live(stream: Stream, failure: Error | null): void {
@@ -201,15 +203,15 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     // By identity: 30,000 Services and slices that come at once need no keys for it.
     const put = new Set<KubeObject>()
     const deleted: KubeObject[] = []
-    for (const { mirror } of justOpened.flatMap(streamsOf)) {
+    for (const { mirror } of justOpened.flatMap(streamsOf).filter((stream) => !waits(stream))) {
       for (const object of mirror.objects()) put.add(inForce(object)!)
     }
     justOpened = []
     for (const { stream, object } of pending.values()) {
       if (!openGroups.has(stream.group)) continue
       const now = inForce(object)
-      if (now !== undefined) put.add(now)
-      else deleted.push(object)
+      if (now === undefined) deleted.push(object)
+      else if (!waits(stream)) put.add(now)
     }
     record()
     pending.clear()
@@ -219,6 +221,11 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       options.onChange({ put: [...put], deleted, parseMs })
     }
     if (isFirst) clearTimeout(impatience)
+  }
+
+  /** Whom it selects, labels of namespaces decide: before these are known it would isolate every pod. */
+  function waits(stream: Stream): boolean {
+    return stream === clusterPolicies && wanted.has('peers') && !openGroups.has('peers')
   }
 
   /** A pod that moves here is in two streams for a while: its own node's counts. */
@@ -251,10 +258,11 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   }
 
   function lookAtInterest(): void {
-    if (!isInterestDue || !policies.isSynchronised || !ownPods.isSynchronised) return
+    if (!isInterestDue || ![policies, clusterPolicies, ownPods].every((stream) => stream.isSynchronised)) return
     isInterestDue = false
     const isNeeded = needsPeers(
       policies.mirror.objects() as Iterable<NetworkPolicy>,
+      clusterPolicies.mirror.objects() as Iterable<ClusterNetworkPolicy>,
       ownPods.mirror.objects() as Iterable<Pod>,
     )
     if (isNeeded) {
@@ -307,7 +315,7 @@ function partOf({ name, isSynchronised, mirror, staleSinceMs, failure }: Stream)
   }
 }
 
-function noticesOf({ name, kind, mirror, staleSinceMs, failure, isSynchronised }: Stream): string[] {
+function noticesOf({ name, group, mirror, staleSinceMs, failure, isSynchronised, isAbsent }: Stream): string[] {
   const { refusals } = mirror
   const age = staleSinceMs === null ? 0 : Math.round((Date.now() - staleSinceMs) / 1000)
   return [
@@ -315,6 +323,7 @@ function noticesOf({ name, kind, mirror, staleSinceMs, failure, isSynchronised }
       ? []
       : [`${name} ${isSynchronised ? `as of ${age} s ago` : 'not seen yet'}: ${failure.message}`]),
     ...(refusals === 0 ? [] : [`${refusals} events of ${name} could not be read`]),
-    ...(kind === 'NetworkPolicy' ? [...mirror.objects()].flatMap(unreadRules) : []),
+    ...(isAbsent ? [`${name}: the API server has no such kind, so there are none`] : []),
+    ...(group === 'policies' || group === 'clusterPolicies' ? [...mirror.objects()].flatMap(unreadRules) : []),
   ]
 }

@@ -6,6 +6,7 @@ import { NOT_SERVED_LABELS } from '../api/fields.ts'
 import { readers } from '../api/object.ts'
 import { shapes } from '../api/shapes.ts'
 import type { Kind } from '../world/objects.ts'
+import { isNotFound } from './api-error.ts'
 import type { ApiClient } from './client.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
 import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
@@ -13,7 +14,7 @@ import { apiVersionOf, type Resource, resources } from './resources.ts'
 
 /** Parts that are told together, since one without the other would say something wrong: a Service without its slices has
  *  no backends, a pod without its namespace has no labels to match by. */
-export type Group = 'nodes' | 'policies' | 'ownPods' | 'services' | 'peers'
+export type Group = 'nodes' | 'policies' | 'clusterPolicies' | 'ownPods' | 'services' | 'peers'
 
 interface StreamKind {
   readonly name: string
@@ -23,6 +24,8 @@ interface StreamKind {
   readonly fieldSelector?: string
   /** Remembered on disk, so that a start without API server knows them. */
   readonly isJournalled: boolean
+  /** Its kind is no part of Kubernetes itself: a server that does not have it has no objects of it. */
+  readonly isOptional?: true
 }
 
 export interface Stream {
@@ -36,6 +39,8 @@ export interface Stream {
   /** Since when it is not up to date, milliseconds since 1970; null: it is. */
   staleSinceMs: number | null
   failure: Error | null
+  /** The server does not have this kind. */
+  isAbsent: boolean
   start(): void
   stop(): Promise<void>
 }
@@ -46,6 +51,13 @@ export function streamKinds(nodeName: string): readonly StreamKind[] {
   return [
     { name: 'nodes', group: 'nodes', resource: resources.nodes, isJournalled: true },
     { name: 'networkpolicies', group: 'policies', resource: resources.networkPolicies, isJournalled: true },
+    {
+      name: 'clusternetworkpolicies.policy.networking.k8s.io',
+      group: 'clusterPolicies',
+      resource: resources.clusterNetworkPolicies,
+      isJournalled: true,
+      isOptional: true,
+    },
     {
       name: `pods of ${nodeName}`,
       group: 'ownPods',
@@ -109,6 +121,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     isSynchronised: false,
     staleSinceMs: Date.now(),
     failure: null,
+    isAbsent: false,
     start() {
       reflector ??= startReflector({
         client: options.client,
@@ -120,18 +133,21 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
         onBroken: options.onBroken,
         sink: {
           listBegins: mirror.listBegins,
-          listEnds() {
-            mirror.listEnds()
-            stream.isSynchronised = true
-            options.onListed()
-          },
+          listEnds: listed,
           seen(object) {
             mirror.seen(object)
             options.onSeen(object)
           },
           deleted: mirror.deleted,
           refused: mirror.refused,
-          live(failure) {
+          live(answer) {
+            const wasAbsent = stream.isAbsent
+            stream.isAbsent = what.isOptional === true && isNotFound(answer)
+            if (stream.isAbsent && !wasAbsent) {
+              mirror.listBegins()
+              listed()
+            }
+            const failure = stream.isAbsent ? null : answer
             stream.failure = failure
             if (failure === null) stream.staleSinceMs = null
             else stream.staleSinceMs ??= Date.now()
@@ -147,4 +163,10 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     },
   }
   return stream
+
+  function listed(): void {
+    mirror.listEnds()
+    stream.isSynchronised = true
+    options.onListed()
+  }
 }

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { CommandError } from '../core/command-error.ts'
-import { createManifestParser } from '../manifests/parse.ts'
+import { clusterKinds, createManifestParser } from '../manifests/parse.ts'
 
 export interface KubeManifest {
   readonly apiVersion: string
@@ -24,8 +24,7 @@ export interface ObjectMeta {
   readonly [field: string]: unknown
 }
 
-const clusterScoped = new Set(['Namespace', 'Node'])
-const known = new Set(['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', 'NetworkPolicy'])
+const known = new Set(['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', 'NetworkPolicy', 'ClusterNetworkPolicy'])
 
 /** The good objects of manifest files, and a sentence for each bad one: file:line, document and field. */
 export interface Manifests {
@@ -90,7 +89,7 @@ function isObject(value: unknown): value is KubeManifest {
 }
 
 function withNamespace(object: KubeManifest): KubeManifest {
-  if (clusterScoped.has(object.kind)) return object
+  if (clusterKinds.has(object.kind)) return object
   return { ...object, metadata: { ...object.metadata, namespace: object.metadata.namespace ?? 'default' } }
 }
 

@@ -23,6 +23,9 @@ import type { Kind, KubeObject } from '../world/objects.ts'
 import type { SourceProblem } from '../world/source.ts'
 import { objectKey } from '../world/world.ts'
 
+/** Kinds without a namespace. */
+export const clusterKinds: ReadonlySet<string> = new Set<Kind>(['Namespace', 'Node', 'ClusterNetworkPolicy'])
+
 export interface ParsedFile {
   readonly path: string
   /** By "Kind namespace/name"; equal definitions of one object count once. */
@@ -183,7 +186,7 @@ function readObject(object: Cursor, lineOf: LineOf): Finding {
     const reader = Object.hasOwn(readers, type) ? readers[type] : undefined
     if (reader === undefined) return notice(`${clip(type)} is not read`)
     const metadata = readMetadata(object)
-    const clusterScoped = kind === 'Namespace' || kind === 'Node'
+    const clusterScoped = clusterKinds.has(kind)
     name = `${kind} ${clusterScoped ? metadata.name : `${metadata.namespace}/${metadata.name}`}`
     const read = reader(object)
     if (read === null) return notice(`${name} is not for this proxy: another's, headless by label, or of type FQDN`)
@@ -192,7 +195,7 @@ function readObject(object: Cursor, lineOf: LineOf): Finding {
     if (!(error instanceof BadField)) throw error
     const problem = { line: lineOf(error.path), object: name, field: pathText(error.path), message: error.message }
     const standIn = name === '' ? undefined : standIns[name.split(' ')[0] as Kind]?.(object)
-    return { ...EMPTY, problems: [problem], standIns: standIn === undefined ? [] : [standIn] }
+    return { ...EMPTY, problems: [problem], standIns: standIn ? [standIn] : [] }
   }
 }
 

@@ -17,10 +17,10 @@ import {
 } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
 import { Realm } from '../generated/abi.ts'
-import type { Namespace, Pod } from '../world/objects.ts'
+import type { Namespace, Node, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { type NamedPorts, NO_PORTS, namedPortsText, resolveNamedPorts } from './ports.ts'
-import type { BlockPeer, PodPeer, Selector } from './rules.ts'
+import type { BlockPeer, NodePeer, PodPeer, Selector } from './rules.ts'
 import { isEmpty, matches } from './selector.ts'
 
 export interface Class {
@@ -65,6 +65,7 @@ export function createClassifier(): (world: WorldView, nodeName: string, questio
 interface Asked {
   readonly questions: Questions
   readonly podPeers: readonly PodPeer[]
+  readonly nodePeers: readonly NodePeer[]
   readonly partition: readonly Region[]
   /** By class key. */
   readonly classes: Map<string, Class>
@@ -85,6 +86,7 @@ function ask(questions: Questions): Asked {
   return {
     questions,
     podPeers: questions.selectors.filter((selector) => selector.kind === 'pods'),
+    nodePeers: questions.selectors.filter((selector) => selector.kind === 'nodes'),
     partition: partitionOf(questions.selectors.filter((selector) => selector.kind === 'block')),
     classes: new Map(),
     namespaces: new Map(),
@@ -107,12 +109,17 @@ function classify(asked: Asked, world: WorldView, nodeName: string): Classes {
   const own = world.node(nodeName)
   for (const node of own === undefined ? world.nodes() : [...world.nodes(), own]) {
     const realm = node === own ? Realm.OWN_HOST : Realm.NODE
+    const members = nodeMembers(asked, node)
     for (const address of node.internalIPs) {
-      byAddress.set(address, classOf(asked, realm, blocksAt(address, partition), NO_PORTS))
+      byAddress.set(address, classOf(asked, realm, [...members, ...blocksAt(address, partition)], NO_PORTS))
     }
   }
   const used = [...byPrefix.values(), ...byAddress.values()]
   return { byAddress, byPrefix, all: new Map(used.map((each) => [each.id, each])) }
+}
+
+function nodeMembers({ nodePeers }: Asked, { labels }: Node): readonly string[] {
+  return nodePeers.filter(({ nodes }) => matches(nodes, labels)).map(({ text }) => text)
 }
 
 /** null: nothing tells the pod at this address from whatever else is in its prefix. */

@@ -8,17 +8,18 @@
 import type { Id64 } from '../core/id64.ts'
 import { compareText, endpointKey, objectName } from '../core/names.ts'
 import { type PeerClass, PolicyDirection } from '../generated/abi.ts'
-import type { Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
+import type { ClusterNetworkPolicy, Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { type Class, type Classes, createClassifier, type Questions } from './classes.ts'
 import { resolveNamedPorts } from './ports.ts'
-import { type Direction, type Rule, rulesOf } from './rules.ts'
-import { matches } from './selector.ts'
+import { clusterRulesOf, type Direction, type Rule, rulesOf } from './rules.ts'
+import { isEmpty, matches } from './selector.ts'
 import { classEntries, dependsOnPeer, levelsOf, type RuleSet, ruleSet, sharedEntries } from './sets.ts'
 import type { CompiledPolicies, EndpointPolicy, PolicySet, PolicyTableEntry } from './tables.ts'
 
-/** What the node's endpoints need to enforce their policies. Cost: endpoints x policies of their namespaces, pods of the
- *  cluster x selectors in use, and the entries. Source: networking.k8s.io/v1 NetworkPolicySpec. */
+/** What the node's endpoints need to enforce their policies. Cost: endpoints x policies of their namespaces and of the
+ *  tiers, pods of the cluster x selectors in use, and the entries. Sources: networking.k8s.io/v1 NetworkPolicySpec,
+ *  policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicySpec. */
 export function compilePolicies(world: WorldView, nodeName: string): CompiledPolicies {
   return createPolicyCompiler()(world, nodeName)
 }
@@ -55,7 +56,7 @@ export function createPolicyCompiler(): typeof compilePolicies {
   }
 }
 
-/** A pod's sets; null: no policy isolates that direction. */
+/** A pod's sets; null: no policy judges that direction. */
 interface PodSets {
   readonly egress: RuleSet | null
   readonly ingress: RuleSet | null
@@ -74,40 +75,61 @@ function podSets(egress: RuleSet | null, ingress: RuleSet | null): PodSets {
   return { egress, ingress, policy }
 }
 
-type RuleReader = (policy: NetworkPolicy, direction: Direction) => readonly Rule[] | null
+interface RuleReader {
+  rules(policy: NetworkPolicy, direction: Direction): readonly Rule[] | null
+  clusterRules(policy: ClusterNetworkPolicy, direction: Direction): readonly Rule[]
+}
 
-/** rulesOf, once for each policy object and direction. */
+/** rulesOf and clusterRulesOf, once for each policy object and direction. */
 function createRuleReader(): RuleReader {
-  const known = new WeakMap<NetworkPolicy, ReadonlyMap<Direction, readonly Rule[] | null>>()
+  return { rules: oncePerDirection(rulesOf), clusterRules: oncePerDirection(clusterRulesOf) }
+}
+
+function oncePerDirection<P extends object, R>(
+  read: (policy: P, direction: Direction) => R,
+): (policy: P, direction: Direction) => R {
+  const known = new WeakMap<P, ReadonlyMap<Direction, R>>()
   return (policy, direction) => {
     let rules = known.get(policy)
     if (rules === undefined) {
-      rules = new Map(Object.values(PolicyDirection).map((each) => [each, rulesOf(policy, each)]))
+      rules = new Map(Object.values(PolicyDirection).map((each) => [each, read(policy, each)]))
       known.set(policy, rules)
     }
     return rules.get(direction)!
   }
 }
 
-/** The sets of a pod, made anew only when other policies select it. */
-function createSetFinder(rulesOfPolicy: RuleReader): (world: WorldView, pod: Pod) => PodSets {
-  const known = new WeakMap<Pod, { readonly selecting: readonly NetworkPolicy[]; readonly sets: PodSets }>()
+/** What judges a pod. */
+interface Selecting {
+  readonly policies: readonly NetworkPolicy[]
+  readonly cluster: readonly ClusterNetworkPolicy[]
+}
 
-  function setOf(pod: Pod, selecting: readonly NetworkPolicy[], direction: Direction): RuleSet | null {
-    const isolating = selecting.filter((policy) => rulesOfPolicy(policy, direction) !== null)
-    if (isolating.length === 0) return null
+/** The sets of a pod, made anew only when other policies select it. */
+function createSetFinder(reader: RuleReader): (world: WorldView, pod: Pod) => PodSets {
+  const known = new WeakMap<Pod, { readonly selecting: Selecting; readonly sets: PodSets }>()
+
+  function setOf(pod: Pod, { policies, cluster }: Selecting, direction: Direction): RuleSet | null {
+    const isolating = policies.filter((policy) => reader.rules(policy, direction) !== null)
+    const tier = (name: ClusterNetworkPolicy['tier']) =>
+      cluster.filter((policy) => policy.tier === name).flatMap((policy) => reader.clusterRules(policy, direction))
+    const admitting = isolating.flatMap((policy) => reader.rules(policy, direction)!)
+    // NetworkPolicies that isolate leave nothing for Baseline to judge.
+    const rules = [...tier('Admin'), ...(isolating.length > 0 ? admitting : tier('Baseline'))]
+    if (isolating.length + rules.length === 0) return null
     const names = isolating.map((policy) => objectName(policy.namespace, policy.name))
-    const rules = isolating.flatMap((policy) => rulesOfPolicy(policy, direction)!)
     const portNames = new Set(direction === PolicyDirection.INGRESS ? rules.flatMap((rule) => rule.portNames) : [])
     return ruleSet(direction, names, rules, resolveNamedPorts(pod, portNames))
   }
 
   return (world, pod) => {
-    const selecting = policiesSelecting(world, pod)
+    const selecting = { policies: policiesSelecting(world, pod), cluster: clusterPoliciesSelecting(world, pod) }
+    const { policies, cluster } = selecting
     const before = known.get(pod)
-    if (before !== undefined && sameItems(before.selecting, selecting)) return before.sets
+    const isSame = before !== undefined && sameItems(before.selecting.policies, policies)
+    if (isSame && sameItems(before.selecting.cluster, cluster)) return before.sets
     const sets =
-      selecting.length === 0
+      policies.length + cluster.length === 0
         ? FREE
         : podSets(setOf(pod, selecting, PolicyDirection.EGRESS), setOf(pod, selecting, PolicyDirection.INGRESS))
     known.set(pod, { selecting, sets })
@@ -120,9 +142,28 @@ function createSetFinder(rulesOfPolicy: RuleReader): (world: WorldView, pod: Pod
 function podOf(world: WorldView, endpoint: Endpoint): Pod | null | undefined {
   if (endpoint.name === '') return null
   const pod = world.podOf(endpoint)
-  if (pod !== undefined || world.isLive()) return pod
+  if (world.isLive()) return pod !== undefined && isSubjectClear(world, pod) ? pod : undefined
+  if (pod !== undefined) return pod
   const [policy] = world.policiesOfNamespace(endpoint.namespace)
-  return policy === undefined ? null : undefined
+  const [clusterPolicy] = world.clusterPolicies()
+  return policy === undefined && clusterPolicy === undefined ? null : undefined
+}
+
+/** False while labels of the pod's namespace are asked for that are not known: they may make it a policy's subject. */
+function isSubjectClear(world: WorldView, pod: Pod): boolean {
+  if (world.namespace(pod.namespace) !== undefined) return true
+  return [...world.clusterPolicies()].every(({ subject }) => isEmpty(subject.namespaceSelector))
+}
+
+/** In order of precedence within their tiers: by priority, then name. */
+export function clusterPoliciesSelecting(world: WorldView, pod: Pod): readonly ClusterNetworkPolicy[] {
+  const namespace = world.namespace(pod.namespace)
+  return [...world.clusterPolicies()]
+    .filter(({ subject: { namespaceSelector, podSelector } }) => {
+      const inNamespace = isEmpty(namespaceSelector) || matches(namespaceSelector, namespace?.labels ?? {})
+      return inNamespace && matches(podSelector, pod.labels)
+    })
+    .sort((a, b) => a.priority - b.priority || compareText(a.name, b.name))
 }
 
 /** By name. */

@@ -30,6 +30,41 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: ${rules}}
 `
 }
 
+test('why: tiers in the order in which they count; Baseline only where no NetworkPolicy isolates', () => {
+  const tier = (name: string, of: string, priority: number, action: string) => `---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: ${name}}
+spec:
+  tier: ${of}
+  priority: ${priority}
+  subject: {namespaces: {}}
+  ingress: [{name: n, action: ${action}, from: [{namespaces: {}}]}]
+  egress: [{action: ${action}, to: [{nodes: {}}, {networks: [10.0.0.0/8]}]}]
+`
+  const { world } = clusterOf(
+    tier('late', 'Admin', 9, 'Pass') +
+      tier('base', 'Baseline', 0, 'Deny') +
+      tier('early', 'Admin', 1, 'Accept') +
+      `---
+{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: web}, spec: {containers: []}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {namespace: shop, name: web}, spec: {podSelector: {}}}
+`,
+  )
+  const { ingress, egress } = podPolicies(world, world.pod('shop/web')!)
+  expect(ingress.rules.map(({ rule, action }) => [rule, action])).toEqual([
+    ['Admin:early ingress[0] "n"', 'Accept'],
+    ['Admin:late ingress[0] "n"', 'Pass'],
+  ])
+  expect(egress.rules.map(({ rule }) => rule)).toEqual([
+    'Admin:early egress[0]',
+    'Admin:late egress[0]',
+    'Baseline:base egress[0]',
+  ])
+  expect(egress.rules[0]).toMatchObject({ peers: ['10.0.0.0/8', 'nodes()'], ports: ['all'] })
+})
+
 test('why: the policies that isolate, and what each rule admits now', () => {
   const { world } = clusterOf(
     webPolicy(
@@ -45,14 +80,23 @@ test('why: the policies that isolate, and what each rule admits now', () => {
       rules: [
         {
           rule: 'shop/web ingress[0]',
+          action: 'Accept',
           peers: ['203.0.113.0/24', 'pods(app=cart) in shop'],
           ports: ['http/TCP=8080', 'TCP/1-9'],
           pods: ['shop/cart'],
           unknownField: null,
         },
-        { rule: 'shop/web ingress[1]', peers: ['everybody'], ports: ['UDP/53'], pods: null, unknownField: null },
+        {
+          rule: 'shop/web ingress[1]',
+          action: 'Accept',
+          peers: ['everybody'],
+          ports: ['UDP/53'],
+          pods: null,
+          unknownField: null,
+        },
         {
           rule: 'shop/web ingress[2]',
+          action: 'Accept',
           peers: [],
           ports: ['all'],
           pods: [],

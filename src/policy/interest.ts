@@ -2,20 +2,26 @@
 // Whom a node must know about: pods elsewhere and namespaces' labels matter only to policies that ask for them and select
 // a pod here.
 
-import type { NetworkPolicy, Pod, PolicyRule } from '../world/objects.ts'
+import type { ClusterNetworkPolicy, NetworkPolicy, Pod, PolicyRule } from '../world/objects.ts'
 import { matches } from './selector.ts'
 
 /** Some policy that selects one of the pods tells its peers apart by pod or namespace, or by what their named ports mean.
- *  Cost: the policies that do so x the pods, until one is found. */
-export function needsPeers(policies: Iterable<NetworkPolicy>, pods: Iterable<Pod>): boolean {
+ *  A ClusterNetworkPolicy always may: whom it selects, labels of namespaces
+ *  decide. Cost: the policies that do so x the pods, until one is found. */
+export function needsPeers(
+  policies: Iterable<NetworkPolicy>,
+  clusterPolicies: Iterable<ClusterNetworkPolicy>,
+  pods: Iterable<Pod>,
+): boolean {
+  const subjects = [...pods].filter((pod) => !pod.hostNetwork && !pod.finished)
+  const [clusterPolicy] = clusterPolicies
+  if (clusterPolicy !== undefined && subjects.length > 0) return true
   const asking = [...policies].filter(asksForPeers)
   if (asking.length === 0) return false
   const byNamespace = Map.groupBy(asking, ({ namespace }) => namespace)
-  for (const pod of pods) {
-    if (pod.hostNetwork || pod.finished) continue
-    if (byNamespace.get(pod.namespace)?.some(({ podSelector }) => matches(podSelector, pod.labels))) return true
-  }
-  return false
+  return subjects.some(({ namespace, labels }) =>
+    byNamespace.get(namespace)?.some(({ podSelector }) => matches(podSelector, labels)),
+  )
 }
 
 /** Whether the policy's rules can be applied only by someone who knows other pods. */

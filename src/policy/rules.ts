@@ -5,7 +5,15 @@ import type { Prefix } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
 import { objectName } from '../core/names.ts'
 import { PolicyDirection } from '../generated/abi.ts'
-import type { LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort } from '../world/objects.ts'
+import type {
+  ClusterAction,
+  ClusterNetworkPolicy,
+  ClusterPeer,
+  ClusterTier,
+  LabelSelector,
+  NetworkPolicy,
+  PolicyPort,
+} from '../world/objects.ts'
 import { namedPort, portText } from './ports.ts'
 import { isEmpty, selectorText } from './selector.ts'
 
@@ -25,13 +33,22 @@ export interface BlockPeer {
   readonly except: readonly Prefix[]
 }
 
+export interface NodePeer {
+  readonly kind: 'nodes'
+  readonly text: string
+  readonly nodes: LabelSelector
+}
+
 /** What a class is made of: its members and its text, which is its name in class keys. */
-export type Selector = PodPeer | BlockPeer
+export type Selector = PodPeer | BlockPeer | NodePeer
 
 export interface Rule {
   readonly id: Id64
-  /** "namespace/name ingress[0]". */
+  /** "namespace/name ingress[0]", "Admin:name egress[1]", with the name that a rule may have of its own in quotes. */
   readonly name: string
+  readonly tier: ClusterTier | 'NetworkPolicy'
+  /** Of a NetworkPolicy Accept. */
+  readonly action: ClusterAction
   /** It has no list of peers. */
   readonly everybody: boolean
   /** One of its peers is every pod of every namespace. */
@@ -56,38 +73,67 @@ export function directionText(direction: Direction): 'egress' | 'ingress' {
 export function rulesOf(policy: NetworkPolicy, direction: Direction): readonly Rule[] | null {
   const rules = direction === PolicyDirection.EGRESS ? policy.egress : policy.ingress
   if (rules === null) return null
-  return rules.map((rule, index) => {
+  return rules.map(({ peers, ports }, index) => {
     const name = `${objectName(policy.namespace, policy.name)} ${directionText(direction)}[${index}]`
-    const everybody = rule.peers === null
-    const everyPod = !everybody && rule.peers.some(isEveryPod)
-    const peers = (rule.peers ?? []).filter((peer) => !isEveryPod(peer))
-    const selectors = unique(peers.map((peer) => selectorOf(peer, policy.namespace)))
-    const portTexts = (rule.ports ?? [null]).map(portText).sort()
-    const peerTexts = [...(everybody ? ['everybody'] : []), ...(everyPod ? ['pods'] : []), ...selectors.keys()].sort()
-    return {
-      id: id64(`rule ${name}`),
-      name,
-      everybody,
-      everyPod,
-      selectors: [...selectors.values()],
-      ports: rule.ports,
-      portNames: (rule.ports ?? []).filter((port) => typeof port.port === 'string').map(namedPort),
-      text: `${name}: ${peerTexts.join(' | ')}: ${portTexts.join(' ')}`,
-    }
+    return namedRule({ name, tier: 'NetworkPolicy', action: 'Accept', peers, ports }, policy.namespace)
   })
 }
 
+/** The rules of one policy of a tier and direction, in order. */
+export function clusterRulesOf(policy: ClusterNetworkPolicy, direction: Direction): readonly Rule[] {
+  const rules = direction === PolicyDirection.EGRESS ? policy.egress : policy.ingress
+  return rules.map(({ name: own, action, peers, ports }, index) => {
+    const place = `${clusterPolicyName(policy)} ${directionText(direction)}[${index}]`
+    const name = own === '' ? place : `${place} ${JSON.stringify(own)}`
+    return namedRule({ name, tier: policy.tier, action, peers, ports }, '')
+  })
+}
+
+/** "Admin:name": no namespace is written like this. */
+export function clusterPolicyName({ tier, name }: ClusterNetworkPolicy): string {
+  return `${tier}:${name}`
+}
+
+interface WrittenRule extends Pick<Rule, 'name' | 'tier' | 'action' | 'ports'> {
+  readonly peers: readonly ClusterPeer[] | null
+}
+
+function namedRule(rule: WrittenRule, ownNamespace: string): Rule {
+  const { name, tier, action, ports } = rule
+  const everybody = rule.peers === null
+  const everyPod = !everybody && rule.peers.some(isEveryPod)
+  const peers = (rule.peers ?? []).filter((peer) => !isEveryPod(peer))
+  const selectors = unique(peers.map((peer) => selectorOf(peer, ownNamespace)))
+  const portTexts = (ports ?? [null]).map(portText).sort()
+  const peerTexts = [...(everybody ? ['everybody'] : []), ...(everyPod ? ['pods'] : []), ...selectors.keys()].sort()
+  return {
+    id: id64(`rule ${name}`),
+    name,
+    tier,
+    action,
+    everybody,
+    everyPod,
+    selectors: [...selectors.values()],
+    ports,
+    portNames: (ports ?? []).filter((port) => typeof port.port === 'string').map(namedPort),
+    text: `${tier === 'NetworkPolicy' ? '' : `${action} `}${name}: ${peerTexts.join(' | ')}: ${portTexts.join(' ')}`,
+  }
+}
+
 /** namespaceSelector: {} without or with an empty podSelector. */
-function isEveryPod(peer: PolicyPeer): boolean {
-  if ('ipBlock' in peer || peer.namespaceSelector === null) return false
+function isEveryPod(peer: ClusterPeer): boolean {
+  if ('ipBlock' in peer || 'nodeSelector' in peer || peer.namespaceSelector === null) return false
   return isEmpty(peer.namespaceSelector) && (peer.podSelector === null || isEmpty(peer.podSelector))
 }
 
-function selectorOf(peer: PolicyPeer, ownNamespace: string): Selector {
+function selectorOf(peer: ClusterPeer, ownNamespace: string): Selector {
   if ('ipBlock' in peer) {
     const { cidr, except } = peer.ipBlock
     const excepts = except.length === 0 ? '' : ` except ${except.toSorted().join(',')}`
     return { kind: 'block', text: `${cidr}${excepts}`, cidr, except }
+  }
+  if ('nodeSelector' in peer) {
+    return { kind: 'nodes', text: `nodes(${selectorText(peer.nodeSelector)})`, nodes: peer.nodeSelector }
   }
   const { podSelector: pods, namespaceSelector: namespaces } = peer
   const podText = `pods(${pods === null ? '' : selectorText(pods)})`

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One policy set and direction -> its table entries on the levels any, realm and class (bpf/abi/policy.h).
 //
-// The broadest rule is named where several agree. A level holds an entry only where a lookup would otherwise end with
-// another rule: nothing matches above it, or a shorter prefix of the same level hides what does.
+// Precedence is resolved here: an entry says how the tiers decide for its ports and peers, so the data plane looks up one
+// verdict whatever tiers there are. The broadest NetworkPolicy rule is named where several agree. A level holds an entry
+// only where a lookup would otherwise end otherwise: nothing matches above it, or a shorter prefix of the same level hides
+// what does.
 
 import { type Id64, id64 } from '../core/id64.ts'
 import { POLICY_FIXED_BITS, PolicyDirection, PolicyLevels, PolicyVerdict, Realm } from '../generated/abi.ts'
@@ -11,13 +13,13 @@ import { covers, EVERYTHING, type NamedPorts, namedPortsText, type PortPrefix, p
 import { type Direction, directionText, type Rule } from './rules.ts'
 import type { PolicyTableEntry } from './tables.ts'
 
-/** Policies that together isolate a pod in one direction. */
+/** Policies that together judge a pod in one direction. */
 export interface RuleSet {
   readonly id: Id64
   readonly direction: Direction
-  /** "namespace/name", sorted. */
+  /** NetworkPolicies that isolate, "namespace/name", sorted; empty: what no rule judges passes. */
   readonly policies: readonly string[]
-  /** By policy name, then index. */
+  /** In order of precedence: tier Admin by priority, policy, index; NetworkPolicy by policy and index; Baseline. */
   readonly rules: readonly Rule[]
   /** What ingress rules' port names mean at the pods that have this set. */
   readonly ownPorts: NamedPorts
@@ -37,12 +39,15 @@ export function ruleSet(
 
 /** Bits of PolicyLevels that lookups in this set visit: where its rules could stand, whoever is there. */
 export function levelsOf(set: RuleSet): number {
-  return set.rules.reduce((bits, rule) => {
-    const perClass = rule.selectors.length > 0 || dependsOnPeer(set, rule)
-    const realm = rule.everyPod ? PolicyLevels.REALM : 0
-    const any = rule.everybody ? PolicyLevels.ANY : 0
-    return bits | any | realm | (perClass ? PolicyLevels.CLASS : 0)
-  }, 0)
+  return set.rules.reduce(
+    (bits, rule) => {
+      const perClass = rule.selectors.length > 0 || dependsOnPeer(set, rule)
+      const realm = rule.everyPod ? PolicyLevels.REALM : 0
+      const any = rule.everybody ? PolicyLevels.ANY : 0
+      return bits | any | realm | (perClass ? PolicyLevels.CLASS : 0)
+    },
+    set.policies.length === 0 ? PolicyLevels.ANY : 0,
+  )
 }
 
 /** Entries of the levels any and realm, which no class changes. */
@@ -50,15 +55,16 @@ export function sharedEntries(set: RuleSet): readonly PolicyTableEntry[] {
   const any = grants(set, null, null)
   const pods = grants(set, Realm.POD, null)
   return [
-    ...difference(any, []).map((grant) => entry(set, PolicyLevels.ANY, 0n, grant)),
-    ...difference(pods, any).map((grant) => entry(set, PolicyLevels.REALM, BigInt(Realm.POD), grant)),
+    ...difference(set, any, null).map((each) => entry(set, PolicyLevels.ANY, 0n, each)),
+    ...difference(set, pods, any).map((each) => entry(set, PolicyLevels.REALM, BigInt(Realm.POD), each)),
   ]
 }
 
 /** Entries of one class: none where the levels above say the same. */
 export function classEntries(set: RuleSet, peer: Class): readonly PolicyTableEntry[] {
   const upper = grants(set, peer.realm, null)
-  return difference(grants(set, peer.realm, peer), upper).map((grant) => entry(set, PolicyLevels.CLASS, peer.id, grant))
+  const own = grants(set, peer.realm, peer)
+  return difference(set, own, upper).map((each) => entry(set, PolicyLevels.CLASS, peer.id, each))
 }
 
 /** Whether the peer's own named ports matter to the rule. */
@@ -66,23 +72,36 @@ export function dependsOnPeer(set: RuleSet, rule: Rule): boolean {
   return set.direction === PolicyDirection.EGRESS && rule.portNames.length > 0
 }
 
-/** One rule admits one prefix of ports. */
+/** One rule speaks of one prefix of ports. */
 interface Grant {
   readonly prefix: PortPrefix
   readonly rule: Rule
-  /** Broadest peer of the rule that holds here, ANY > REALM > CLASS; then the rule's place in the set. */
+  /** Broadest peer of the rule that holds here, ANY > REALM > CLASS. */
   readonly breadth: number
-  readonly place: number
 }
 
-/** What the rules admit for every address (realm null), for a realm as such (peer null), or for a class. */
+/** What a lookup ends with; rule 0: no rule decides, NetworkPolicies isolate or nothing forbids. */
+interface Decision {
+  readonly verdict: PolicyVerdict
+  readonly rule: Id64
+}
+
+interface Decided extends Decision {
+  readonly prefix: PortPrefix
+}
+
+/** Also what a lookup without an entry ends with. */
+const DENIED: Decision = { verdict: PolicyVerdict.DENY, rule: 0n }
+const PASSED: Decision = { verdict: PolicyVerdict.ALLOW, rule: 0n }
+
+/** What the rules say, in order, for every address (realm null), for a realm as such (peer null), or for a class. */
 function grants(set: RuleSet, realm: Realm | null, peer: Class | null): readonly Grant[] {
-  return set.rules.flatMap((rule, place) => {
+  return set.rules.flatMap((rule) => {
     const breadth = breadthOf(rule, realm, peer)
     if (breadth === 0) return []
     const named = set.direction === PolicyDirection.INGRESS ? set.ownPorts : peer?.namedPorts
     const prefixes = rule.ports?.flatMap((port) => portPrefixes(port, named ?? new Map())) ?? [EVERYTHING]
-    return prefixes.map((prefix) => ({ prefix, rule, breadth, place }))
+    return prefixes.map((prefix) => ({ prefix, rule, breadth }))
   })
 }
 
@@ -93,40 +112,50 @@ function breadthOf(rule: Rule, realm: Realm | null, peer: Class | null): number 
   return 0
 }
 
-/** The grants that a level must hold as entries, given those that the levels above it already express. */
-function difference(own: readonly Grant[], above: readonly Grant[]): readonly Grant[] {
-  if (own.length === above.length) return []
-  const entries: Grant[] = []
+/** The decisions that a level must hold as entries, given what the levels above it already express; null: there is none. */
+function difference(set: RuleSet, own: readonly Grant[], above: readonly Grant[] | null): readonly Decided[] {
+  if (own.length === above?.length) return []
+  const entries: Decided[] = []
   for (const prefix of distinctPrefixes(own)) {
-    const best = bestAt(prefix, own)!
+    const wanted = decide(set, prefix, own)
     // Shorter prefixes come first, so the last entry that covers this one is the nearest.
-    const found = entries.findLast((each) => covers(each.prefix, prefix)) ?? bestAt(prefix, above)
-    if (found?.rule !== best.rule) entries.push({ ...best, prefix })
+    const nearest = entries.findLast((each) => covers(each.prefix, prefix))
+    const found = nearest ?? (above === null ? DENIED : decide(set, prefix, above))
+    if (found.rule !== wanted.rule || found.verdict !== wanted.verdict) entries.push({ ...wanted, prefix })
   }
   return entries
 }
 
+/** EVERYTHING among them: where no rule speaks, something is decided too. */
 function distinctPrefixes(all: readonly Grant[]): readonly PortPrefix[] {
-  const distinct = new Map(all.map(({ prefix }) => [`${prefix.length} ${prefix.protocol} ${prefix.port}`, prefix]))
+  const prefixes = [EVERYTHING, ...all.map(({ prefix }) => prefix)]
+  const distinct = new Map(prefixes.map((each) => [`${each.length} ${each.protocol} ${each.port}`, each]))
   return [...distinct.values()].sort((a, b) => a.length - b.length || a.protocol - b.protocol || a.port - b.port)
 }
 
-function bestAt(prefix: PortPrefix, all: readonly Grant[]): Grant | undefined {
-  let best: Grant | undefined
+/** How the tiers judge a prefix of ports: the first rule of Admin and of Baseline counts, and any of NetworkPolicy. */
+function decide(set: RuleSet, prefix: PortPrefix, all: readonly Grant[]): Decision {
+  let admin: Rule | undefined
+  let admitting: Grant | undefined
+  let baseline: Rule | undefined
   for (const grant of all) {
     if (!covers(grant.prefix, prefix)) continue
-    if (
-      best === undefined ||
-      grant.breadth > best.breadth ||
-      (grant.breadth === best.breadth && grant.place < best.place)
-    ) {
-      best = grant
-    }
+    const { rule } = grant
+    if (rule.tier === 'Admin') admin ??= rule
+    else if (rule.tier === 'Baseline') baseline ??= rule
+    else if (admitting === undefined || grant.breadth > admitting.breadth) admitting = grant
   }
-  return best
+  if (admin !== undefined && admin.action !== 'Pass') return decisionOf(admin)
+  if (admitting !== undefined) return decisionOf(admitting.rule)
+  if (set.policies.length > 0) return DENIED
+  return baseline === undefined || baseline.action === 'Pass' ? PASSED : decisionOf(baseline)
 }
 
-function entry(set: RuleSet, level: number, scope: bigint, { prefix, rule }: Grant): PolicyTableEntry {
+function decisionOf({ action, id }: Rule): Decision {
+  return { verdict: action === 'Deny' ? PolicyVerdict.DENY : PolicyVerdict.ALLOW, rule: id }
+}
+
+function entry(set: RuleSet, level: number, scope: bigint, { prefix, verdict, rule }: Decided): PolicyTableEntry {
   return {
     key: {
       prefixLength: POLICY_FIXED_BITS + prefix.length,
@@ -137,6 +166,6 @@ function entry(set: RuleSet, level: number, scope: bigint, { prefix, rule }: Gra
       protocol: prefix.protocol,
       port: prefix.port,
     },
-    value: { verdict: PolicyVerdict.ALLOW, flags: 0, l7: 0, rule: rule.id },
+    value: { verdict, flags: 0, l7: 0, rule },
   }
 }

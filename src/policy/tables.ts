@@ -6,7 +6,7 @@ import type { Address, Prefix } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import type { PeerClass, PolicyEntry, PolicyKey } from '../generated/abi.ts'
 
-/** The policy part of a local endpoint's table entry. Set 0: no policy isolates that direction. */
+/** The policy part of a local endpoint's table entry. Set 0: no policy judges that direction. */
 export interface EndpointPolicy {
   readonly egressSet: Id64
   readonly ingressSet: Id64
@@ -26,7 +26,7 @@ export interface PolicySet {
   readonly direction: number
   /** Bits of enum policy_levels that a lookup visits; they depend on the rules alone, not on who is there. */
   readonly levels: number
-  /** Names of the policies that isolate, "namespace/name", sorted: what a denial without a rule is due to. */
+  /** Names of the policies that isolate, "namespace/name", sorted: what a denial without a rule is due to; empty: none. */
   readonly policies: readonly string[]
   /** Sorted by level, scope, protocol, port, length. */
   readonly entries: readonly PolicyTableEntry[]

@@ -66,10 +66,10 @@ export function judge(
   return ISOLATED
 }
 
-/** What a person reads: the rule's name, else the policies that isolate, else null where nothing does. */
+/** What a person reads: the rule's name, else the policies that isolate, else null where nothing forbids. */
 export function reasonText(compiled: CompiledPolicies, set: Id64, answer: PolicyAnswer): string | null {
   if (answer.rule !== 0n) return compiled.rules.get(answer.rule) ?? null
-  return compiled.sets.get(set)?.policies.join(', ') ?? null
+  return answer.allowed ? null : (compiled.sets.get(set)?.policies.join(', ') ?? null)
 }
 
 function longest(

@@ -4,12 +4,12 @@
 import { prefixContains } from '../core/address.ts'
 import { compareText, objectName } from '../core/names.ts'
 import { PolicyDirection } from '../generated/abi.ts'
-import type { NetworkPolicy, Pod } from '../world/objects.ts'
+import type { ClusterAction, ClusterNetworkPolicy, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { selectsNamespace } from './classes.ts'
-import { policiesSelecting } from './compile.ts'
+import { clusterPoliciesSelecting, policiesSelecting } from './compile.ts'
 import { portText, resolveNamedPorts } from './ports.ts'
-import { type Direction, type Rule, rulesOf, type Selector } from './rules.ts'
+import { clusterRulesOf, type Direction, type Rule, rulesOf, type Selector } from './rules.ts'
 import { matches } from './selector.ts'
 
 export interface PodPolicies {
@@ -22,28 +22,32 @@ export interface PodPolicies {
 }
 
 export interface DirectionPolicies {
-  /** "namespace/name", sorted; empty: everything passes. */
+  /** NetworkPolicies, "namespace/name", sorted; empty: what no rule judges passes. */
   readonly isolatedBy: readonly string[]
-  readonly rules: readonly AdmittingRule[]
+  /** In order of precedence: Admin, NetworkPolicy, Baseline. NetworkPolicies that isolate leave Baseline out. */
+  readonly rules: readonly PodRule[]
 }
 
-export interface AdmittingRule {
-  /** "namespace/name ingress[0]". */
+export interface PodRule {
+  /** "namespace/name ingress[0]", "Admin:name ingress[0]". */
   readonly rule: string
+  readonly action: ClusterAction
   /** 'everybody', 'every pod', selectors and blocks as in class names; empty: nobody. */
   readonly peers: readonly string[]
   /** 'all', "TCP/80-89", "http/TCP", with what the name means at this pod on ingress: "http/TCP=8080". */
   readonly ports: readonly string[]
   /** Pods that are among its peers now, sorted; null: everybody is. */
   readonly pods: readonly string[] | null
-  /** A field that is not known, for which it admits nobody. */
+  /** A field that is not known: the rule fails closed. */
   readonly unknownField: string | null
 }
 
 /** A finished pod and one on the host's network have no policies: nothing selects them. Cost: rules x pods. */
 export function podPolicies(world: WorldView, pod: Pod): PodPolicies {
-  const selecting = pod.hostNetwork || pod.finished ? [] : policiesSelecting(world, pod)
-  const direction = (of: Direction) => directionPolicies(world, pod, selecting, of)
+  const isNobody = pod.hostNetwork || pod.finished
+  const selecting = isNobody ? [] : policiesSelecting(world, pod)
+  const cluster = isNobody ? [] : clusterPoliciesSelecting(world, pod)
+  const direction = (of: Direction) => directionPolicies(world, pod, selecting, cluster, of)
   return {
     pod: objectName(pod.namespace, pod.name),
     node: pod.nodeName,
@@ -57,21 +61,30 @@ function directionPolicies(
   world: WorldView,
   pod: Pod,
   selecting: readonly NetworkPolicy[],
+  cluster: readonly ClusterNetworkPolicy[],
   direction: Direction,
 ): DirectionPolicies {
+  const isEgress = direction === PolicyDirection.EGRESS
   const isolating = selecting.filter((policy) => rulesOf(policy, direction) !== null)
+  const described = (rules: readonly Rule[], written: readonly { readonly unknownField?: string }[]): PodRule[] =>
+    rules.map((rule, index) => ({
+      rule: rule.name,
+      action: rule.action,
+      peers: peerTexts(rule),
+      ports: portTexts(rule, isEgress ? null : pod),
+      pods: rule.everybody ? null : podsAmong(world, rule),
+      unknownField: written[index]!.unknownField ?? null,
+    }))
+  const ofTier = (tier: ClusterNetworkPolicy['tier']) =>
+    cluster
+      .filter((policy) => policy.tier === tier)
+      .flatMap((policy) => described(clusterRulesOf(policy, direction), isEgress ? policy.egress : policy.ingress))
+  const admitting = isolating.flatMap((policy) =>
+    described(rulesOf(policy, direction)!, (isEgress ? policy.egress : policy.ingress)!),
+  )
   return {
     isolatedBy: isolating.map(({ namespace, name }) => objectName(namespace, name)),
-    rules: isolating.flatMap((policy) => {
-      const written = direction === PolicyDirection.EGRESS ? policy.egress! : policy.ingress!
-      return rulesOf(policy, direction)!.map((rule, index) => ({
-        rule: rule.name,
-        peers: peerTexts(rule),
-        ports: portTexts(rule, direction === PolicyDirection.INGRESS ? pod : null),
-        pods: rule.everybody ? null : podsAmong(world, rule),
-        unknownField: written[index]!.unknownField ?? null,
-      }))
-    }),
+    rules: [...ofTier('Admin'), ...(isolating.length > 0 ? admitting : ofTier('Baseline'))],
   }
 }
 
@@ -102,6 +115,7 @@ function podsAmong(world: WorldView, rule: Rule): readonly string[] {
 }
 
 function isAmong(world: WorldView, pod: Pod, selector: Selector): boolean {
+  if (selector.kind === 'nodes') return false
   if (selector.kind === 'block') {
     const { cidr, except } = selector
     return pod.podIPs.some((ip) => prefixContains(cidr, ip) && !except.some((each) => prefixContains(each, ip)))

@@ -172,7 +172,40 @@ export interface NetworkPolicy {
   readonly unreadable?: true
 }
 
-export type KubeObject = Namespace | Node | Pod | Service | EndpointSlice | NetworkPolicy
+/** Of policy.networking.k8s.io: the tiers around NetworkPolicy. */
+export type ClusterTier = 'Admin' | 'Baseline'
+export type ClusterAction = 'Accept' | 'Deny' | 'Pass'
+
+/** networks come as blocks, one each. */
+export type ClusterPeer = PolicyPeer | { readonly nodeSelector: LabelSelector }
+
+export interface ClusterPolicyRule {
+  /** The rule's own name; '' where it has none. */
+  readonly name: string
+  readonly action: ClusterAction
+  /** null: everybody, of a rule that was closed for an unknown peer; empty: nobody, for the same reason. */
+  readonly peers: readonly ClusterPeer[] | null
+  /** null: every port. */
+  readonly ports: readonly PolicyPort[] | null
+  /** "spec.ingress[0].from[0]": a peer of a kind that Heddle does not know, for which the rule fails closed. */
+  readonly unknownField?: string
+}
+
+/** policy.networking.k8s.io/v1alpha2. */
+export interface ClusterNetworkPolicy {
+  readonly kind: 'ClusterNetworkPolicy'
+  readonly name: string
+  readonly tier: ClusterTier
+  /** 0 to 1000, the lowest first. */
+  readonly priority: number
+  readonly subject: { readonly namespaceSelector: LabelSelector; readonly podSelector: LabelSelector }
+  readonly ingress: readonly ClusterPolicyRule[]
+  readonly egress: readonly ClusterPolicyRule[]
+  /** It stands for one that cannot be read. */
+  readonly unreadable?: true
+}
+
+export type KubeObject = Namespace | Node | Pod | Service | EndpointSlice | NetworkPolicy | ClusterNetworkPolicy
 export type Kind = KubeObject['kind']
 
 /** A pod of this node that the CNI plugin wired. Its policy is found by namespace/name in World. */

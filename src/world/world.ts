@@ -6,6 +6,7 @@ import type { Address } from '../core/address.ts'
 import { endpointKey, objectName } from '../core/names.ts'
 import { sameValue } from './equal.ts'
 import type {
+  ClusterNetworkPolicy,
   Endpoint,
   EndpointSlice,
   Kind,
@@ -42,6 +43,7 @@ export interface WorldView {
   pods(): Iterable<Pod>
   services(): Iterable<Service>
   networkPolicies(): Iterable<NetworkPolicy>
+  clusterPolicies(): Iterable<ClusterNetworkPolicy>
   endpoints(): Iterable<Endpoint>
 
   policiesOfNamespace(namespace: string): Iterable<NetworkPolicy>
@@ -93,6 +95,7 @@ export function createWorld(): World {
   const services = new Map<ObjectName, Service>()
   const slices = new Map<ObjectName, EndpointSlice>()
   const policies = new Map<ObjectName, NetworkPolicy>()
+  const clusterPolicies = new Map<ObjectName, ClusterNetworkPolicy>()
   const endpoints = new Map<string, Endpoint>()
   const tables: { readonly [K in Kind]: Map<ObjectName, KubeObject> } = {
     Namespace: namespaces as Map<ObjectName, KubeObject>,
@@ -101,6 +104,7 @@ export function createWorld(): World {
     Service: services as Map<ObjectName, KubeObject>,
     EndpointSlice: slices as Map<ObjectName, KubeObject>,
     NetworkPolicy: policies as Map<ObjectName, KubeObject>,
+    ClusterNetworkPolicy: clusterPolicies as Map<ObjectName, KubeObject>,
   }
 
   const policiesByNamespace = createIndex<NetworkPolicy>()
@@ -214,6 +218,7 @@ export function createWorld(): World {
     pods: () => pods.values(),
     services: () => services.values(),
     networkPolicies: () => policies.values(),
+    clusterPolicies: () => clusterPolicies.values(),
     endpoints: () => endpoints.values(),
     policiesOfNamespace: policiesByNamespace.of,
     slicesOfService: slicesByService.of,

@@ -31,6 +31,8 @@ export interface ApiServer extends AsyncDisposable {
   token: string | undefined
   /** "verb resource" -> refused with 403. */
   readonly forbidden: Set<string>
+  /** Kinds that it does not have: 404. */
+  readonly absent: Set<string>
   readonly requests: string[]
   /** Stops listening and drops every connection; start() brings it back on the same port. */
   stop(): Promise<void>
@@ -58,6 +60,7 @@ const plurals: Readonly<Record<string, string>> = {
   services: 'Service',
   endpointslices: 'EndpointSlice',
   networkpolicies: 'NetworkPolicy',
+  clusternetworkpolicies: 'ClusterNetworkPolicy',
 }
 
 export async function startApiServer(): Promise<ApiServer> {
@@ -66,6 +69,7 @@ export async function startApiServer(): Promise<ApiServer> {
   const watchers = new Set<Watcher>()
   const requests: string[] = []
   const forbidden = new Set<string>()
+  const absent = new Set<string>()
   let version = 1
   let oldest = 0
   let server = createServer(serve)
@@ -105,7 +109,7 @@ export async function startApiServer(): Promise<ApiServer> {
     const verb = query.get('watch') === 'true' ? 'watch' : 'list'
     if (api.token !== undefined && request.headers.authorization !== `Bearer ${api.token}`) {
       refuse(response, 401, 'Unauthorized')
-    } else if (kind === undefined) {
+    } else if (kind === undefined || absent.has(kind)) {
       refuse(response, 404, 'NotFound')
     } else if (forbidden.has(`${verb} ${plural}`)) {
       refuse(response, 403, 'Forbidden')
@@ -195,6 +199,7 @@ export async function startApiServer(): Promise<ApiServer> {
     watchList: true,
     token: undefined,
     forbidden,
+    absent,
     requests,
     async stop() {
       watchers.clear()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// NetworkPolicy read aloud: a deliberately naive evaluator of API objects as they are written, from the documentation of
-// networking.k8s.io/v1 and of labels alone. It shares nothing with src, to hold the compiler against.
+// NetworkPolicy and ClusterNetworkPolicy read aloud: a deliberately naive evaluator of API objects as they are written,
+// from the documentation of networking.k8s.io/v1, of policy.networking.k8s.io/v1alpha2 and of labels alone. It shares
+// nothing with src, to hold the compiler against.
 
 export interface ApiObject {
   readonly apiVersion: string
@@ -63,17 +64,114 @@ export function modelVerdict(objects: readonly ApiObject[], query: ModelQuery): 
   }
 }
 
-const FREE = { allowed: true, rule: null }
+const FREE: Judgement = { allowed: true, rule: null }
 
-/** "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has Egress in its policyTypes;
- *  the effects of those lists combine additively." */
+interface Judgement {
+  readonly allowed: boolean
+  readonly rule: string | null
+}
+
+/** "Policy tiers are evaluated in the following order: Admin, NetworkPolicy, Baseline. v1.NetworkPolicy always makes a final
+ *  decision for selected pods. If a given connection wasn't allowed or denied by any of the tiers, the default kubernetes
+ *  policy is applied, which says that all pods can communicate with each other." */
 function directionOf(
   objects: readonly ApiObject[],
   direction: Direction,
   pod: ApiObject,
   peer: string,
   query: ModelQuery,
-): { readonly allowed: boolean; readonly rule: string | null } {
+): Judgement {
+  return (
+    tierDecision(objects, 'Admin', direction, pod, peer, query) ??
+    networkPolicyDecision(objects, direction, pod, peer, query) ??
+    tierDecision(objects, 'Baseline', direction, pod, peer, query) ??
+    FREE
+  )
+}
+
+/** "Policies with lower priority values have higher precedence; a rule at the top takes the highest precedence." Of equal
+ *  priority any may be taken: here the first by name. null: passed, or no rule matches. */
+function tierDecision(
+  objects: readonly ApiObject[],
+  tier: 'Admin' | 'Baseline',
+  direction: Direction,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): Judgement | null {
+  const policies = objects
+    .filter(({ kind, spec }) => kind === 'ClusterNetworkPolicy' && spec.tier === tier)
+    .filter(({ spec }) => isIn(objects, spec.subject, pod))
+    .sort((a, b) => a.spec.priority - b.spec.priority || (a.metadata.name < b.metadata.name ? -1 : 1))
+  for (const { metadata, spec } of policies) {
+    for (const [index, rule] of ((spec[direction] ?? []) as Json[]).entries()) {
+      const action = clusterActionOf(objects, direction, rule, pod, peer, query)
+      if (action === null) continue
+      if (action === 'Pass') return null
+      const named = rule.name ? ` ${JSON.stringify(rule.name)}` : ''
+      return { allowed: action === 'Accept', rule: `${tier}:${metadata.name} ${direction}[${index}]${named}` }
+    }
+  }
+  return null
+}
+
+/** What the rule says of this packet; null: nothing. "If an implementation sees no fields are set [in a peer], it should fail
+ *  closed: for Accept rules, treat the rule as matching no traffic; for Deny and Pass rules as a 'Deny all' rule." */
+function clusterActionOf(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  rule: Json,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): string | null {
+  const known = ['namespaces', 'pods', ...(direction === 'egress' ? ['nodes', 'networks'] : [])]
+  const peers = rule[direction === 'ingress' ? 'from' : 'to'] as Json[]
+  if (peers.some((each) => !known.some((kind) => each[kind] != null))) return rule.action === 'Accept' ? null : 'Deny'
+  const destination = direction === 'ingress' ? pod : ownerOf(objects, peer)
+  const matchesTraffic =
+    rule.protocols == null || rule.protocols.some((each: Json) => matchesProtocol(each, query, destination))
+  return matchesTraffic && peers.some((each) => isPeer(objects, each, peer)) ? rule.action : null
+}
+
+function isPeer(objects: readonly ApiObject[], peer: Json, address: string): boolean {
+  if (peer.networks != null) return peer.networks.some((cidr: string) => inside(address, cidr))
+  if (peer.nodes != null) {
+    return objects
+      .filter(({ kind, metadata }) => kind === 'Node' && nodeAddresses(objects, metadata.name).includes(address))
+      .some((node) => selects(peer.nodes, labelsOf(node)))
+  }
+  const pod = ownerOf(objects, address)
+  return pod !== undefined && isIn(objects, peer, pod)
+}
+
+/** A subject, or a peer of pods: "namespaces: all pods within a set of namespaces; pods: via namespace AND pod selectors". */
+function isIn(objects: readonly ApiObject[], { namespaces, pods }: Json, pod: ApiObject): boolean {
+  const ofNamespace = namespaceLabels(objects, namespaceOf(pod))
+  if (namespaces != null) return selects(namespaces, ofNamespace)
+  return selects(pods.namespaceSelector, ofNamespace) && selects(pods.podSelector, labelsOf(pod))
+}
+
+/** "DestinationNamedPort selects a destination port on a pod based on the ContainerPort name." */
+function matchesProtocol(match: Json, query: ModelQuery, destination: ApiObject | undefined): boolean {
+  if (match.destinationNamedPort != null) {
+    return matchesPort({ protocol: query.protocol, port: match.destinationNamedPort }, query, destination)
+  }
+  const of = match[query.protocol.toLowerCase()]?.destinationPort
+  if (of == null) return false
+  const { start, end } = of.range ?? { start: of.number, end: of.number }
+  return query.port! >= start && query.port! <= end
+}
+
+/** "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has Egress in its policyTypes;
+ *  the effects of those lists combine additively." */
+function networkPolicyDecision(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): Judgement | null {
   const isolating = objects
     .filter(({ kind }) => kind === 'NetworkPolicy')
     .filter(
@@ -81,7 +179,7 @@ function directionOf(
     )
     .filter((policy) => typesOf(policy).includes(direction))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
-  if (isolating.length === 0) return FREE
+  if (isolating.length === 0) return null
   const rules = isolating.flatMap((policy) =>
     ((policy.spec[direction] ?? []) as Json[]).map((rule, index) => ({
       name: `${namespaceOf(policy)}/${policy.metadata.name} ${direction}[${index}]`,

@@ -149,6 +149,74 @@ const policy: fc.Arbitrary<ApiObject> = fc
     spec,
   }))
 
+const namespacedPod = fc.record({ namespaceSelector: selector, podSelector: selector })
+const subject = fc.oneof(fc.record({ namespaces: selector }), fc.record({ pods: namespacedPod }))
+const strangePeer = fc.constantFrom({}, { planet: 'mars' }, { pods: null })
+
+const transport = fc
+  .tuple(
+    fc.constantFrom('tcp', 'tcp', 'udp', 'sctp'),
+    fc.oneof(
+      fc.record({ number: fc.constantFrom(...ports) }),
+      fc
+        .tuple(fc.constantFrom(...ports), fc.constantFrom(...ports))
+        .filter(([start, end]) => start < end)
+        .map(([start, end]) => ({ range: { start, end } })),
+    ),
+  )
+  .map(([of, destinationPort]) => ({ [of]: { destinationPort } }))
+const protocolMatch = fc.oneof(
+  { weight: 3, arbitrary: transport },
+  { weight: 1, arbitrary: fc.record({ destinationNamedPort: fc.constantFrom(...portNames) }) },
+)
+
+/** Networks and nodes have no port names. */
+function tierRules(peers: 'from' | 'to'): fc.Arbitrary<readonly object[]> {
+  const ofPods = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ namespaces: selector }) },
+    { weight: 4, arbitrary: fc.record({ pods: namespacedPod }) },
+    { weight: 1, arbitrary: strangePeer },
+  )
+  const ofOthers = fc.oneof(
+    fc.record({ networks: fc.subarray([...cidrs[4], ...cidrs[6]], { minLength: 1, maxLength: 3 }) }),
+    fc.record({ nodes: selector }),
+  )
+  const rule = (peer: fc.Arbitrary<object>, match: fc.Arbitrary<object>) =>
+    fc.record(
+      {
+        name: fc.constantFrom('first', 'a "rule"', ''),
+        action: fc.constantFrom('Accept', 'Deny', 'Pass'),
+        [peers]: fc.array(peer, { minLength: 1, maxLength: 2 }),
+        protocols: fc.array(match, { minLength: 1, maxLength: 3 }),
+      },
+      { requiredKeys: ['action', peers] },
+    )
+  const any = rule(ofPods, protocolMatch)
+  const all = peers === 'to' ? fc.oneof(any, rule(fc.oneof(ofPods, ofOthers), transport)) : any
+  return fc.array(all, { maxLength: 3 })
+}
+
+const tierPolicy: fc.Arbitrary<ApiObject> = fc
+  .record({
+    name: fc.constantFrom('ban', 'open', 'default'),
+    spec: fc.record(
+      {
+        tier: fc.constantFrom('Admin', 'Baseline'),
+        priority: fc.constantFrom(0, 7, 7, 1000),
+        subject,
+        ingress: tierRules('from'),
+        egress: tierRules('to'),
+      },
+      { requiredKeys: ['tier', 'priority', 'subject'] },
+    ),
+  })
+  .map(({ name, spec }) => ({
+    apiVersion: 'policy.networking.k8s.io/v1alpha2',
+    kind: 'ClusterNetworkPolicy',
+    metadata: { name },
+    spec,
+  }))
+
 const containerPort = fc.record(
   {
     name: fc.constantFrom(...portNames),
@@ -190,10 +258,10 @@ const pod: fc.Arbitrary<ApiObject> = fc
     status: { phase, podIPs: [...families].map((each) => ({ ip: each === '4' ? v4 : v6 })) },
   }))
 
-const node: fc.Arbitrary<ApiObject> = fc.constantFrom('n1', 'n2', 'n3').map((name) => ({
+const node: fc.Arbitrary<ApiObject> = fc.tuple(fc.constantFrom('n1', 'n2', 'n3'), labels).map(([name, of]) => ({
   apiVersion: 'v1',
   kind: 'Node',
-  metadata: { name },
+  metadata: { name, labels: of },
   status: {
     addresses: nodeAddresses[name as keyof typeof nodeAddresses].map((address) => ({ type: 'InternalIP', address })),
   },
@@ -211,6 +279,7 @@ const allObjects = fc.uniqueArray(
   fc.oneof(
     { weight: 5, arbitrary: pod },
     { weight: 6, arbitrary: policy },
+    { weight: 3, arbitrary: tierPolicy },
     { weight: 1, arbitrary: node },
     { weight: 1, arbitrary: namespace },
   ),
