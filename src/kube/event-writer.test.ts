@@ -14,6 +14,7 @@ function apiServer(refusal?: { status: number }) {
   const objects = new Map([
     ['services shop/cart', 'uid-1'],
     ['networkpolicies shop/deny', 'uid-2'],
+    ['clusternetworkpolicies /ban', 'uid-3'],
   ])
   const error = (verb: 'get' | 'create', resource: string, name: string, status: number) =>
     new ApiError({ verb, resource, name, status, reason: '', message: '', retryAfterMs: 0 })
@@ -72,6 +73,18 @@ test('what has no name, no Event or is gone is left out, and the rest is told', 
   using told = writer(client, [...others, policy])
   await told.look()
   expect([...events.values()]).toMatchObject([{ involvedObject: { apiVersion: 'networking.k8s.io/v1', uid: 'uid-2' } }])
+})
+
+test('of an object without a namespace it is told where Events of such objects are looked for', async () => {
+  const { events, client } = apiServer()
+  using told = writer(client, [{ object: 'ClusterNetworkPolicy ban', message: 'spec.tier: missing' }])
+  await told.look()
+  expect([...events.values()]).toMatchObject([
+    {
+      metadata: { namespace: 'default' },
+      involvedObject: { kind: 'ClusterNetworkPolicy', namespace: '', name: 'ban' },
+    },
+  ])
 })
 
 test('many faults are told ten at a time, and what is long is cut', async () => {
