@@ -14,6 +14,8 @@ import * as abi from '../src/generated/abi.ts'
 import { BPF_FOLDER, camel, isUnused, readAbiTypes, resolve, type Struct } from './abi-types.ts'
 
 const RUNS = 200
+/** Of all runs of the largest struct, as text. */
+const OUTPUT_BYTES_MAX = 64 << 20
 const { headers, types, structs } = readAbiTypes()
 
 /** One number or address inside a struct. */
@@ -75,7 +77,8 @@ function programSource(): string {
 #include <string.h>
 ${headers.map((header) => `#include "abi/${header}"`).join('\n')}
 static char *next(void) { return strtok(0, " \\n"); }
-static void read_bytes(unsigned char *to, int n) { char *hex = next(); for (int i = 0; i < n; i++) sscanf(hex + 2 * i, "%2hhx", to + i); }
+static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+static void read_bytes(unsigned char *to, int n) { char *hex = next(); for (int i = 0; i < n; i++) to[i] = digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]); }
 static void print_bytes(const unsigned char *from, int n) { for (int i = 0; i < n; i++) printf("%02x", from[i]); }
 static void answer(int fill, const char *name)
 {${cases.join('')}
@@ -83,7 +86,7 @@ static void answer(int fill, const char *name)
 }
 int main(void)
 {
-	static char line[4096];
+	static char line[1 << 16];
 	while (fgets(line, sizeof(line), stdin)) {
 		int fill = !strcmp(strtok(line, " "), "fill");
 		answer(fill, next());
@@ -100,7 +103,8 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }))
 
 function askC(commands: readonly string[]): readonly string[] {
-  const output = execFileSync(join(folder, 'layout'), { input: commands.map((line) => `${line}\n`).join('') })
+  const input = commands.map((line) => `${line}\n`).join('')
+  const output = execFileSync(join(folder, 'layout'), { input, maxBuffer: OUTPUT_BYTES_MAX })
   return output
     .toString()
     .trimEnd()
