@@ -63,6 +63,26 @@ test('families are those of pods and Services; a headless Service has no address
   expect(readFacts({ ...deployed, services }, [6]).families).toEqual([6])
 })
 
+test('node ports are read by protocol, and need both', () => {
+  const ports = [
+    { protocol: 'TCP', nodePort: 30_080 },
+    { protocol: 'UDP', nodePort: 30_081 },
+  ]
+  const exposed = (ports: readonly object[]) => {
+    const deployed = {
+      namespace: 'test',
+      nodes: [],
+      nodePort: 20_000,
+      pods: new Map(),
+      apiServer: null,
+      dnsServices: [],
+    }
+    return readFacts({ ...deployed, services: [{ metadata: { name: 'exposed' }, spec: { ports } }] }, null).exposed
+  }
+  expect(exposed(ports)).toEqual({ tcp: 30_080, udp: 30_081 })
+  expect(exposed([ports[0]!, { protocol: 'UDP' }])).toBeNull()
+})
+
 describe('results that a pod says', () => {
   const result = { error: '', milliseconds: 1, bytes: 0, source: '', servers: ['a'], addresses: [] }
 

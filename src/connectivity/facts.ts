@@ -92,12 +92,10 @@ export function readFacts(
       host: pod(podName({ role: 'node', node })),
     }),
   )
-  const addressesOf = new Map(
-    deployed.services
-      .map(root)
-      .map((service) => [text(field(field(service, 'metadata'), 'name')), clusterIPs(service)]),
+  const services = new Map(
+    deployed.services.map(root).map((service) => [text(field(field(service, 'metadata'), 'name')), service]),
   )
-  const service = (name: string) => addressesOf.get(name) ?? []
+  const service = (name: string) => clusterIPs(services.get(name) ?? root({}))
   const given = [
     ...nodes.flatMap(({ server, client }) => [...server.addresses, ...client.addresses]),
     ...service('server'),
@@ -115,6 +113,7 @@ export function readFacts(
       guarded: service('guarded'),
       nobody: service('nobody'),
     },
+    exposed: nodePorts(services.get('exposed') ?? root({})),
     apiServer: deployed.apiServer === null ? null : readApiServer(root(deployed.apiServer)),
     hasDns: deployed.dnsServices.length > 0,
   }
@@ -123,6 +122,15 @@ export function readFacts(
 function readApiServer(service: Cursor): Facts['apiServer'] {
   const first = list(field(field(service, 'spec'), 'ports'))[0]
   return first === undefined ? null : { addresses: clusterIPs(service), port: port(field(first, 'port')) }
+}
+
+function nodePorts(service: Cursor): Facts['exposed'] {
+  const ports = list(field(field(service, 'spec'), 'ports'), 8)
+  const [tcp, udp] = ['TCP', 'UDP'].map((protocol) =>
+    ports.find((one) => text(field(one, 'protocol')) === protocol && !isMissing(field(one, 'nodePort'))),
+  )
+  if (tcp === undefined || udp === undefined) return null
+  return { tcp: port(field(tcp, 'nodePort')), udp: port(field(udp, 'nodePort')) }
 }
 
 function clusterIPs(service: Cursor): readonly Address[] {

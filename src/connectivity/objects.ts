@@ -129,6 +129,7 @@ function services({ namespace }: Deployment): readonly ApiObject[] {
     service('self', { pod: 'server-1' }),
     service('guarded', { role: 'guarded' }),
     service('nobody', { role: 'nobody' }),
+    service('exposed', { role: 'server' }, { type: 'NodePort' }),
   ]
 }
 

@@ -26,6 +26,7 @@ function facts(nodeNames: readonly string[], families: readonly Family[], change
     confined: pod('confined', 1, 5),
     nodePort: 20_000,
     services: { server: service(10), self: service(11), guarded: service(12), nobody: service(13) },
+    exposed: { tcp: 30_080, udp: 30_081 },
     apiServer: { addresses: ['10.96.0.1' as Address], port: 443 },
     hasDns: true,
     ...change,
@@ -74,6 +75,10 @@ test('one node, IPv4: every path by name, and that paths between nodes are not a
     service/ipv4/no-endpoints/n1: pod client-1 -> Service nobody, 10.96.0.13: http 80: refused
     service/ipv4/api-server/n1: pod client-1 -> Service default/kubernetes, 10.96.0.1: connect 443: answer
     service/ipv4/itself/n1: pod server-1 -> Service self, whose only backend it is, 10.96.0.11: http 80: answer of server-1
+    service/ipv4/tcp/node-port/from-pod/n1-to-n1: pod client-1 -> node port of n1, 192.168.0.1: http 30080: answer
+    service/ipv4/udp/node-port/from-pod/n1-to-n1: pod client-1 -> node port of n1, 192.168.0.1: udp 256 30081: answer
+    service/ipv4/tcp/node-port/from-node/n1-to-n1: node n1 -> node port of n1, 192.168.0.1: http 30080: answer
+    service/ipv4/udp/node-port/from-node/n1-to-n1: node n1 -> node port of n1, 192.168.0.1: udp 256 30081: answer
     policy/ipv4/unselected/n1: pod client-1 -> pod server-1, unselected, 10.244.1.2: http 8081: answer
     policy/ipv4/ingress/allowed/n1: pod client-1 -> pod guarded-1, 10.244.1.4: http 8080: answer
     policy/ipv4/ingress/allowed-by-service/n1: pod client-1 -> Service guarded, 10.96.0.12: http 80: answer
@@ -106,7 +111,11 @@ test('two nodes: what crosses them, IPv6', () => {
     node/ipv6/tcp/pod-to-node/n1-to-n2: pod client-1 -> node n2, fd00:192::2: http 20000: answer of node-2
     node/ipv6/udp/pod-to-node/n1-to-n2: pod client-1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2
     node/ipv6/tcp/node-to-node/n1-to-n2: node n1 -> node n2, fd00:192::2: http 20000: answer of node-2
-    node/ipv6/udp/node-to-node/n1-to-n2: node n1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2"
+    node/ipv6/udp/node-to-node/n1-to-n2: node n1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2
+    service/ipv6/tcp/node-port/from-pod/n1-to-n2: pod client-1 -> node port of n2, fd00:192::2: http 30080: answer
+    service/ipv6/udp/node-port/from-pod/n1-to-n2: pod client-1 -> node port of n2, fd00:192::2: udp 256 30081: answer
+    service/ipv6/tcp/node-port/from-node/n1-to-n2: node n1 -> node port of n2, fd00:192::2: http 30080: answer
+    service/ipv6/udp/node-port/from-node/n1-to-n2: node n1 -> node port of n2, fd00:192::2: udp 256 30081: answer"
   `)
   expect(lines.filter((text) => text.includes('balanced/n2')).join('\n')).toMatchInlineSnapshot(
     `"service/ipv6/balanced/n2: pod client-2 -> Service server, fd00:96::10: http x48 80: answer of server-1,server-2"`,

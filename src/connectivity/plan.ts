@@ -2,7 +2,8 @@
 // From what was deployed to the list of paths. Pure: equal facts give equal text. Each node is paired with itself and with the
 // next one, so that the list grows with the nodes and not with their square, and every node both sends and receives.
 //
-// Not tested: ICMP (Node has no raw sockets and the image no `ping`), SCTP, what leaves the cluster.
+// Not tested: ICMP (Node has no raw sockets and the image no `ping`), SCTP, what leaves the cluster, Services of type
+// LoadBalancer (a cloud would make one, and charge for it).
 
 import { type Address, type Family, family } from '../core/address.ts'
 import type { Check, Expectation, Group, Probe } from './check.ts'
@@ -30,6 +31,8 @@ export interface Facts {
   readonly nodePort: number
   /** Cluster IPs by the names of objects.ts. */
   readonly services: Readonly<Record<'server' | 'self' | 'guarded' | 'nobody', readonly Address[]>>
+  /** Node ports of Service exposed, whose backends are all servers; null: it was given none. */
+  readonly exposed: { readonly tcp: number; readonly udp: number } | null
   /** default/kubernetes; null: not there, which no cluster should be. */
   readonly apiServer: { readonly addresses: readonly Address[]; readonly port: number } | null
   /** Whether the cluster has a DNS server that the test knows: a Service labelled k8s-app=kube-dns. */
@@ -48,6 +51,7 @@ export function planChecks(facts: Facts): readonly Check[] {
     ...podChecks(facts, each),
     ...nodeChecks(facts, each),
     ...serviceChecks(facts, each),
+    ...nodePortChecks(facts, each),
     ...policyChecks(facts, each),
   ])
   const alone: readonly Check[] =
@@ -152,6 +156,22 @@ function serviceChecks(facts: Facts, each: Family): readonly Check[] {
       source: null,
     })),
   ]
+}
+
+/** Of every node, from its own pods and processes and from the next one's; the backend may be on either. */
+function nodePortChecks({ nodes, exposed }: Facts, each: Family): readonly Check[] {
+  if (exposed === null) return [failed('service', each, 'node-port', 'Service exposed', 'it has no node ports')]
+  return nodePairs(nodes).flatMap(([from, to]) => {
+    const path = { group: 'service', each, to: to.host, target: `node port of ${to.name}` } as const
+    const senders = [
+      ['from-pod', { ...path, from: from.client }],
+      ['from-node', { ...path, from: from.host, sender: `node ${from.name}` }],
+    ] as const
+    return senders.flatMap(([what, by]) => [
+      check(by, `tcp/node-port/${what}/${between(from, to)}`, http(exposed.tcp), () => anyAnswer),
+      check(by, `udp/node-port/${what}/${between(from, to)}`, datagram(exposed.udp), () => anyAnswer),
+    ])
+  })
 }
 
 /** A random choice misses one of n backends in 24 n tries with a probability below 1e-10 n. */
@@ -302,6 +322,10 @@ function check(
       ? { do: isNode ? 'skip' : 'fail', why: `${lacking.name} has no IPv${each} address` }
       : { do: 'probe', pod: from.name, probe: probe(address!), expect: expect(address!) },
   }
+}
+
+function failed(group: Group, each: Family, name: string, to: string, why: string): Check {
+  return { name: `${group}/ipv${each}/${name}`, group, from: '', to, family: each, todo: { do: 'fail', why } }
 }
 
 function skipped(group: Group, name: string, to: string, why: string): Check {

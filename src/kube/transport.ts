@@ -217,5 +217,7 @@ function retire(agent: Agent): void {
 
 function reasonOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
-  return (error as Error).message
+  const { code, message } = error as NodeJS.ErrnoException
+  const isOfTime = code === 'CERT_NOT_YET_VALID' || code === 'CERT_HAS_EXPIRED'
+  return isOfTime ? `${message}; this node's clock says ${new Date().toISOString()}` : message
 }
