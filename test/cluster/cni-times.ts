@@ -6,11 +6,9 @@
 //     '-- plugins (containerd's metrics: mean): executing and waiting for them
 //           '-- the agent (its log)
 
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
-import { checkout } from '../../src/lab/names.ts'
-import { machine, stampedName } from '../../tools/machine.ts'
-import { isSoak } from '../support/soak.ts'
+import { readFileSync, statSync } from 'node:fs'
 import type { Cluster } from './cluster.ts'
+import { saveSoakFigures } from './soak-figures.ts'
 
 /** A moment, by what each node had said until then. */
 export interface Mark {
@@ -70,10 +68,7 @@ export async function reportCniTimes(cluster: Cluster, mark: Mark, podPrefix: st
   }
   console.log(splitText('ADD', 'RunPodSandbox', times.add))
   console.log(splitText('DEL', 'StopPodSandbox', times.del))
-  if (!isSoak) return
-  const result = { date: new Date(), machine: machine(), pods: times.add.agent.count, ...times }
-  const path = `${checkout}/bench/results/${stampedName(result.date, result.machine)}-containerd.json`
-  writeFileSync(path, `${JSON.stringify(result, null, 1)}\n`)
+  saveSoakFigures('containerd', { pods: times.add.agent.count, ...times })
 }
 
 function splitText(command: string, call: string, { sandbox, pluginsMean, agent }: Split): string {

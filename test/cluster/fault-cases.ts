@@ -5,7 +5,7 @@ import { expect } from 'vitest'
 import { waitUntil } from '../../src/lab/process.ts'
 import { sameValue } from '../../src/world/equal.ts'
 import { startBackground } from '../support/background.ts'
-import type { Load } from '../support/load.ts'
+import type { Load, LoadReport } from '../support/load.ts'
 import { soak } from '../support/soak.ts'
 import type { Cluster } from './cluster.ts'
 import { prepareGuarded } from './guarded.ts'
@@ -20,6 +20,7 @@ import {
   type PodView,
   readyPods,
 } from './pods.ts'
+import { saveSoakFigures } from './soak-figures.ts'
 import {
   deployment,
   httpPort,
@@ -74,7 +75,7 @@ async function unnoticed(
   load: Omit<Load, 'host' | 'port' | 'seconds'>,
   seconds: number,
   fault: () => Promise<void>,
-): Promise<void> {
+): Promise<readonly LoadReport[]> {
   const loads = await Promise.all(webIPs.map((host) => loadFrom(cluster, client, { host, port: 80, seconds, ...load })))
   const started = performance.now()
   await fault()
@@ -87,6 +88,7 @@ async function unnoticed(
     expect(report.newConnections).toBeGreaterThan(load.newConnectionsPerSecond * seconds * 0.9)
   }
   expect(tookSeconds, 'the load must outlast the fault').toBeLessThan(seconds)
+  return reports
 }
 
 /** What must be the same before and after: who runs where under which address, never restarted. */
@@ -115,7 +117,7 @@ export const faultCases: readonly FaultCase[] = [
   {
     name: 'the DaemonSet is upgraded under 2,000 requests/s and 500 new connections/s',
     async check(fixture, upgrade) {
-      await unnoticed(fixture, heavy, 30, upgrade)
+      saveSoakFigures('upgrade', { load: heavy, reports: await unnoticed(fixture, heavy, 30, upgrade) })
     },
   },
   {
@@ -134,7 +136,7 @@ export const faultCases: readonly FaultCase[] = [
       const url = `http://${hostPort(addressOf(restarting!, restarting!.ips[0]!.includes(':') ? 6 : 4), httpPort)}/hostname`
       const ask = commandInPod(cluster, client, ['curl', '-sgf', '-m', '2', url])
       const answers = async () => (await startBackground(ask).ended) === 'restarts'
-      await unnoticed(fixture, steady, outageSeconds + 25, async () => {
+      const reports = await unnoticed(fixture, steady, outageSeconds + 25, async () => {
         await cluster.stopControl('kube-apiserver')
         await killContainer(cluster, restarting!)
         const endMs = performance.now() + outageSeconds * 1_000
@@ -147,6 +149,7 @@ export const faultCases: readonly FaultCase[] = [
         cluster.startControl('kube-apiserver')
         await cluster.apiServerReady()
       })
+      saveSoakFigures('api-outage', { outageSeconds, load: steady, reports })
       await cluster.nodesReady()
       const [restarted] = await readyPods(cluster, namespace, 'app=restarts', 1)
       expect(restarted).toMatchObject({ uid: restarting!.uid, ips: restarting!.ips })

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { installHeddle } from './heddle.ts'
 import { obstacle, startTestCluster, type TestCluster } from './lane.ts'
+import { saveSoakFigures } from './soak-figures.ts'
 import { idleSpec, pod } from './workloads.ts'
 
 const isAsked = process.env.HEDDLE_SOAK === '1'
@@ -48,6 +49,7 @@ describe('pod start', () => {
     console.log(
       `${rounds} pods each: p50 ${heddle.toFixed(0)} ms with Heddle, ${ptp.toFixed(0)} ms with ptp and host-local`,
     )
+    saveSoakFigures('pod-start', { pods: rounds, p50: { heddle, ptp }, milliseconds: taken })
     expect(ptp - heddle).toBeGreaterThan(1_500)
   })
 })
