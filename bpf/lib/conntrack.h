@@ -191,6 +191,14 @@ __noinline int flow_promote(struct packet *p)
 	return NEXT;
 }
 
+/* The client that a Service led here has come to the backend itself, from the same port: the answers must
+ * be the backend's now. What the stack forwards may have been translated before. */
+static __always_inline bool flow_is_direct_now(const struct flow *flow, const struct packet *p,
+					       __u32 ifindex_in)
+{
+	return flow->flags & FLOW_TRANSLATED && !(p->flags & PACKET_TRANSLATED) && !(ifindex_in & FROM_STACK);
+}
+
 static __always_inline enum verdict conntrack_new(struct packet *p, __u32 ifindex_in)
 {
 	bool answer = p->tuple.protocol == IPPROTO_TCP && !packet_is_syn(p);
@@ -216,6 +224,7 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 	flow = bpf_map_lookup_elem(&flows, &key);
 	opening = !flow;
 	if (opening) flow = bpf_map_lookup_elem(&flows_opening, &key);
+	if (flow && flow_is_direct_now(flow, p, ifindex_in)) p->flags |= PACKET_DIRECT;
 	if (!flow || packet_is_syn(p) || !flow_touch(flow, p->tuple.protocol, opening))
 		return conntrack_new(p, ifindex_in);
 
@@ -227,6 +236,7 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 		flow->side[!back].ifindex_in = 0; /* prove and route it again */
 	}
 	if (reversed && flow->flags & FLOW_BY_STACK) p->destination = TO_STACK;
+	if (p->flags & PACKET_DIRECT) flow->flags &= ~FLOW_TRANSLATED;
 	flow_note(flow, p, back, ifindex_in);
 	flow->epoch = p->epoch; /* last: conntrack_known trusts a side whose epoch is current */
 	return opening && reversed ? flow_promote(p) : NEXT;

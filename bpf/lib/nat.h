@@ -438,8 +438,24 @@ __noinline int nat_claim(struct __sk_buff *skb, struct packet *p)
 	return drop(p, DROP_NAT_PORTS);
 }
 
+/* The Service's translation of the answers to this packet, if there is one. */
+__noinline int nat_abandon(struct packet *p)
+{
+	ALIGNED struct tuple answer, asked;
+	const struct translation *t;
+
+	if (!p) return NEXT;
+	tuple_reverse(&answer, &p->tuple);
+	t = translation_find(&answer);
+	if (!t || !(t->flags & TRANSLATION_REVERSE)) return NEXT;
+	tuple_reverse(&asked, &t->to);
+	translation_delete(&answer, &asked);
+	return NEXT;
+}
+
 static __always_inline enum verdict nat_enter(struct __sk_buff *skb, struct packet *p)
 {
+	if (p->flags & PACKET_DIRECT) nat_abandon(p);
 	if (!(p->flags & PACKET_ENTER) || p->destination == TO_NOBODY) return NEXT;
 	return nat_claim(skb, p);
 }

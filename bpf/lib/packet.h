@@ -24,6 +24,7 @@ enum packet_flags {
 	PACKET_RELATED = 1 << 6,    /* an ICMP error about a flow that conntrack has */
 	PACKET_HOST = 1 << 7,       /* this node's own stack sends it */
 	PACKET_NETWORK = 1 << 8,    /* translated, and the uplink has brought it */
+	PACKET_DIRECT = 1 << 9,     /* of a flow that went by a Service until now */
 };
 
 /* Where lib/route.h sends it. */

@@ -2,12 +2,12 @@
 // `trace`: conntrack (bpf/lib/conntrack.h), without its fast path, which must make no difference.
 
 import { compareAddresses } from '../core/address.ts'
-import { type Flow, FlowFlags, type FlowKey, type FlowSide, type Tuple } from '../generated/abi.ts'
+import { type Flow, FlowFlags, type FlowKey, type FlowSide, TranslationFlags, type Tuple } from '../generated/abi.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol } from './trace-packet.ts'
 import { icmpTypeAndCode } from './trace-parse.ts'
 import { judge } from './trace-policy.ts'
-import { flowText } from './trace-tables.ts'
-import { isSyn, isTcp, note, type Stage, type Walk } from './trace-walk.ts'
+import { findTranslation, flowText, tupleText } from './trace-tables.ts'
+import { isSyn, isTcp, note, reverse, type Stage, type Walk } from './trace-walk.ts'
 
 /** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
 export const FROM_STACK = 0x8000_0000
@@ -45,7 +45,12 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
   const { flows, flows_opening } = input.state
   const isOpening = !flows.has(text)
   const known = (flows.get(text) ?? flows_opening.get(text))?.[1]
-  if (!known || isSyn(packet) || isIdle(known, input.nowNs, isTcp(tuple), isOpening)) return openFlow(walk, ifindexIn)
+  const isDirect = known && isDirectNow(known, walk, ifindexIn)
+  if (!known || isSyn(packet) || isIdle(known, input.nowNs, isTcp(tuple), isOpening)) {
+    const denied = openFlow(walk, ifindexIn)
+    if (isDirect && !denied) abandonTranslation(walk)
+    return denied
+  }
 
   let flow = touched(known, input.nowNs)
   const isAnswer = (side === 1) !== ((flow.flags & FlowFlags.ORIGIN_HIGH) !== 0)
@@ -66,6 +71,10 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
     flow = withSide({ ...flow, epoch }, other(side), { ifindexIn: 0 })
   }
   if (isAnswer && flow.flags & FlowFlags.BY_STACK) walk.destination = { kind: 'stack' }
+  if (isDirect) {
+    flow = { ...flow, flags: flow.flags & ~FlowFlags.TRANSLATED }
+    abandonTranslation(walk)
+  }
   flow = noted(flow, walk, side, ifindexIn)
   if (isOpening && isAnswer) {
     flows_opening.delete(text)
@@ -74,6 +83,20 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
     table.set(text, [key, flow])
   }
   return null
+}
+
+/** The client that a Service led here has come to the backend itself, from the same port. */
+function isDirectNow({ flags }: Flow, { to }: Walk, ifindexIn: number): boolean {
+  return (flags & FlowFlags.TRANSLATED) !== 0 && !to && ifindexIn < FROM_STACK
+}
+
+/** The answers must be the backend's now. */
+function abandonTranslation({ input: { state }, tuple }: Walk) {
+  const answer = reverse(tuple)
+  const translation = findTranslation(state, answer)
+  if (!translation || !(translation.flags & TranslationFlags.REVERSE)) return
+  for (const key of [answer, reverse(translation.to)])
+    for (const table of [state.translations, state.nat_opening]) table.delete(tupleText(key))
 }
 
 /** Whether the packet answers a flow that its destination has opened. */

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A client that a Service of this node led to a pod, and that comes to the pod itself from the same port: a port is taken
+// again while the translation of its last use is kept.
+
+import { Protocol } from '../../src/core/protocol.ts'
+import { pod, serviceOf, world } from './cluster.ts'
+import { delivered, fromNetdev, fromPod, packet, sent } from './row.ts'
+import { tcp, udp } from './vocabulary.ts'
+
+const cluster = world(
+  pod('web'),
+  serviceOf('n1:30080', { backends: ['web:8080'] }),
+  serviceOf('n1:30053', { protocol: Protocol.UDP, backends: ['web:5353'] }),
+)
+const asks = fromNetdev(udp('away:4000', 'n1:30053'))
+const asksItself = fromNetdev(udp('away:4000', 'web:5353'))
+const answers = fromPod('web', udp('web:5353', 'away:4000'))
+
+packet('UDP: the answer to what came by the Service comes from it', {
+  world: cluster,
+  given: [asks],
+  when: answers,
+  then: sent('n2', udp('n1:30053', 'away:4000', { hopLimit: 63 })),
+})
+
+packet('UDP: the answer to what came to the pod itself comes from the pod', {
+  world: cluster,
+  given: [asks, answers, asksItself],
+  when: answers,
+  then: sent('n2', udp('web:5353', 'away:4000', { hopLimit: 63 })),
+})
+
+const syn = fromNetdev(tcp('away:4000', 'n1:30080', 'S'))
+const synAck = fromPod('web', tcp('web:8080', 'away:4000', 'SA'))
+const synToPod = fromNetdev(tcp('away:4000', 'web:8080', 'S'))
+
+packet('TCP: the next connection from that port, to the pod itself, is answered by the pod', {
+  world: cluster,
+  given: [
+    syn,
+    synAck,
+    fromNetdev(tcp('away:4000', 'n1:30080', 'A')),
+    fromNetdev(tcp('away:4000', 'n1:30080', 'FA')),
+    synToPod,
+  ],
+  when: synAck,
+  then: sent('n2', tcp('web:8080', 'away:4000', 'SA', { hopLimit: 63 })),
+})
+
+packet('TCP: it goes on', {
+  world: cluster,
+  given: [syn, synAck, synToPod, synAck, fromNetdev(tcp('away:4000', 'web:8080', 'A'))],
+  when: fromNetdev(tcp('away:4000', 'web:8080', 'A')),
+  then: delivered('web', tcp('away:4000', 'web:8080', 'A', { hopLimit: 63 })),
+})
