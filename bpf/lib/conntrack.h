@@ -3,8 +3,8 @@
  *
  * conntrack_known is the fast path: true where the packet's flow is in `flows`, its
  * epoch is current, this direction was proven to enter here, and nothing about
- * the packet changes the flow or needs more (SYN; a translation; an ICMP error; a first
- * fragment).
+ * the packet changes the flow or needs more (SYN; a translation, which may have to be
+ * entered; an ICMP error; a first fragment).
  * It then fills packet.destination, .ifindex_out and .node_out.
  *
  * conntrack does the rest, once source and route are known:
@@ -127,7 +127,7 @@ static __always_inline bool conntrack_known(struct packet *p, __u32 ifindex_in)
 	struct flow_seen *seen;
 
 	if (p->tcp_flags & TCP_SYN) return false;
-	if (p->flags & (PACKET_ICMP_ERROR | PACKET_FIRST_FRAGMENT)) return false;
+	if (p->flags & (PACKET_ICMP_ERROR | PACKET_FIRST_FRAGMENT | PACKET_TRANSLATED)) return false;
 	seen = flow_seen_slot(&p->tuple);
 	if (!seen || !flow_is_seen(seen, &p->tuple, ifindex_in, p->tunnel_node))
 		return flow_known(p, ifindex_in, epoch, seen);
