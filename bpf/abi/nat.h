@@ -2,20 +2,7 @@
 /* translations: directed tuple -> rewritten tuple. A translated flow has two
  * entries, forward and reverse, each the other's inverse. Host flows to the
  * world enter too, unchanged, so that a masqueraded port never collides with a
- * socket of the node.
- *
- *   nat_opening (small LRU) --answered--> translations (hash)
- *
- * so that a SYN flood evicts only its own kind. Answered is a TCP connection whose
- * originator has gone on after an answer (a forged source never does, and a backend
- * answers its SYN all the same), and anything else with its first answer. A full
- * `translations` refuses and counts, never evicts.
- *
- * An opening translation is both entries or nothing: where one was evicted, the other
- * does not count. What is answered stays in nat_opening too, as it was, until it is idle or
- * evicted there: `translations` is asked first, and a packet that another CPU has between
- * the two tables finds it. The reverse entry's key owns the port, in both tables together.
- *
+ * socket of the node. Plain hash: full means refuse and count, never evict.
  * Writer: lib/nat.h; the timer of hooks/collect.bpf.c deletes what is idle, also
  * without the agent. Readers: the agent, trace. */
 #pragma once
@@ -46,7 +33,7 @@ struct translation {
 };
 _Static_assert(sizeof(struct translation) == 72, "translation");
 
-/* nat_kinds: what the two may hold, so that they need not be asked for the
+/* nat_kinds: what `translations` may hold, so that it need not be asked for the
  * rest. Writer: lib/nat.h, before it enters one; never taken back. The loader sets all where
  * it finds translations without this map. Reader: lib/between_nodes.h. */
 struct nat_kinds {
@@ -75,14 +62,6 @@ struct {
 	__type(key, struct tuple);
 	__type(value, struct translation);
 } translations SEC(".maps");
-
-/* Two entries each: a flood towards one backend must leave enough of its ports. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 32768);
-	__type(key, struct tuple);
-	__type(value, struct translation);
-} nat_opening SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -6,7 +6,7 @@
  * sent_between_nodes: this node's address speaks to another node's, and does not answer
  * what it asked a Service.
  * received_between_nodes: the other way, whole TCP or UDP packets without options.
- *   BETWEEN_STACKS   nothing that is translated (a host's own flow to a
+ *   BETWEEN_STACKS   nothing that `translations` has (a host's own flow to a
  *                    Service with a backend on a node's address); they are asked only
  *                    once such a one was entered; nor the first packet to a Service's
  *                    port: by UDP, only to one below those that masquerading gives

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Translation of addresses and ports, in `nat_opening` and `translations`.
+/* Translation of addresses and ports, in `translations`.
  *
  * One rule finds conntrack's tuple in both directions: the packet's source, and the
  * destination that the translation gives it. So nat_lookup replaces the tuple's
@@ -13,8 +13,6 @@
  *                translation of the packet that it quotes, and is PACKET_RELATED
  *                where conntrack has that packet's flow. DROP_SOURCE_RANGE,
  *                DROP_NO_LOCAL_BACKEND, DROP_NO_BACKEND, which lib/refuse.h answers.
- *                What has been answered moves to `translations`; where there is no room,
- *                DROP_TRANSLATIONS_FULL, but for the node's own.
  *   nat_source   what a new translation does to the source, once the route is
  *                known: towards the world it becomes the node's, but for answers to
  *                what came in untranslated, as does what the network sends to a
@@ -65,27 +63,6 @@ static __always_inline void nat_take(struct packet *p)
 	p->flags |= PACKET_TRANSLATED;
 }
 
-static __always_inline void translation_delete(const struct tuple *key, const struct tuple *other)
-{
-	bpf_map_delete_elem(&translations, key);
-	bpf_map_delete_elem(&translations, other);
-	bpf_map_delete_elem(&nat_opening, key);
-	bpf_map_delete_elem(&nat_opening, other);
-}
-
-/* The entry that is the inverse of this one, if there is. */
-static __always_inline const struct translation *translation_other(const struct tuple *key,
-								   const struct translation *t)
-{
-	ALIGNED struct tuple answer, inverse;
-	const struct translation *other;
-
-	tuple_reverse(&answer, &t->to);
-	other = translation_find(&answer);
-	tuple_reverse(&inverse, key);
-	return other && tuple_equal(&other->to, &inverse) ? other : NULL;
-}
-
 /* A connection that has ended (either entry has seen its FIN or RST), and the SYN of
  * the next one from the same port: it gets a backend that is listed now. */
 static __always_inline bool nat_forget(const struct packet *p, const struct tuple *key,
@@ -96,72 +73,26 @@ static __always_inline bool nat_forget(const struct packet *p, const struct tupl
 
 	if (!packet_is_syn(p) || !t->service || t->flags & TRANSLATION_REVERSE) return false;
 	tuple_reverse(&answer, &t->to);
-	other = translation_find(&answer);
+	other = bpf_map_lookup_elem(&translations, &answer);
 	if (!(t->flags & TRANSLATION_CLOSING) && !(other && other->flags & TRANSLATION_CLOSING)) return false;
-	translation_delete(key, &answer);
+	bpf_map_delete_elem(&translations, &answer);
+	bpf_map_delete_elem(&translations, key);
 	return true;
 }
 
-static __always_inline bool nat_is_answered(const struct packet *p, const struct translation *t,
-					    const struct translation *other)
-{
-	if (p->tuple.protocol != IPPROTO_TCP) return t->flags & TRANSLATION_REVERSE;
-	return other->flags & TRANSLATION_REPLIED && !(p->tcp_flags & (TCP_SYN | TCP_RST));
-}
-
-/* Moves an answered translation out of reach of those that nobody answers. What is there
- * already, another packet of the flow has moved meanwhile. */
-static __always_inline enum verdict nat_promote(struct packet *p, const struct tuple *key,
-						const struct translation *t, const struct translation *other)
-{
-	ALIGNED struct tuple answer;
-	long error;
-
-	tuple_reverse(&answer, &t->to);
-	error = bpf_map_update_elem(&translations, key, t, BPF_NOEXIST);
-	if (!error || error == -EEXIST) {
-		error = bpf_map_update_elem(&translations, &answer, other, BPF_NOEXIST);
-		if (error && error != -EEXIST) bpf_map_delete_elem(&translations, key);
-	}
-	if (!error || error == -EEXIST || t->flags & TRANSLATION_HOST) return NEXT;
-	return drop(p, DROP_TRANSLATIONS_FULL);
-}
-
-static __always_inline void nat_use(struct packet *p, struct translation *t)
-{
-	translation_touch(t, p);
-	tuple_copy(&p->to, &t->to);
-	p->service = t->service;
-	nat_take(p);
-}
-
-static __always_inline enum verdict nat_opened(struct packet *p, const struct tuple *key,
-					       enum nat_asker asker)
-{
-	struct translation *t = bpf_map_lookup_elem(&nat_opening, key);
-	const struct translation *other;
-
-	if (!t) return NEXT;
-	other = translation_other(key, t);
-	if (!other) {
-		bpf_map_delete_elem(&nat_opening, key);
-		return NEXT;
-	}
-	if (asker != NAT_STACK && nat_forget(p, key, t)) return NEXT;
-	nat_use(p, t);
-	return nat_is_answered(p, t, other) ? nat_promote(p, key, t, other) : NEXT;
-}
-
-static __always_inline enum verdict nat_known(struct packet *p, enum nat_asker asker)
+static __always_inline bool nat_known(struct packet *p, enum nat_asker asker)
 {
 	ALIGNED struct tuple key;
 	struct translation *t;
 
 	tuple_copy(&key, &p->tuple);
-	t = translation_kept(&key);
-	if (!t) return nat_opened(p, &key, asker);
-	if (asker == NAT_STACK || !nat_forget(p, &key, t)) nat_use(p, t);
-	return NEXT;
+	t = translation_find(&key);
+	if (!t || (asker != NAT_STACK && nat_forget(p, &key, t))) return false;
+	translation_touch(t, p);
+	tuple_copy(&p->to, &t->to);
+	p->service = t->service;
+	nat_take(p);
+	return true;
 }
 
 /* The packet that an error quotes went against it, so its answer's tuple is the error's.
@@ -260,7 +191,8 @@ __noinline int nat_find(struct __sk_buff *skb, struct packet *p, enum nat_asker 
 	if (p->flags & PACKET_ICMP_ERROR) return nat_lookup_error(skb, p, asker == NAT_POD);
 	address_copy(&p->asked, &p->tuple.destination);
 	p->asked_port = p->tuple.destination_port;
-	return nat_known(p, asker);
+	nat_known(p, asker);
+	return NEXT;
 }
 
 static __always_inline bool nat_may_ask(const struct packet *p, enum nat_asker asker)
@@ -319,31 +251,11 @@ static __always_inline void nat_note_kind(const struct tuple *from, const struct
 	if (nat_is_between_nodes(from) || nat_is_between_nodes(answer)) kinds->between_nodes = 1;
 }
 
-/* Takes the answer's tuple, and with it the port. `translations` is asked last: what moves
- * there is in nat_opening until it has arrived. (A claim lost by eviction in that very moment
- * leaves two forward entries for one reverse; translation_other tells whose it is.) */
-static __always_inline enum nat_entered nat_take_port(const struct tuple *answer, const struct translation *t)
-{
-	long error = bpf_map_update_elem(&nat_opening, answer, t, BPF_NOEXIST);
-	const struct translation *owner;
-
-	if (error && error != -EEXIST) return NAT_FULL;
-	if (error) {
-		owner = bpf_map_lookup_elem(&nat_opening, answer);
-		if (!owner || !tuple_equal(&owner->to, &t->to)) return NAT_TAKEN;
-	}
-	owner = translation_kept(answer);
-	if (!owner || tuple_equal(&owner->to, &t->to)) return NAT_ENTERED;
-	if (!error) bpf_map_delete_elem(&nat_opening, answer);
-	return NAT_TAKEN;
-}
-
 /* Both entries of the translation from (source, asked) to packet.to, or none. */
 __noinline int nat_insert(struct packet *p)
 {
 	ALIGNED struct tuple from, answer;
 	struct translation t = {};
-	enum nat_entered taken;
 	long error;
 
 	if (!p) return NAT_FULL;
@@ -357,14 +269,21 @@ __noinline int nat_insert(struct packet *p)
 	t.flags = TRANSLATION_REVERSE | (p->flags & PACKET_HOST ? TRANSLATION_HOST : 0);
 	t.seen_ns = clock_ns();
 	t.service = p->service;
-	taken = nat_take_port(&answer, &t);
-	if (taken != NAT_ENTERED) return taken;
+	if (taking_over) translation_find(&answer);
+	error = bpf_map_update_elem(&translations, &answer, &t, BPF_NOEXIST);
+	if (error == -EEXIST) {
+		const struct translation *owner = bpf_map_lookup_elem(&translations, &answer);
+
+		if (!owner || !tuple_equal(&owner->to, &t.to)) return NAT_TAKEN;
+	} else if (error) {
+		return NAT_FULL;
+	}
 
 	tuple_copy(&t.to, &p->to);
 	t.flags &= ~TRANSLATION_REVERSE;
-	error = bpf_map_update_elem(&nat_opening, &from, &t, BPF_NOEXIST);
+	error = bpf_map_update_elem(&translations, &from, &t, BPF_NOEXIST);
 	if (!error) return NAT_ENTERED;
-	bpf_map_delete_elem(&nat_opening, &answer);
+	bpf_map_delete_elem(&translations, &answer);
 	return error == -EEXIST ? NAT_RACED : NAT_FULL;
 }
 
@@ -388,7 +307,7 @@ static __always_inline bool nat_may_keep_port(const struct packet *p)
 	return port >= self()->nat_port_min && port <= self()->nat_port_max;
 }
 
-/* Does a socket of this node have the answers? Those to the world are in the tables. */
+/* Does a socket of this node have the answers? Those to the world are in `translations`. */
 __noinline int nat_is_of_socket(struct __sk_buff *skb, struct packet *p)
 {
 	struct bpf_sock_tuple t = {};
@@ -449,7 +368,8 @@ __noinline int nat_abandon(struct packet *p)
 	t = translation_find(&answer);
 	if (!t || !(t->flags & TRANSLATION_REVERSE)) return NEXT;
 	tuple_reverse(&asked, &t->to);
-	translation_delete(&answer, &asked);
+	bpf_map_delete_elem(&translations, &answer);
+	bpf_map_delete_elem(&translations, &asked);
 	return NEXT;
 }
 

@@ -16,8 +16,7 @@ struct {
 	__type(value, struct translation);
 } previous_nat SEC(".maps");
 
-/* Of the answered ones. */
-static __always_inline struct translation *translation_kept(const struct tuple *key)
+static __always_inline struct translation *translation_find(const struct tuple *key)
 {
 	struct translation *found = bpf_map_lookup_elem(&translations, key);
 	const struct translation *previous;
@@ -27,12 +26,4 @@ static __always_inline struct translation *translation_kept(const struct tuple *
 	if (!previous) return NULL;
 	bpf_map_update_elem(&translations, key, previous, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&translations, key);
-}
-
-/* Also of those that nobody has answered yet. */
-static __always_inline struct translation *translation_find(const struct tuple *key)
-{
-	struct translation *kept = translation_kept(key);
-
-	return kept ? kept : bpf_map_lookup_elem(&nat_opening, key);
 }

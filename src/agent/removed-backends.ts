@@ -9,7 +9,7 @@ import { encodeText } from '../datapath/bytes.ts'
 import type { TableStore } from '../datapath/desired.ts'
 import { readValue } from '../datapath/tables.ts'
 import { backendKey, frontendKey, maps, sockPeer, sockPeerKey, translation, tuple } from '../generated/abi.ts'
-import type { Addon, Fd } from '../kernel/addon.ts'
+import type { Addon } from '../kernel/addon.ts'
 import type { Datapath } from '../kernel/loader.ts'
 import { type ConnectedSocket, destroyUdpSockets, type SocketPeer } from '../kernel/sock-diag.ts'
 import type { Backend } from '../services/frontends.ts'
@@ -46,7 +46,7 @@ export async function cutRemovedBackends(
       addon.closeFd(netns)
     }
   }
-  return { sockets, translations: await deleteTranslations(addon, fds, store, isGone) }
+  return { sockets, translations: await deleteTranslations(addon, fds.translations, store, isGone) }
 }
 
 /** Whether a list of the frontend, as it is desired, has the backend. */
@@ -69,18 +69,7 @@ function listHas(store: TableStore, backendList: bigint, count: number, address:
 /** Forward and reverse entries of UDP flows from a Service to a backend that it does not have any more. */
 async function deleteTranslations(
   addon: Addon,
-  { translations, nat_opening }: Datapath['maps'],
-  store: TableStore,
-  isGone: (backend: SocketPeer) => boolean,
-): Promise<number> {
-  // A translation may move from the one to the other meanwhile, and is in both then.
-  const opening = await deleteFrom(addon, nat_opening, store, isGone)
-  return opening + (await deleteFrom(addon, translations, store, isGone))
-}
-
-async function deleteFrom(
-  addon: Addon,
-  fd: Fd,
+  fd: Datapath['maps']['translations'],
   store: TableStore,
   isGone: (backend: SocketPeer) => boolean,
 ): Promise<number> {

@@ -6,7 +6,7 @@ import { type Flow, FlowFlags, type FlowKey, type FlowSide, TranslationFlags, ty
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol } from './trace-packet.ts'
 import { icmpTypeAndCode } from './trace-parse.ts'
 import { judge } from './trace-policy.ts'
-import { findTranslation, flowText, tupleText } from './trace-tables.ts'
+import { flowText, tupleText } from './trace-tables.ts'
 import { isSyn, isTcp, note, reverse, type Stage, type Walk } from './trace-walk.ts'
 
 /** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
@@ -93,10 +93,9 @@ function isDirectNow({ flags }: Flow, { to }: Walk, ifindexIn: number): boolean 
 /** The answers must be the backend's now. */
 function abandonTranslation({ input: { state }, tuple }: Walk) {
   const answer = reverse(tuple)
-  const translation = findTranslation(state, answer)
+  const translation = state.translations.get(tupleText(answer))?.[1]
   if (!translation || !(translation.flags & TranslationFlags.REVERSE)) return
-  for (const key of [answer, reverse(translation.to)])
-    for (const table of [state.translations, state.nat_opening]) table.delete(tupleText(key))
+  for (const key of [answer, reverse(translation.to)]) state.translations.delete(tupleText(key))
 }
 
 /** Whether the packet answers a flow that its destination has opened. */

@@ -19,19 +19,8 @@ import { answersFlow, hasFlow, touched } from './trace-conntrack.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
 import { type List, newSlot } from './trace-service.ts'
-import { affinityText, findTranslation, longestPrefix, lookup, type Tables, tupleText } from './trace-tables.ts'
-import {
-  drop,
-  endsFlow,
-  isOwnAddress,
-  isSyn,
-  note,
-  opensOrResets,
-  returns,
-  reverse,
-  type Stage,
-  type Walk,
-} from './trace-walk.ts'
+import { affinityText, longestPrefix, lookup, type Tables, tupleText } from './trace-tables.ts'
+import { drop, endsFlow, isOwnAddress, isSyn, note, returns, reverse, type Stage, type Walk } from './trace-walk.ts'
 
 /** Who asks; the stack for a pod is given no Service. */
 export type Asker = 'stack' | 'pod' | 'host' | 'network'
@@ -44,60 +33,20 @@ export function lookupTranslation(walk: Walk, asker: Asker): Stage {
     return null
   }
   walk.asked = walk.tuple
-  const { state } = walk.input
-  const known = knownTranslation(walk)
-  if (known && asker !== 'stack' && isNextConnection(walk, known)) {
+  const { translations } = walk.input.state
+  const known = translations.get(tupleText(walk.tuple))
+  if (known && asker !== 'stack' && isNextConnection(walk, known[1])) {
     note(walk, 'translation', 'known, but its connection has ended')
-    for (const key of [walk.tuple, reverse(known.to)]) {
-      for (const table of [state.translations, state.nat_opening]) table.delete(tupleText(key))
-    }
+    translations.delete(tupleText(walk.tuple))
+    translations.delete(tupleText(reverse(known[1].to)))
   } else if (known) {
-    note(walk, 'translation', `known, becomes ${tupleWords(known.to)}`)
-    return takeKnown(walk, known)
+    const [key, translation] = known
+    translations.set(tupleText(key), [key, used(translation, walk)])
+    note(walk, 'translation', `known, becomes ${tupleWords(translation.to)}`)
+    take(walk, translation.to)
+    return null
   }
   return mayAsk(walk, asker) ? askFrontend(walk, asker) : null
-}
-
-/** One that nobody has answered yet counts only as long as it has both entries. */
-function knownTranslation({ input: { state }, tuple }: Walk): Translation | undefined {
-  const text = tupleText(tuple)
-  const opening = state.nat_opening.get(text)?.[1]
-  if (state.translations.has(text) || !opening) return state.translations.get(text)?.[1]
-  const other = findTranslation(state, reverse(opening.to))
-  if (other && tupleText(other.to) === tupleText(reverse(tuple))) return opening
-  state.nat_opening.delete(text)
-  return undefined
-}
-
-/** Uses it; what has been answered moves to the table that nothing is evicted from. */
-function takeKnown(walk: Walk, known: Translation): Stage {
-  const { translations, nat_opening } = walk.input.state
-  const key = walk.tuple
-  const isOpening = !translations.has(tupleText(key))
-  const translation = used(known, walk)
-  const table = isOpening ? nat_opening : translations
-  table.set(tupleText(key), [key, translation])
-  take(walk, translation.to)
-  return isOpening ? promoteAnswered(walk, key, translation) : null
-}
-
-function promoteAnswered({ packet, input }: Walk, key: Tuple, translation: Translation): Stage {
-  const { state, translationsMax } = input
-  const { translations } = state
-  const otherKey = reverse(translation.to)
-  const other = findTranslation(state, otherKey)!
-  const isAnswered =
-    key.protocol === Protocol.TCP
-      ? (other.flags & TranslationFlags.REPLIED) !== 0 && !opensOrResets(packet)
-      : (translation.flags & TranslationFlags.REVERSE) !== 0
-  if (!isAnswered) return null
-  const missing = translations.has(tupleText(otherKey)) ? 1 : 2
-  if (translations.size + missing > translationsMax) {
-    return translation.flags & TranslationFlags.HOST ? null : drop(DropReason.TRANSLATIONS_FULL)
-  }
-  translations.set(tupleText(key), [key, translation])
-  if (missing === 2) translations.set(tupleText(otherKey), [otherKey, other])
-  return null
 }
 
 /** A TCP connection from the network to this node's own address is a frontend's from its SYN on, or the stack's. */
@@ -113,7 +62,7 @@ function lookupQuoted(walk: Walk, quoted: IpPacket) {
   // Routers on the way report what was for others; a pod is no router.
   if (walk.input.hook === 'from_pod' && destination !== walk.tuple.source) return
   let answer = reverse({ source, destination, protocol, ...ports(quoted) })
-  const translation = findTranslation(walk.input.state, answer)
+  const translation = walk.input.state.translations.get(tupleText(answer))?.[1]
   if (translation) {
     const { to } = translation
     walk.to = to
@@ -215,8 +164,8 @@ export function enterTranslation(walk: Walk): Stage {
   const to = walk.to!
   const withPort = (sourcePort: number): Tuple => ({ ...to, sourcePort })
   const isTaken = (port: number) => {
-    const owner = findTranslation(walk.input.state, reverse(withPort(port)))
-    return owner !== undefined && tupleText(owner.to) !== tupleText(reverse(walk.asked))
+    const owner = walk.input.state.translations.get(tupleText(reverse(withPort(port))))
+    return owner !== undefined && tupleText(owner[1].to) !== tupleText(reverse(walk.asked))
   }
   let port: number | null = to.sourcePort
   if (mayChoosePort(walk) && (!mayKeepPort(walk, port) || isTaken(port))) {
@@ -225,22 +174,25 @@ export function enterTranslation(walk: Walk): Stage {
   if (port === null || isTaken(port)) return drop(DropReason.NAT_PORTS)
   walk.to = withPort(port)
   if (tupleText(reverse(walk.to)) === tupleText(walk.asked)) return drop(DropReason.NAT_PORTS)
-  insert(walk, walk.to)
+  if (!insert(walk, walk.to)) return drop(DropReason.TRANSLATIONS_FULL)
   note(walk, 'translation', `new, becomes ${tupleWords(walk.to)}`)
   return null
 }
 
-/** Both entries. */
-function insert({ input, asked, isHost, service }: Walk, to: Tuple) {
-  const { nat_opening } = input.state
+/** Both entries, or none where the table is full. */
+function insert({ input, asked, isHost, service }: Walk, to: Tuple): boolean {
+  const { translations } = input.state
   const host = isHost ? TranslationFlags.HOST : 0
   const fresh = { seenNs: input.nowNs, service }
   const answer = reverse(to)
-  if (!nat_opening.has(tupleText(answer))) {
+  const missing = translations.has(tupleText(answer)) ? 1 : 2
+  if (translations.size + missing > input.translationsMax) return false
+  if (missing === 2) {
     const back = { ...fresh, to: reverse(asked), flags: TranslationFlags.REVERSE | host }
-    nat_opening.set(tupleText(answer), [answer, back])
+    translations.set(tupleText(answer), [answer, back])
   }
-  nat_opening.set(tupleText(asked), [asked, { ...fresh, to, flags: host }])
+  translations.set(tupleText(asked), [asked, { ...fresh, to, flags: host }])
+  return true
 }
 
 /** Only masquerading chooses, and only where there is something to choose. */
@@ -260,8 +212,8 @@ function mayKeepPort({ tuple, to, isHost, input: { config } }: Walk, port: numbe
 /** The SYN after a connection to a Service that has ended, from the same port: it gets a backend that is listed now. */
 function isNextConnection({ packet, input }: Walk, { flags, service, to }: Translation): boolean {
   if (!isSyn(packet) || service === 0n || flags & TranslationFlags.REVERSE) return false
-  const answer = findTranslation(input.state, reverse(to))
-  return ((flags | (answer?.flags ?? 0)) & TranslationFlags.CLOSING) !== 0
+  const answer = input.state.translations.get(tupleText(reverse(to)))
+  return ((flags | (answer?.[1].flags ?? 0)) & TranslationFlags.CLOSING) !== 0
 }
 
 function used(translation: Translation, { packet, input }: Walk): Translation {

@@ -47,7 +47,6 @@ export interface FlowState {
   readonly flows: Map<string, readonly [FlowKey, Flow]>
   readonly flows_opening: Map<string, readonly [FlowKey, Flow]>
   readonly translations: Map<string, readonly [Tuple, Translation]>
-  readonly nat_opening: Map<string, readonly [Tuple, Translation]>
   readonly fragments: Map<string, readonly [FragmentKey, Fragment]>
   readonly affinity: Map<string, readonly [AffinityKey, Affinity]>
 }
@@ -57,7 +56,6 @@ export function emptyFlowState(): FlowState {
     flows: new Map(),
     flows_opening: new Map(),
     translations: new Map(),
-    nat_opening: new Map(),
     fragments: new Map(),
     affinity: new Map(),
   }
@@ -69,12 +67,6 @@ export function flowText(key: FlowKey): string {
 
 export function tupleText(key: Tuple): string {
   return `${key.protocol} ${key.source} ${key.sourcePort} ${key.destination} ${key.destinationPort}`
-}
-
-/** Of what has been answered or not yet (bpf/lib/takeover.h, translation_find). */
-export function findTranslation({ translations, nat_opening }: FlowState, key: Tuple): Translation | undefined {
-  const text = tupleText(key)
-  return (translations.get(text) ?? nat_opening.get(text))?.[1]
 }
 
 export function fragmentText(key: FragmentKey): string {

@@ -119,10 +119,6 @@ export function endsFlow({ transport }: IpPacket): boolean {
   return transport.kind === 'tcp' && (transport.flags & (TcpFlag.FIN | TcpFlag.RST)) !== 0
 }
 
-export function opensOrResets({ transport }: IpPacket): boolean {
-  return transport.kind === 'tcp' && (transport.flags & (TcpFlag.SYN | TcpFlag.RST)) !== 0
-}
-
 export function isOwnAddress(config: NodeConfig, address: Address): boolean {
   return address !== '::' && (address === config.ipv4 || address === config.ipv6)
 }

@@ -12,7 +12,7 @@ import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
 import { parseNetwork, parseTransport, ports, rememberFragment } from './trace-parse.ts'
 import { withAnswer } from './trace-refuse.ts'
 import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod, sourceOfStack } from './trace-route.ts'
-import { findTranslation, lookup } from './trace-tables.ts'
+import { lookup, tupleText } from './trace-tables.ts'
 import {
   drop,
   type HookName,
@@ -216,14 +216,14 @@ function answersNode({ packet, input }: Walk): boolean {
   const hasPorts = packet.protocol === Protocol.TCP || packet.protocol === Protocol.UDP
   if (!hasPorts || packet.fragment || packet.optionBytes > 0 || packet.extensions.length > 0) return false
   const { source, destination, protocol } = packet
-  return findTranslation(input.state, { source, destination, protocol, ...ports(packet) }) !== undefined
+  return input.state.translations.has(tupleText({ source, destination, protocol, ...ports(packet) }))
 }
 
 /** Whether a client of the world reaches the pod elsewhere by the port that a socket of this node has taken since. */
 function isHostPortTaken({ isHost, to, packet, tuple, destination, input }: Walk): boolean {
   if (!isHost || to || packet.transport.kind === 'icmpError' || destination.kind !== 'node') return false
   if (tuple.protocol === Protocol.TCP && !isSyn(packet)) return false
-  return findTranslation(input.state, reverse(tuple)) !== undefined
+  return input.state.translations.has(tupleText(reverse(tuple)))
 }
 
 function leave(walk: Walk, tunnel: boolean): Verdict {

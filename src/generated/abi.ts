@@ -1382,17 +1382,6 @@ export const maps = {
     key: u32,
     value: natKinds,
   },
-  nat_opening: {
-    name: 'nat_opening',
-    type: 9,
-    keySize: 40,
-    valueSize: 72,
-    maxEntries: 32768,
-    flags: 0,
-    layout: 'eeffa42a',
-    key: tuple,
-    value: translation,
-  },
   nexthops: {
     name: 'nexthops',
     type: 1,

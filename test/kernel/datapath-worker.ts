@@ -6,7 +6,6 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import type { Address } from '../../src/core/address.ts'
 import { encode } from '../../src/core/codec.ts'
 import {
@@ -86,16 +85,14 @@ const OUTSIDE = '198.51.100.7' as Address
 const translationPorts = [1001, 1002, 1003, 1004]
 
 /** A reply from outside to the node's own address, which a pod's masqueraded request awaits. */
-function replyTuple(port: number, protocol = 17) {
-  return { source: OUTSIDE, destination: config.ipv4, sourcePort: 53, destinationPort: port, protocol }
+function replyTuple(port: number) {
+  return { source: OUTSIDE, destination: config.ipv4, sourcePort: 53, destinationPort: port, protocol: 17 }
 }
 
-function putTranslation(map: Fd, port: number, protocol = 17, idleSeconds = 0): void {
-  const key = replyTuple(port, protocol)
-  const to = { ...key, destination: '10.1.0.5' as Address }
-  const seenNs = process.hrtime.bigint() - BigInt(idleSeconds) * 1_000_000_000n
-  const flags = TranslationFlags.REVERSE | TranslationFlags.REPLIED
-  addon.mapUpdate(map, encode(tuple, key), encode(translation, { to, flags, seenNs, service: 0n }), 0)
+function putTranslation(map: Fd, port: number): void {
+  const to = { ...replyTuple(port), destination: '10.1.0.5' as Address }
+  const value = { to, flags: TranslationFlags.REVERSE, seenNs: process.hrtime.bigint(), service: 0n }
+  addon.mapUpdate(map, encode(tuple, replyTuple(port)), encode(translation, value), 0)
 }
 
 async function receiveReply(datapath: Datapath, port: number): Promise<void> {
@@ -219,31 +216,6 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     const links = attached(site).links
     first[Symbol.dispose]()
     return { byPacket, byCopy, afterwards, links }
-  },
-
-  /** Idle translations in both tables, and the timer, which a start lets run at once. */
-  async collect(site) {
-    using datapath = await open(site, {})
-    const idle = [
-      [1001, 17, 100],
-      [1002, 17, 121],
-      [1003, 6, 50],
-      [1004, 6, 61],
-    ] as const
-    const tables = [datapath.maps.translations, datapath.maps.nat_opening]
-    for (const map of tables) {
-      for (const [port, protocol, seconds] of idle) putTranslation(map, port, protocol, seconds)
-    }
-    const left = () =>
-      tables.map((map) =>
-        idle
-          .filter(([port, protocol]) => addon.mapLookup(map, encode(tuple, replyTuple(port, protocol))) !== null)
-          .map(([port]) => port),
-      )
-    const before = left()
-    await addon.testRun(datapath.programs.get('collect')!, new Uint8Array(64), null, 1)
-    for (let tries = 0; left()[1]!.includes(1004) && tries < 100; tries++) await setTimeout(50)
-    return { before, after: left() }
   },
 
   /** What was attached is gone: the device was deleted while nobody watched. */

@@ -53,17 +53,6 @@ test('what the programs before translated meanwhile is found by its next packet,
   expect(links).toEqual(LINKS)
 })
 
-test('idle translations go: UDP after 120 s, TCP that has not gone on after 60, and what has is kept for hours', () => {
-  const all = [1001, 1002, 1003, 1004]
-  expect(observe('collect')).toEqual({
-    before: [all, all],
-    after: [
-      [1001, 1003, 1004],
-      [1001, 1003],
-    ],
-  })
-})
-
 test('a pod has filters at once and links later, never neither; one that is gone by then gets none, and a DEL waits for one pod at most', () => {
   const links = ['from_pod-hdpod0', 'to_pod-hdpod0']
   const { atOnce, later, again, detached, leftOff } = observe('pod')

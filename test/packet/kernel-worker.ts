@@ -72,7 +72,6 @@ const stateNames = [
   'flows',
   'flows_opening',
   'translations',
-  'nat_opening',
   'fragments',
   'affinity',
 ] as const satisfies readonly MapName[]
@@ -162,7 +161,7 @@ async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunR
   for (const name of tableNames) await writeTable(addon, loaded, name, tables[name])
   for (const name of stateNames) await writeTable(addon, loaded, name, [...state[name].values()])
   await clear(addon, loaded.maps.get('turns')!, maps.turns.keySize)
-  const kinds = encode(natKinds, { betweenNodes: state.translations.size + state.nat_opening.size > 0 ? 1 : 0 })
+  const kinds = encode(natKinds, { betweenNodes: state.translations.size > 0 ? 1 : 0 })
   addon.mapUpdate(loaded.maps.get('nat_kinds')!, encode(u32, 0), kinds, 0)
   const { epoch } = tables.policy_epoch[0]![1]
   if (lastEpoch.get(loaded) === epoch) for (const fd of loaded.seen) zero(addon, fd)
@@ -203,7 +202,6 @@ async function readState(addon: Addon, loaded: Loaded): Promise<FlowState> {
     flows: await read('flows', flowText),
     flows_opening: await read('flows_opening', flowText),
     translations: await read('translations', tupleText),
-    nat_opening: await read('nat_opening', tupleText),
     fragments: await read('fragments', fragmentText),
     affinity: await read('affinity', affinityText),
   }

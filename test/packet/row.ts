@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Family } from '../../src/core/address.ts'
 import { type Traced, trace } from '../../src/datapath/trace.ts'
 import { EtherType, type IpPacket, type Packet } from '../../src/datapath/trace-packet.ts'
-import { emptyFlowState, type FlowState, findTranslation, type Tables } from '../../src/datapath/trace-tables.ts'
+import { emptyFlowState, type FlowState, type Tables, tupleText } from '../../src/datapath/trace-tables.ts'
 import type { Choices, Verdict } from '../../src/datapath/trace-walk.ts'
 import { DropReason, type NodeConfig } from '../../src/generated/abi.ts'
 import { packetBytes, parsePacket } from '../support/packet-bytes.ts'
@@ -218,10 +218,11 @@ function traceAt(
 
 /** What the programs have chosen, read from the entry that they made, or else from the event of the drop. */
 function choicesOf({ state, events }: StepResult, { natPortMin, natPortMax }: NodeConfig, tables: Tables): Choices {
+  const { translations } = state
   return {
     backendSlot(tuple, list, count) {
       const [event] = events
-      const to = findTranslation(state, tuple)?.to ?? event
+      const to = translations.get(tupleText(tuple))?.[1].to ?? event
       const chosen = tables.backends.find(
         ([{ backendList, slot }, { address, port }]) =>
           backendList === list && slot < count && address === to?.destination && port === to.destinationPort,
@@ -229,7 +230,7 @@ function choicesOf({ state, events }: StepResult, { natPortMin, natPortMax }: No
       return chosen?.[0].slot ?? 0
     },
     natPort(tuple, taken) {
-      const port = findTranslation(state, tuple)?.to.sourcePort
+      const port = translations.get(tupleText(tuple))?.[1].to.sourcePort
       if (port === undefined) return null
       expect(port, 'masqueraded port').toBeGreaterThanOrEqual(natPortMin)
       expect(port, 'masqueraded port').toBeLessThanOrEqual(natPortMax)
