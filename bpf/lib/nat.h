@@ -21,7 +21,8 @@
  *   nat_enter    enters a new translation, once policy has allowed the flow: the
  *                reverse first, whose NOEXIST decides who owns a port.
  *                DROP_TRANSLATIONS_FULL, DROP_NAT_PORTS (no port is free, or another
- *                packet of this flow has made another choice meanwhile).
+ *                packet of this flow has made another choice meanwhile). Of PACKET_DIRECT
+ *                it removes the one whose answers would still be the Service's.
  *
  * The source port stays where it is free and within the node's masquerading range;
  * otherwise random ones of that range are tried, NAT_PORT_TRIES in all. A host's own

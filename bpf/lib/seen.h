@@ -2,7 +2,8 @@
 /* The last known flows of each CPU, found by the packet's own tuple without a hash table. An
  * entry is as good as the flow's for its epoch, until the flow's time is to be written again:
  * a second at most. What changes a flow otherwise (a SYN, another way through the stack) is
- * packets that do not come here, and matters to policy only with a new epoch. */
+ * packets that do not come here, and matters to policy only with a new epoch. Of a flow that
+ * a Service begins to translate the answers go untranslated for what is left of that second. */
 #pragma once
 #include "../abi/conntrack.h"
 #include "clock.h"

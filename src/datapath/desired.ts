@@ -98,10 +98,12 @@ export function createTableStore(): TableStore {
     },
     contributionCount: (name, source) => of(name).keysOf.get(source)?.length ?? 0,
     claimCount: (name) => of(name).claimCount,
-    contested: (name) =>
-      Array.from(of(name).claims)
-        .filter(([, claim]) => claim.next !== undefined)
-        .map(([key, claim]) => ({ key, sources: sourcesOf(claim) })),
+    contested(name) {
+      const found: { key: ByteText; sources: string[] }[] = []
+      for (const [key, claim] of of(name).claims)
+        if (claim.next !== undefined) found.push({ key, sources: sourcesOf(claim) })
+      return found
+    },
     *desiredEntries(name) {
       for (const [key, { value }] of of(name).claims) yield { key, value }
     },
