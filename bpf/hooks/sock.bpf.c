@@ -151,12 +151,12 @@ static __always_inline int sock_to_frontend(struct bpf_sock_addr *ctx, bool ipv6
 		}
 	}
 	backend = sock_choose(ctx, frontend, &peer.address);
-	if (!backend && frontend->count) { /* as in lib/nat.h nat_service */
+	for (int attempt = 1; attempt < LIST_ATTEMPTS && !backend && frontend->count; attempt++) {
 		frontend = service_frontend(&peer.address, peer.port, ctx->protocol);
 		if (!frontend) return PROCEED;
-		peer.backend_list = frontend->backend_list;
 		backend = sock_choose(ctx, frontend, &peer.address);
 	}
+	peer.backend_list = frontend->backend_list;
 	if (!backend && frontend->flags & FRONTEND_INTERNAL_DROPS) return PROCEED;
 	if (!backend) return sock_refuse(ctx, &peer.address, peer.port, DROP_NO_BACKEND, frontend->service);
 	if (sticky) {

@@ -150,8 +150,7 @@ static __always_inline struct backend_list nat_list(const struct frontend *front
 	return list;
 }
 
-/* A backend of the frontend that the packet asks for, if it is one. Where a list went
- * between two lookups, another one has come before. */
+/* A backend of the frontend that the packet asks for, if it is one. */
 __noinline int nat_service(struct packet *p, enum nat_asker asker)
 {
 	struct affinity_key client = {};
@@ -161,21 +160,18 @@ __noinline int nat_service(struct packet *p, enum nat_asker asker)
 	bool outside;
 
 	if (!p) return DROP;
-	frontend = nat_frontend(p);
-	if (!frontend) return NEXT;
-	outside = nat_is_from_outside(p, asker);
-	if (outside && !(frontend->flags & FRONTEND_EXTERNAL)) return NEXT;
-	p->service = frontend->service;
-	if (!service_admits(frontend, &p->tuple.source)) return drop(p, DROP_SOURCE_RANGE);
-	list = nat_list(frontend, outside);
-	address_copy(&client.address, &p->tuple.source);
-	client.family = p->family;
-	backend = service_choose(frontend, &list, &client, &p->tuple.source);
-	if (!backend && list.count) {
+	for (int attempt = 0; attempt < LIST_ATTEMPTS; attempt++) {
 		frontend = nat_frontend(p);
 		if (!frontend) return NEXT;
+		outside = nat_is_from_outside(p, asker);
+		if (outside && !(frontend->flags & FRONTEND_EXTERNAL)) return NEXT;
+		p->service = frontend->service;
+		if (!service_admits(frontend, &p->tuple.source)) return drop(p, DROP_SOURCE_RANGE);
 		list = nat_list(frontend, outside);
+		address_copy(&client.address, &p->tuple.source);
+		client.family = p->family;
 		backend = service_choose(frontend, &list, &client, &p->tuple.source);
+		if (backend || !list.count) break;
 	}
 	if (!backend) return drop(p, nat_no_backend(frontend, outside));
 	tuple_copy(&p->to, &p->tuple);

@@ -9,7 +9,8 @@
  *
  * which modulo SLOT_TABLE_SIZE is a place in the list's table where the frontend has
  * FRONTEND_SLOT_TABLE, else modulo its count a slot of the list. A list and its table are
- * complete before a frontend names them, so what is missing has just been replaced. */
+ * complete before a frontend names them, so what is missing has just been replaced: who
+ * chooses reads the frontend again, LIST_ATTEMPTS times in all. */
 #pragma once
 #include <bpf/bpf_endian.h>
 #include "../abi/service.h"
@@ -18,6 +19,9 @@
 #include "idle.h" /* SECOND_NS */
 
 #define LIST_PROBES 20 /* backends has 2^20 slots */
+
+/* A CPU that loses its turn between two lookups can do so again. */
+#define LIST_ATTEMPTS 4
 
 /* The list that a client is given. */
 struct backend_list {
