@@ -62,7 +62,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
 	if (v == NEXT && p->destination == TO_ENDPOINT && !proven) {
 		v = prove(p);
-		if (v == NEXT) v = nat_lookup(skb, p, NAT_STACK);
+		if (v == NEXT) v = nat_lookup_of_pod(skb, p, NAT_STACK);
 	}
 	if (v != NEXT) return v;
 	if (p->flags & PACKET_TRANSLATED) p->flags |= PACKET_NETWORK;

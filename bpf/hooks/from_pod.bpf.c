@@ -27,7 +27,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (is_neighbour_discovery(p)) return PASS;
 	v = source_of_pod(skb, p);
 	if (v == NEXT) fragment_remember(p);
-	if (v == NEXT) v = nat_lookup(skb, p, NAT_POD);
+	if (v == NEXT) v = nat_lookup_of_pod(skb, p, NAT_POD);
 	if (v == NEXT) v = route_lookup(p);
 	if (v == NEXT) v = nat_source(p);
 	if (v == NEXT) v = conntrack(p, skb->ifindex);

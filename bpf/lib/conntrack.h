@@ -86,6 +86,20 @@ __noinline int conntrack_is_answer(struct packet *p)
 	       (__s64)(clock_ns() - flow->seen_ns) <= (__s64)idle_limit_ns(p->tuple.protocol, opening);
 }
 
+/* Does the packet answer a flow that is being opened untranslated? */
+__noinline int conntrack_is_plain_answer(struct packet *p)
+{
+	const __u32 other = FLOW_TRANSLATED | FLOW_BY_STACK;
+	const struct flow *flow;
+	ALIGNED struct flow_key key;
+	__u32 back;
+
+	if (!p || packet_is_syn(p) || p->flags & PACKET_ICMP_ERROR) return false;
+	back = flow_key_of(&key, &p->tuple);
+	flow = bpf_map_lookup_elem(&flows_opening, &key);
+	return flow && back != !!(flow->flags & FLOW_ORIGIN_HIGH) && !(flow->flags & other);
+}
+
 /* Is this the tuple of a flow that is allowed now? */
 static __always_inline bool conntrack_has(const struct tuple *t)
 {

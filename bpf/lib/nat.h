@@ -182,12 +182,17 @@ __noinline int nat_service(struct packet *p, enum nat_asker asker)
 	return NEXT;
 }
 
+static __always_inline void nat_note_asked(struct packet *p)
+{
+	address_copy(&p->asked, &p->tuple.destination);
+	p->asked_port = p->tuple.destination_port;
+}
+
 __noinline int nat_find(struct __sk_buff *skb, struct packet *p, enum nat_asker asker)
 {
 	if (!p) return DROP;
 	if (p->flags & PACKET_ICMP_ERROR) return nat_lookup_error(skb, p, asker == NAT_POD);
-	address_copy(&p->asked, &p->tuple.destination);
-	p->asked_port = p->tuple.destination_port;
+	nat_note_asked(p);
 	nat_known(p, asker);
 	return NEXT;
 }
@@ -204,6 +209,16 @@ static __always_inline enum verdict nat_lookup(struct __sk_buff *skb, struct pac
 	enum verdict v = nat_find(skb, p, asker);
 
 	return v == NEXT && nat_may_ask(p, asker) ? nat_service(p, asker) : v;
+}
+
+/* As nat_lookup, for what a pod sends or is sent: nothing translates the answer to what came in untranslated, nor the
+ * SYN that comes for the pod's own address. */
+static __always_inline enum verdict nat_lookup_of_pod(struct __sk_buff *skb, struct packet *p, enum nat_asker asker)
+{
+	if (packet_is_syn(p) ? asker == NAT_POD : !conntrack_is_plain_answer(p))
+		return nat_lookup(skb, p, asker);
+	nat_note_asked(p);
+	return NEXT;
 }
 
 static __always_inline const struct address *nat_node_address(const struct packet *p)

@@ -109,6 +109,15 @@ export function answersFlow({ input, tuple, packet }: Walk): boolean {
   return (side === 1) !== ((known.flags & FlowFlags.ORIGIN_HIGH) !== 0)
 }
 
+/** Whether the packet answers a flow that is being opened untranslated. */
+export function isPlainAnswer({ input, tuple, packet }: Walk): boolean {
+  if (isSyn(packet) || packet.transport.kind === 'icmpError') return false
+  const { key, side } = flowKeyOf(tuple)
+  const flags = input.state.flows_opening.get(flowText(key))?.[1].flags
+  if (flags === undefined || flags & (FlowFlags.TRANSLATED | FlowFlags.BY_STACK)) return false
+  return (side === 1) !== ((flags & FlowFlags.ORIGIN_HIGH) !== 0)
+}
+
 /** A packet of no flow: of TCP without SYN it may be an answer. An echo reply is judged by its type and opens nothing:
  *  the flow of its id runs the other way, and is the request's to open. */
 function openFlow(walk: Walk, ifindexIn: number): Stage {

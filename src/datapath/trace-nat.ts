@@ -15,7 +15,7 @@ import {
   TranslationFlags,
   type Tuple,
 } from '../generated/abi.ts'
-import { answersFlow, hasFlow, touched } from './trace-conntrack.ts'
+import { answersFlow, hasFlow, isPlainAnswer, touched } from './trace-conntrack.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
 import { type List, newSlot } from './trace-service.ts'
@@ -47,6 +47,14 @@ export function lookupTranslation(walk: Walk, asker: Asker): Stage {
     return null
   }
   return mayAsk(walk, asker) ? askFrontend(walk, asker) : null
+}
+
+/** The same for what a pod sends or is sent: nothing translates the answer to what came in untranslated, nor the SYN that
+ *  comes for the pod's own address. */
+export function lookupTranslationOfPod(walk: Walk, asker: 'pod' | 'stack'): Stage {
+  if (isSyn(walk.packet) ? asker === 'pod' : !isPlainAnswer(walk)) return lookupTranslation(walk, asker)
+  walk.asked = walk.tuple
+  return null
 }
 
 /** A TCP connection from the network to this node's own address is a frontend's from its SYN on, or the stack's. */

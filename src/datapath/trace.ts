@@ -7,7 +7,14 @@ import { Protocol } from '../core/protocol.ts'
 import { DropReason, PacketMark, TunnelMode } from '../generated/abi.ts'
 import { conntrack, FROM_STACK } from './trace-conntrack.ts'
 import { decapsulate, encapsulate, forward, nexthopOf } from './trace-forward.ts'
-import { enterTranslation, lookupTranslation, mayChoosePort, rewrite, translateSource } from './trace-nat.ts'
+import {
+  enterTranslation,
+  lookupTranslation,
+  lookupTranslationOfPod,
+  mayChoosePort,
+  rewrite,
+  translateSource,
+} from './trace-nat.ts'
 import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
 import { parseNetwork, parseTransport, ports, rememberFragment } from './trace-parse.ts'
 import { withAnswer } from './trace-refuse.ts'
@@ -86,7 +93,7 @@ function fromPod(walk: Walk): Verdict {
   if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   if (isNeighbourDiscovery(walk.packet)) return toStack
-  const verdict = proven(walk, sourceOfPod(walk)) ?? lookupTranslation(walk, 'pod') ?? admit(walk) ?? forward(walk)
+  const verdict = proven(walk, sourceOfPod(walk)) ?? lookupTranslationOfPod(walk, 'pod') ?? admit(walk) ?? forward(walk)
   return withAnswer(walk, verdict)
 }
 
@@ -138,7 +145,7 @@ function admitFromNetdev(walk: Walk): Stage {
   }
   if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
   if (walk.destination.kind === 'endpoint' && !isProven) {
-    const unproven = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslation(walk, 'stack')
+    const unproven = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslationOfPod(walk, 'stack')
     if (unproven) return unproven
   }
   walk.isFromNetwork = walk.to !== null

@@ -37,6 +37,13 @@ packet('UDP: what comes by the Service after it came to the pod itself is answer
   then: sent('n2', udp('n1:30053', 'away:4000', { hopLimit: 63 })),
 })
 
+packet('UDP: what nobody has answered before it also came by the Service is answered from the Service', {
+  world: cluster,
+  given: [asksItself, asks],
+  when: answers,
+  then: sent('n2', udp('n1:30053', 'away:4000', { hopLimit: 63 })),
+})
+
 const syn = fromNetdev(tcp('away:4000', 'n1:30080', 'S'))
 const synAck = fromPod('web', tcp('web:8080', 'away:4000', 'SA'))
 const synToPod = fromNetdev(tcp('away:4000', 'web:8080', 'S'))
