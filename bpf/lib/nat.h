@@ -211,9 +211,10 @@ static __always_inline enum verdict nat_lookup(struct __sk_buff *skb, struct pac
 	return v == NEXT && nat_may_ask(p, asker) ? nat_service(p, asker) : v;
 }
 
-/* As nat_lookup, for what a pod sends or is sent: nothing translates the answer to what came in untranslated, nor the
- * SYN that comes for the pod's own address. */
-static __always_inline enum verdict nat_lookup_of_pod(struct __sk_buff *skb, struct packet *p, enum nat_asker asker)
+/* As nat_lookup, for what a pod sends or is sent: nothing translates the answer to what came in untranslated,
+ * nor the SYN that comes for the pod's own address. */
+static __always_inline enum verdict nat_lookup_of_pod(struct __sk_buff *skb, struct packet *p,
+						      enum nat_asker asker)
 {
 	if (packet_is_syn(p) ? asker == NAT_POD : !conntrack_is_plain_answer(p))
 		return nat_lookup(skb, p, asker);
