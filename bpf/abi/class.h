@@ -10,8 +10,9 @@
 enum realm {
 	REALM_WORLD = 1,
 	REALM_POD = 2,
-	REALM_NODE = 3,     /* another node's address */
-	REALM_OWN_HOST = 4, /* this node's own address */
+	REALM_NODE = 3,      /* another node's address */
+	REALM_OWN_HOST = 4,  /* this node's own address */
+	REALM_POD_RANGE = 5, /* of a pod CIDR, of no pod that is known */
 };
 
 struct class_key {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GET /v1/policy-objects: what this node knows of the cluster that policy is about.
 
-import type { KubeObject, Pod } from '../world/objects.ts'
+import { API_SERVERS, type KubeObject, type Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 
 /** Pods elsewhere and namespaces are known where some policy of this node asks for them. A local pod has its addresses
@@ -15,5 +15,6 @@ export function policyObjects(world: WorldView): readonly KubeObject[] {
     const pod = world.podOf(endpoint)
     if (pod !== undefined) pods.set(pod, { ...pod, podIPs: endpoint.addresses } satisfies Pod)
   }
-  return [...namespaces, ...world.nodes(), ...pods.values(), ...world.networkPolicies(), ...world.clusterPolicies()]
+  const policies = [...world.networkPolicies(), ...world.clusterPolicies(), ...world.ciliumPolicies()]
+  return [...namespaces, ...world.nodes(), ...pods.values(), ...world.slicesOfService(API_SERVERS), ...policies]
 }

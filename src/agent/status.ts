@@ -10,7 +10,7 @@ import type { Addon } from '../kernel/addon.ts'
 import { listBoundSockets } from '../kernel/sock-diag.ts'
 import { type DropTotal, readDrops } from '../observe/drops.ts'
 import type { Readings } from '../observe/metrics.ts'
-import type { Kind } from '../world/objects.ts'
+import { KINDS } from '../world/objects.ts'
 import type { HeldProblem, SourceState } from '../world/source.ts'
 import type { WorldView } from '../world/world.ts'
 import type { MapFill, PoolStatus, SourceProblem, SourceStatus, Status, Version } from './api.ts'
@@ -128,16 +128,7 @@ async function drops({ addon, progress }: StatusParts): Promise<readonly DropTot
 }
 
 export function objectCounts(world: WorldView): Readonly<Record<string, number>> {
-  const kinds: readonly Kind[] = [
-    'Namespace',
-    'Node',
-    'Pod',
-    'Service',
-    'EndpointSlice',
-    'NetworkPolicy',
-    'ClusterNetworkPolicy',
-  ]
-  return Object.fromEntries(kinds.map((kind) => [kind, world.countOf(kind)]))
+  return Object.fromEntries(KINDS.map((kind) => [kind, world.countOf(kind)]))
 }
 
 export function describeProblem(problem: HeldProblem): SourceProblem {

@@ -19,7 +19,6 @@ import {
   field,
   integer,
   isMissing,
-  isRecord,
   list,
   pathOf,
   pathText,
@@ -27,7 +26,7 @@ import {
   prefix,
   text,
 } from './cursor.ts'
-import { readMetadata } from './fields.ts'
+import { fieldsOf, onlyField, onlyFields, readMetadata } from './fields.ts'
 import { EVERY_POD, orElse, readPortName, readSelector } from './network-policy.ts'
 
 const RULES_MAX = 25
@@ -188,25 +187,4 @@ function readPorts(ports: Cursor): readonly [first: Port, last: Port | null] {
   const [start, end] = [port(field(range, 'start')), port(field(range, 'end'))]
   if (start >= end) throw new BadField(field(range, 'end'), `${end} is not above ${start}`)
   return [start, end]
-}
-
-/** The one field that is set, of those that may be. Throws BadField for any other, for none and for several. */
-function onlyField(object: Cursor, names: readonly string[]): string {
-  onlyFields(object, names)
-  const [first, second] = fieldsOf(object)
-  if (first === undefined) throw new BadField(object, `needs one of ${names.join(', ')}`)
-  if (second !== undefined) throw new BadField(field(object, second), `cannot stand beside ${first}`)
-  return first
-}
-
-function onlyFields(object: Cursor, names: readonly string[]): void {
-  const other = fieldsOf(object).find((name) => !names.includes(name))
-  if (other !== undefined) throw new BadField(field(object, other), 'not a field that Heddle knows')
-}
-
-/** Those that are not null. */
-function fieldsOf(object: Cursor): readonly string[] {
-  if (isMissing(object)) throw new BadField(object, 'missing')
-  if (!isRecord(object.value)) throw new BadField(object, 'not an object')
-  return Object.keys(object.value).filter((name) => !isMissing(field(object, name)))
 }

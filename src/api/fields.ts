@@ -3,7 +3,7 @@
 
 import { Protocol } from '../core/protocol.ts'
 import type { Labels } from '../world/objects.ts'
-import { type Cursor, choice, dnsName, field } from './cursor.ts'
+import { BadField, type Cursor, choice, dnsName, field, isMissing, isRecord } from './cursor.ts'
 
 const protocols: Readonly<Record<string, Protocol>> = { TCP: Protocol.TCP, UDP: Protocol.UDP, SCTP: Protocol.SCTP }
 
@@ -22,4 +22,26 @@ export function isAnothersToServe(labels: Labels): boolean {
 /** The `protocol` of a port, TCP by default. */
 export function readProtocol(port: Cursor): Protocol {
   return choice(field(port, 'protocol'), protocols, 'TCP')
+}
+
+/** The one field that is set, of those that may be. Throws BadField for any other, for none and for several. */
+export function onlyField(object: Cursor, names: readonly string[]): string {
+  onlyFields(object, names)
+  const [first, second] = fieldsOf(object)
+  if (first === undefined) throw new BadField(object, `needs one of ${names.join(', ')}`)
+  if (second !== undefined) throw new BadField(field(object, second), `cannot stand beside ${first}`)
+  return first
+}
+
+/** Throws BadField for a field that is not among these and is not null. */
+export function onlyFields(object: Cursor, names: readonly string[]): void {
+  const other = fieldsOf(object).find((name) => !names.includes(name))
+  if (other !== undefined) throw new BadField(field(object, other), 'not a field that Heddle knows')
+}
+
+/** Names of the fields that are not null. */
+export function fieldsOf(object: Cursor): readonly string[] {
+  if (isMissing(object)) throw new BadField(object, 'missing')
+  if (!isRecord(object.value)) throw new BadField(object, 'not an object')
+  return Object.keys(object.value).filter((name) => !isMissing(field(object, name)))
 }

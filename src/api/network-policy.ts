@@ -208,18 +208,19 @@ export function readSelector(selector: Cursor): LabelSelector {
   if (unknown !== null) throw new BadField(unknown, 'not a field that Heddle knows')
   return {
     matchLabels: labels(field(selector, 'matchLabels')),
-    matchExpressions: list(field(selector, 'matchExpressions'), 1000).map((item) => {
-      const key = labelKey(field(item, 'key'), text(field(item, 'key')))
-      const operator = choice(field(item, 'operator'), operators)
-      const values = list(field(item, 'values'), 1000).map(labelValue)
-      const needsValues = operator === 'In' || operator === 'NotIn'
-      if (needsValues !== values.length > 0) {
-        throw new BadField(
-          field(item, 'values'),
-          needsValues ? `missing for ${operator}` : `not allowed for ${operator}`,
-        )
-      }
-      return { key, operator, values }
-    }),
+    matchExpressions: list(field(selector, 'matchExpressions'), 1000).map((item) =>
+      readRequirement(item, labelKey(field(item, 'key'), text(field(item, 'key')))),
+    ),
   }
+}
+
+/** An item of matchExpressions, of the label `key`. */
+export function readRequirement(item: Cursor, key: string): LabelSelector['matchExpressions'][number] {
+  const operator = choice(field(item, 'operator'), operators)
+  const values = list(field(item, 'values'), 1000).map(labelValue)
+  const needsValues = operator === 'In' || operator === 'NotIn'
+  if (needsValues !== values.length > 0) {
+    throw new BadField(field(item, 'values'), needsValues ? `missing for ${operator}` : `not allowed for ${operator}`)
+  }
+  return { key, operator, values }
 }

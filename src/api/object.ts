@@ -3,6 +3,12 @@
 // Source: core/v1.
 
 import type { Kind, KubeObject, Namespace, Node, Pod } from '../world/objects.ts'
+import {
+  readCiliumClusterwideNetworkPolicy,
+  readCiliumNetworkPolicy,
+  standInForCiliumClusterwideNetworkPolicy,
+  standInForCiliumNetworkPolicy,
+} from './cilium-policy.ts'
 import { readClusterNetworkPolicy, standInForClusterPolicy } from './cluster-policy.ts'
 import {
   address,
@@ -37,6 +43,8 @@ export const readers: Readonly<Record<string, (object: Cursor) => KubeObject | n
   'discovery.k8s.io/v1 EndpointSlice': readEndpointSlice,
   'networking.k8s.io/v1 NetworkPolicy': readNetworkPolicy,
   'policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy': readClusterNetworkPolicy,
+  'cilium.io/v2 CiliumNetworkPolicy': readCiliumNetworkPolicy,
+  'cilium.io/v2 CiliumClusterwideNetworkPolicy': readCiliumClusterwideNetworkPolicy,
 }
 
 /** What stands for an object that its reader refuses and of which no good version is known, where none at all would open
@@ -44,6 +52,8 @@ export const readers: Readonly<Record<string, (object: Cursor) => KubeObject | n
 export const standIns: Readonly<Partial<Record<Kind, (object: Cursor) => KubeObject | null>>> = {
   NetworkPolicy: standInForPolicy,
   ClusterNetworkPolicy: standInForClusterPolicy,
+  CiliumNetworkPolicy: standInForCiliumNetworkPolicy,
+  CiliumClusterwideNetworkPolicy: standInForCiliumClusterwideNetworkPolicy,
 }
 
 export function isStandIn(object: KubeObject): boolean {

@@ -136,6 +136,31 @@ test.each([
       },
     },
   ],
+  ...(['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const).map(
+    (kind) =>
+      [
+        'cilium.io/v2',
+        {
+          kind,
+          metadata,
+          spec: {
+            endpointSelector: selector,
+            enableDefaultDeny: { ingress: true },
+            ingress: [
+              { fromEndpoints: [selector], toPorts: [{ ports: [{ port: '1', endPort: 2, protocol: 'TCP' }] }] },
+            ],
+            ingressDeny: [{ fromEntities: ['world'], icmps: [{ fields: [{ family: 'IPv6', type: 1 }] }] }],
+            egress: [{ toCIDR: ['10.0.0.0/8'] }],
+          },
+          specs: [
+            {
+              endpointSelector: selector,
+              egressDeny: [{ toCIDRSet: [{ cidr: '10.0.0.0/8', except: ['10.1.0.0/16'] }] }],
+            },
+          ],
+        },
+      ] as const,
+  ),
 ] as const)('%s: a decoder that keeps the shape drops nothing that the reader reads', (apiVersion, object) => {
   const read = pathsRead(apiVersion, object)
   expect(read.size).toBeGreaterThan(3)

@@ -30,6 +30,15 @@ const ports = { name: KEEP, port: KEEP, protocol: KEEP } as const
 
 const containerPorts = { name: KEEP, containerPort: KEEP, protocol: KEEP } as const
 
+const policyLists = { ingress: { [OTHERS]: KEEP }, egress: { [OTHERS]: KEEP }, [OTHERS]: KEEP } as const
+const ciliumSpec = {
+  endpointSelector: KEEP,
+  ...policyLists,
+  ingressDeny: { [OTHERS]: KEEP },
+  egressDeny: { [OTHERS]: KEEP },
+} as const
+const ciliumPolicy = { metadata, spec: ciliumSpec, specs: ciliumSpec } as const
+
 export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>> = {
   Namespace: { metadata },
   Node: {
@@ -80,17 +89,17 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
   },
   ClusterNetworkPolicy: {
     metadata,
-    spec: { subject: KEEP, ingress: { [OTHERS]: KEEP }, egress: { [OTHERS]: KEEP }, [OTHERS]: KEEP },
+    spec: { subject: KEEP, ...policyLists },
   },
+  CiliumNetworkPolicy: ciliumPolicy,
+  CiliumClusterwideNetworkPolicy: ciliumPolicy,
   NetworkPolicy: {
     metadata,
     // Fields that nobody knows too: they decide what a rule means. Lists have a shape, so that they can be cut.
     spec: {
       podSelector: KEEP,
       policyTypes: KEEP,
-      ingress: { [OTHERS]: KEEP },
-      egress: { [OTHERS]: KEEP },
-      [OTHERS]: KEEP,
+      ...policyLists,
     },
   },
 }

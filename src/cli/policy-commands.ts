@@ -18,7 +18,7 @@ import {
   verdictsOf,
 } from '../policy/offline.ts'
 import { type DirectionPolicies, type PodPolicies, type PodRule, podPolicies } from '../policy/why.ts'
-import type { Kind, KubeObject } from '../world/objects.ts'
+import { type Kind, type KubeObject, POLICY_KINDS } from '../world/objects.ts'
 import { objectKey } from '../world/world.ts'
 import { type Call, type CommandRow, textOption } from './command.ts'
 import { podDot, podSvg } from './policy-picture.ts'
@@ -78,7 +78,7 @@ async function why(call: Call): Promise<undefined> {
   return undefined
 }
 
-const policyKinds: ReadonlySet<Kind> = new Set(['NetworkPolicy', 'ClusterNetworkPolicy', 'Namespace'])
+const policyKinds: ReadonlySet<Kind> = new Set([...POLICY_KINDS, 'Namespace'])
 
 async function diff(call: Call): Promise<undefined> {
   const applied = readObjects(call)

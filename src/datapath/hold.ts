@@ -2,7 +2,7 @@
 // What must stay in the kernel while not everything is known: an agent that starts without an API server knows less than
 // the tables do. Nothing is taken away that an object not seen yet may want; what is known to be right is written.
 
-import type { Kind } from '../world/objects.ts'
+import { type Kind, POLICY_KINDS } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import type { Difference } from './desired.ts'
 import type { RouteDifferences } from './plan.ts'
@@ -17,9 +17,9 @@ const makers: Readonly<Record<TableName, readonly Kind[]>> = {
   nexthops: ['Node'],
   nodes: ['Node'],
   routes: ['Node'],
-  policies: ['NetworkPolicy', 'ClusterNetworkPolicy', 'Pod', 'Namespace'],
-  class_prefixes: ['NetworkPolicy', 'ClusterNetworkPolicy', 'Pod'],
-  classes: ['NetworkPolicy', 'ClusterNetworkPolicy', 'Pod', 'Namespace', 'Node'],
+  policies: [...POLICY_KINDS, 'Pod', 'Namespace'],
+  class_prefixes: [...POLICY_KINDS, 'Pod'],
+  classes: [...POLICY_KINDS, 'Pod', 'Namespace', 'Node', 'EndpointSlice'],
   endpoints: [],
   endpoint_cookie: [],
 }
@@ -33,11 +33,7 @@ export function holdUnseen(
   return (table, { key, desired, actual }) => {
     if (actual === undefined) return false
     if (desired !== undefined)
-      return (
-        table === 'endpoints' &&
-        (unseen.has('NetworkPolicy') || unseen.has('ClusterNetworkPolicy')) &&
-        isSameWire(desired, actual)
-      )
+      return table === 'endpoints' && POLICY_KINDS.some((kind) => unseen.has(kind)) && isSameWire(desired, actual)
     if (!makers[table].some((kind) => unseen.has(kind))) return false
     // An address that somebody else has now must not keep the class of the one before.
     return table !== 'classes' || world.ownerOf(readKey('classes', key).address) === undefined

@@ -220,7 +220,13 @@ export function verdictText(verdict: number): 'allow' | 'deny' {
 
 export function realmText(realm: number): string {
   return (
-    { [Realm.WORLD]: 'world', [Realm.POD]: 'pod', [Realm.NODE]: 'node', [Realm.OWN_HOST]: 'own host' }[realm] ?? '?'
+    {
+      [Realm.WORLD]: 'world',
+      [Realm.POD]: 'pod',
+      [Realm.NODE]: 'node',
+      [Realm.OWN_HOST]: 'own host',
+      [Realm.POD_RANGE]: 'pod range',
+    }[realm] ?? '?'
   )
 }
 

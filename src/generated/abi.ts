@@ -16,6 +16,7 @@ export const Realm = {
   POD: 2,
   NODE: 3,
   OWN_HOST: 4,
+  POD_RANGE: 5,
 } as const
 export type Realm = (typeof Realm)[keyof typeof Realm]
 

@@ -21,7 +21,13 @@ const MESSAGE_CHARS_MAX = 1_000 // core/v1 Event: 1,024
 const CLUSTER_NAMESPACE = 'default'
 
 /** Kinds that people look at with `kubectl describe`. */
-const subjects: readonly Resource[] = [resources.services, resources.networkPolicies, resources.clusterNetworkPolicies]
+const subjects: readonly Resource[] = [
+  resources.services,
+  resources.networkPolicies,
+  resources.clusterNetworkPolicies,
+  resources.ciliumNetworkPolicies,
+  resources.ciliumClusterwideNetworkPolicies,
+]
 
 /** An object that is not in force as it stands. */
 export interface Fault {

@@ -42,6 +42,20 @@ export const resources = {
     kind: 'ClusterNetworkPolicy',
     namespaced: false,
   },
+  ciliumNetworkPolicies: {
+    group: 'cilium.io',
+    version: 'v2',
+    plural: 'ciliumnetworkpolicies',
+    kind: 'CiliumNetworkPolicy',
+    namespaced: true,
+  },
+  ciliumClusterwideNetworkPolicies: {
+    group: 'cilium.io',
+    version: 'v2',
+    plural: 'ciliumclusterwidenetworkpolicies',
+    kind: 'CiliumClusterwideNetworkPolicy',
+    namespaced: false,
+  },
 } as const satisfies Readonly<Record<string, Resource>>
 
 /** As objects name it: "v1", "networking.k8s.io/v1". */

@@ -89,7 +89,13 @@ function follow(urls: readonly string[], more: Partial<Parameters<typeof followK
 
 /** "Kind name" -> JSON, of what World holds. */
 function contents(world: World): Record<string, KubeObject> {
-  const all = [...world.nodes(), ...world.pods(), ...world.services(), ...world.networkPolicies()]
+  const all = [
+    ...world.nodes(),
+    ...world.pods(),
+    ...world.services(),
+    ...world.networkPolicies(),
+    ...world.ciliumPolicies(),
+  ]
   const slices = [...world.services()].flatMap((service) => [...world.slicesOfService(keyOf(service))])
   const namespaces = ['a', 'b'].flatMap((name) => world.namespace(name) ?? [])
   return Object.fromEntries([...all, ...slices, ...namespaces].map((each) => [objectKey(each), each]))
@@ -313,7 +319,17 @@ describe('bad days', () => {
     // Without its namespace's labels the own pod would be no peer of its neighbours any more.
     expect(namesOf(followed.world)).toEqual(['Namespace a', 'NetworkPolicy a/p', 'Node n1', 'Pod a/own'])
     expect(followed.source.unseenKinds()).toEqual(
-      new Set(['Node', 'NetworkPolicy', 'ClusterNetworkPolicy', 'Pod', 'Service', 'EndpointSlice', 'Namespace']),
+      new Set([
+        'Node',
+        'NetworkPolicy',
+        'ClusterNetworkPolicy',
+        'CiliumNetworkPolicy',
+        'CiliumClusterwideNetworkPolicy',
+        'Pod',
+        'Service',
+        'EndpointSlice',
+        'Namespace',
+      ]),
     )
     expect(followed.source.state().synchronised).toBe(false)
     await server.start()
@@ -343,7 +359,7 @@ describe('bad days', () => {
     await server.start()
     await eventually(() => expect(followed.world.countOf('Service')).toBe(1))
     const ages = () => followed.source.state().parts.map(({ ageMs }) => ageMs)
-    await eventually(() => expect(ages()).toEqual([0, 0, 0, 0, 0, 0])) // each stream comes back for itself
+    await eventually(() => expect(ages()).toEqual(Array(8).fill(0))) // each stream comes back for itself
     expect(followed.world.isLive()).toBe(true)
     expect(followed.changes.flatMap(({ put }) => put)).toHaveLength(3)
   })
@@ -601,6 +617,81 @@ describe('bad days', () => {
       expect(change.put.map(({ kind }) => kind)).toContain('Namespace')
       server.delete('ClusterNetworkPolicy', '', 'ban')
       await eventually(() => expect([...followed.world.clusterPolicies()]).toEqual([]))
+    })
+  })
+
+  describe("Cilium's policies, which no server has to know", () => {
+    const guard = {
+      kind: 'CiliumNetworkPolicy',
+      apiVersion: 'cilium.io/v2',
+      metadata: { namespace: 'a', name: 'guard' },
+      spec: { endpointSelector: {}, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'x' } }] }] },
+    }
+    const wide = { ...guard, kind: 'CiliumClusterwideNetworkPolicy', metadata: { name: 'wide' } }
+    const unreadable = { ...guard, spec: { ...guard.spec, egressDeny: [{ toServices: [{}] }] } }
+    const guardIn = (world: World) => contents(world)['CiliumNetworkPolicy a/guard']
+
+    test('where they are absent that is said, everything else is known, and they are found when they come', async () => {
+      await using server = await startApiServer()
+      for (const kind of [guard.kind, wide.kind]) server.absent.add(kind)
+      for (const each of [node, pod('own', 'n1'), guard, wide]) server.put(each)
+      using followed = follow([server.url])
+      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own']))
+      expect(followed.source.state().synchronised).toBe(true)
+      expect(followed.source.notices()).toEqual([
+        'ciliumnetworkpolicies.cilium.io: the API server has no such kind, so there are none',
+        'ciliumclusterwidenetworkpolicies.cilium.io: the API server has no such kind, so there are none',
+      ])
+      expect(server.requests.some((url) => url.includes('namespaces'))).toBe(false)
+      server.absent.clear()
+      await eventually(() => expect([...followed.world.ciliumPolicies()]).toHaveLength(2))
+      expect(followed.source.notices()).toEqual([])
+    })
+
+    test('are told with the pods elsewhere, whom they may deny', async () => {
+      await using server = await startApiServer()
+      for (const each of [node, pod('own', 'n1'), pod('other', 'n2')]) server.put(each)
+      using followed = follow([server.url])
+      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own']))
+      server.put(guard)
+      await eventually(() => expect(guardIn(followed.world)).toBeDefined())
+      const change = followed.changes.find(({ put }) => put.some(({ kind }) => kind === guard.kind))!
+      expect(change.put.map(({ name }) => name)).toContain('other')
+      server.delete('CiliumNetworkPolicy', 'a', 'guard')
+      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own']))
+    })
+
+    test('what is refused isolates, until there is a good version, which then stays', async () => {
+      await using server = await startApiServer()
+      for (const each of [node, pod('own', 'n1'), unreadable]) server.put(each)
+      using followed = follow([server.url])
+      await eventually(() => expect(guardIn(followed.world)).toMatchObject({ unreadable: true }))
+      const fault = {
+        object: 'CiliumNetworkPolicy a/guard',
+        field: 'spec.egressDeny[0].toServices',
+        message: 'Services as peers are not supported',
+      }
+      expect(followed.source.problems()).toMatchObject([{ ...fault, keptSinceMs: null, isolates: true }])
+      server.put(guard)
+      await eventually(() => expect(guardIn(followed.world)).not.toHaveProperty('unreadable'))
+      const good = guardIn(followed.world)
+      server.put(unreadable)
+      await eventually(() =>
+        expect(followed.source.problems()).toMatchObject([
+          { ...fault, keptSinceMs: expect.any(Number), isolates: false },
+        ]),
+      )
+      expect(guardIn(followed.world)).toEqual(good)
+    })
+
+    test('what is outside the cluster a node tells without pods elsewhere', async () => {
+      await using server = await startApiServer()
+      const world = { ...guard, spec: { endpointSelector: {}, ingress: [{ fromEntities: ['world', 'cluster'] }] } }
+      for (const each of [node, pod('own', 'n1'), pod('other', 'n2'), world]) server.put(each)
+      using followed = follow([server.url])
+      await eventually(() => expect(guardIn(followed.world)).toBeDefined())
+      expect(namesOf(followed.world)).not.toContain('Pod a/other')
+      expect(server.requests.some((url) => url.includes('namespaces'))).toBe(false)
     })
   })
 

@@ -12,7 +12,15 @@ import { unreadRules } from '../api/network-policy.ts'
 import type { BrokenInvariant } from '../core/errors.ts'
 import { type Journal, loadJournal, openJournal } from '../journal/journal.ts'
 import { needsPeers } from '../policy/interest.ts'
-import type { ClusterNetworkPolicy, EndpointSlice, Kind, KubeObject, NetworkPolicy, Pod } from '../world/objects.ts'
+import type {
+  CiliumPolicy,
+  ClusterNetworkPolicy,
+  EndpointSlice,
+  Kind,
+  KubeObject,
+  NetworkPolicy,
+  Pod,
+} from '../world/objects.ts'
 import type { Source, SourceChange, SourcePart } from '../world/source.ts'
 import { keyOf, objectKey } from '../world/world.ts'
 import { ApiUnreachable } from './api-error.ts'
@@ -51,7 +59,17 @@ export interface SourceTiming {
 }
 
 const TIMING: SourceTiming = { gatherMs: 5, patienceMs: 30_000, lingerMs: 60_000 }
-const GROUPS: readonly Group[] = ['nodes', 'policies', 'clusterPolicies', 'ownPods', 'services', 'peers']
+const GROUPS: readonly Group[] = [
+  'nodes',
+  'policies',
+  'clusterPolicies',
+  'ciliumPolicies',
+  'ownPods',
+  'services',
+  'peers',
+]
+/** Whom they select, labels of namespaces decide, and whom they deny, labels of pods elsewhere. */
+const WAITING: readonly Group[] = ['clusterPolicies', 'ciliumPolicies']
 
 /** The first change is told when everything that matters here was listed, or, where no server answers, as soon as the
  *  journal knows this node. */
@@ -77,7 +95,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   const streamsOf = (group: Group): Stream[] => streams.filter((stream) => stream.group === group)
   const ownPods = streamsOf('ownPods')[0]!
   const policies = streamsOf('policies')[0]!
-  const clusterPolicies = streamsOf('clusterPolicies')[0]!
+  const interested = [policies, ownPods, ...WAITING.flatMap(streamsOf)]
   const slices = streams.find((stream) => stream.kind === 'EndpointSlice')!
 
   const pending = new Map<string, { readonly stream: Stream; readonly object: KubeObject }>() // by object
@@ -138,7 +156,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
 
   function changed(stream: Stream, object: KubeObject): void {
     if (stream === slices && isOfServers(object as EndpointSlice)) serversDue = true
-    if (stream === policies || stream === clusterPolicies || stream === ownPods) isInterestDue = true
+    if (interested.includes(stream)) isInterestDue = true
     if (!openGroups.has(stream.group) && !stream.isJournalled) return
     pending.set(`${stream.name} ${keyOf(object)}`, { stream, object })
     gather()
@@ -159,7 +177,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   function open(group: Group): void {
     openGroups.add(group)
     justOpened.push(group)
-    if (group === 'peers') justOpened.push('clusterPolicies') // they may have waited
+    if (group === 'peers') justOpened.push(...WAITING) // they may have waited
   }
 
   function live(stream: Stream, failure: Error | null): void {
@@ -223,9 +241,9 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     if (isFirst) clearTimeout(impatience)
   }
 
-  /** Whom it selects, labels of namespaces decide: before these are known it would isolate every pod. */
-  function waits(stream: Stream): boolean {
-    return stream === clusterPolicies && wanted.has('peers') && !openGroups.has('peers')
+  /** Before these are known it would isolate every pod, and deny none of its peers. */
+  function waits({ group }: Stream): boolean {
+    return WAITING.includes(group) && wanted.has('peers') && !openGroups.has('peers')
   }
 
   /** A pod that moves here is in two streams for a while: its own node's counts. */
@@ -258,11 +276,12 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   }
 
   function lookAtInterest(): void {
-    if (!isInterestDue || ![policies, clusterPolicies, ownPods].every((stream) => stream.isSynchronised)) return
+    if (!isInterestDue || !interested.every((stream) => stream.isSynchronised)) return
     isInterestDue = false
     const isNeeded = needsPeers(
       policies.mirror.objects() as Iterable<NetworkPolicy>,
-      clusterPolicies.mirror.objects() as Iterable<ClusterNetworkPolicy>,
+      objectsOf('clusterPolicies') as Iterable<ClusterNetworkPolicy>,
+      objectsOf('ciliumPolicies') as Iterable<CiliumPolicy>,
       ownPods.mirror.objects() as Iterable<Pod>,
     )
     if (isNeeded) {
@@ -274,6 +293,10 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     } else if (openGroups.has('peers') || wanted.has('peers')) {
       lingering ??= setTimeout(() => void leavePeers(), timing.lingerMs)
     }
+  }
+
+  function objectsOf(group: Group): readonly KubeObject[] {
+    return streamsOf(group).flatMap(({ mirror }) => [...mirror.objects()])
   }
 
   async function leavePeers(): Promise<void> {

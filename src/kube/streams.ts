@@ -10,11 +10,11 @@ import { isNotFound } from './api-error.ts'
 import type { ApiClient } from './client.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
 import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
-import { apiVersionOf, type Resource, resources } from './resources.ts'
+import { apiVersionOf, type Resource, resourceName, resources } from './resources.ts'
 
 /** Parts that are told together, since one without the other would say something wrong: a Service without its slices has
  *  no backends, a pod without its namespace has no labels to match by. */
-export type Group = 'nodes' | 'policies' | 'clusterPolicies' | 'ownPods' | 'services' | 'peers'
+export type Group = 'nodes' | 'policies' | 'clusterPolicies' | 'ciliumPolicies' | 'ownPods' | 'services' | 'peers'
 
 interface StreamKind {
   readonly name: string
@@ -58,6 +58,15 @@ export function streamKinds(nodeName: string): readonly StreamKind[] {
       isJournalled: true,
       isOptional: true,
     },
+    ...[resources.ciliumNetworkPolicies, resources.ciliumClusterwideNetworkPolicies].map(
+      (resource): StreamKind => ({
+        name: resourceName(resource),
+        group: 'ciliumPolicies',
+        resource,
+        isJournalled: true,
+        isOptional: true,
+      }),
+    ),
     {
       name: `pods of ${nodeName}`,
       group: 'ownPods',

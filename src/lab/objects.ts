@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { CommandError } from '../core/command-error.ts'
 import { clusterKinds, createManifestParser } from '../manifests/parse.ts'
+import { KINDS } from '../world/objects.ts'
 
 export interface KubeManifest {
   readonly apiVersion: string
@@ -24,7 +25,7 @@ export interface ObjectMeta {
   readonly [field: string]: unknown
 }
 
-const known = new Set(['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', 'NetworkPolicy', 'ClusterNetworkPolicy'])
+const known: ReadonlySet<string> = new Set(KINDS)
 
 /** The good objects of manifest files, and a sentence for each bad one: file:line, document and field. */
 export interface Manifests {

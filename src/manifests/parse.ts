@@ -24,7 +24,12 @@ import type { SourceProblem } from '../world/source.ts'
 import { objectKey } from '../world/world.ts'
 
 /** Kinds without a namespace. */
-export const clusterKinds: ReadonlySet<string> = new Set<Kind>(['Namespace', 'Node', 'ClusterNetworkPolicy'])
+export const clusterKinds: ReadonlySet<string> = new Set<Kind>([
+  'Namespace',
+  'Node',
+  'ClusterNetworkPolicy',
+  'CiliumClusterwideNetworkPolicy',
+])
 
 export interface ParsedFile {
   readonly path: string

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Addresses partitioned by which of the selectors in use they match (DESIGN principle 8).
 //
-//   blocks of all rules --> partition: longest prefix -> its blocks
+//   blocks of all rules --> partition: longest prefix -> its blocks; pod CIDRs, where a rule asks what is outside
 //   pods, nodes         --> exact addresses whose class is not that of their prefix
 
 import {
@@ -11,16 +11,17 @@ import {
   addressBytes,
   family,
   type Prefix,
+  prefixContains,
   prefixCovers,
   prefixToKey,
   sameLeadingBits,
 } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
 import { Realm } from '../generated/abi.ts'
-import type { Namespace, Node, Pod } from '../world/objects.ts'
+import { API_SERVERS, type Namespace, type Node, type Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { type NamedPorts, NO_PORTS, namedPortsText, resolveNamedPorts } from './ports.ts'
-import type { BlockPeer, NodePeer, PodPeer, Selector } from './rules.ts'
+import { type BlockPeer, type NodePeer, type PodPeer, SERVERS, type Selector } from './rules.ts'
 import { isEmpty, matches } from './selector.ts'
 
 export interface Class {
@@ -44,8 +45,11 @@ export interface Classes {
 export interface Questions {
   /** Sorted by text, each once. */
   readonly selectors: readonly Selector[]
-  /** Some rule admits every pod, so that pods must be told from the rest of the world. */
+  /** Some rule speaks of every pod, or of what is no pod, so that pods must be told from the rest of the world. */
   readonly asksForPods: boolean
+  /** Pod CIDRs of nodes, sorted, where some rule speaks of what is outside the cluster: what is in them is inside, also
+   *  before a pod that has just got its address is known. */
+  readonly podRanges: readonly Prefix[]
   /** namedPort of every port name in an egress rule. */
   readonly portNames: ReadonlySet<string>
 }
@@ -66,6 +70,7 @@ interface Asked {
   readonly questions: Questions
   readonly podPeers: readonly PodPeer[]
   readonly nodePeers: readonly NodePeer[]
+  readonly asksForServers: boolean
   readonly partition: readonly Region[]
   /** By class key. */
   readonly classes: Map<string, Class>
@@ -87,6 +92,7 @@ function ask(questions: Questions): Asked {
     questions,
     podPeers: questions.selectors.filter((selector) => selector.kind === 'pods'),
     nodePeers: questions.selectors.filter((selector) => selector.kind === 'nodes'),
+    asksForServers: questions.selectors.some((selector) => selector.kind === 'servers'),
     partition: partitionOf(questions.selectors.filter((selector) => selector.kind === 'block')),
     classes: new Map(),
     namespaces: new Map(),
@@ -96,9 +102,8 @@ function ask(questions: Questions): Asked {
 
 function classify(asked: Asked, world: WorldView, nodeName: string): Classes {
   const { questions, podPeers, partition } = asked
-  const byPrefix = new Map<Prefix, Class>()
+  const byPrefix = prefixClasses(asked)
   const byAddress = new Map<Address, Class>()
-  for (const { prefix, blocks } of partition) byPrefix.set(prefix, classOf(asked, Realm.WORLD, blocks, NO_PORTS))
   if (podPeers.length > 0 || questions.asksForPods || questions.portNames.size > 0) {
     for (const address of world.ownedAddresses()) {
       const found = podClass(asked, world, address)
@@ -111,11 +116,49 @@ function classify(asked: Asked, world: WorldView, nodeName: string): Classes {
     const realm = node === own ? Realm.OWN_HOST : Realm.NODE
     const members = nodeMembers(asked, node)
     for (const address of node.internalIPs) {
-      byAddress.set(address, classOf(asked, realm, [...members, ...blocksAt(address, partition)], NO_PORTS))
+      byAddress.set(address, classOf(asked, realm, [...members, ...regionOf(address, partition).blocks], NO_PORTS))
     }
+  }
+  for (const address of asked.asksForServers ? serverAddresses(world) : []) {
+    byAddress.set(address, serverClass(asked, byAddress.get(address) ?? classAt(address, byPrefix)))
   }
   const used = [...byPrefix.values(), ...byAddress.values()]
   return { byAddress, byPrefix, all: new Map(used.map((each) => [each.id, each])) }
+}
+
+/** Of what nobody known has. */
+function prefixClasses(asked: Asked): Map<Prefix, Class> {
+  const { questions, partition } = asked
+  const byPrefix = new Map<Prefix, Class>()
+  for (const { prefix, blocks, outside } of partition) {
+    const isInside = questions.podRanges.some((range) => prefixCovers(range, prefix))
+    const members = isInside ? blocks : [...blocks, ...outside]
+    byPrefix.set(prefix, classOf(asked, isInside ? Realm.POD_RANGE : Realm.WORLD, members, NO_PORTS))
+  }
+  for (const range of questions.podRanges) {
+    if (byPrefix.has(range)) continue
+    const { blocks } = partition.find(({ prefix }) => prefixCovers(prefix, range))!
+    byPrefix.set(range, classOf(asked, Realm.POD_RANGE, blocks, NO_PORTS))
+  }
+  return byPrefix
+}
+
+/** Of the longest prefix. */
+function classAt(address: Address, byPrefix: ReadonlyMap<Prefix, Class>): Class {
+  const holding = [...byPrefix.keys()].filter((prefix) => prefixContains(prefix, address))
+  const longest = holding.reduce((a, b) => (prefixCovers(a, b) ? b : a))
+  return byPrefix.get(longest)!
+}
+
+/** Where the API servers are. */
+export function serverAddresses(world: WorldView): ReadonlySet<Address> {
+  const slices = [...world.slicesOfService(API_SERVERS)]
+  return new Set(slices.flatMap(({ endpoints }) => endpoints.map(({ address }) => address)))
+}
+
+/** Of an API server, wherever it is: whatever has that address remains what it is. */
+function serverClass(asked: Asked, { realm, members, namedPorts }: Class): Class {
+  return classOf(asked, realm, [...members, SERVERS.text], namedPorts)
 }
 
 function nodeMembers({ nodePeers }: Asked, { labels }: Node): readonly string[] {
@@ -129,13 +172,13 @@ function podClass(asked: Asked, world: WorldView, address: Address): Class | nul
   if (pod?.finished) return null // its wire is still there
   if (pod === undefined) {
     // A local endpoint may be known before its pod's labels, or outlive them: it matches no selector.
-    return questions.asksForPods ? classOf(asked, Realm.POD, blocksAt(address, partition), NO_PORTS) : null
+    return questions.asksForPods ? classOf(asked, Realm.POD, regionOf(address, partition).blocks, NO_PORTS) : null
   }
   const answer = podAnswer(asked, world, pod)
   if (answer.members.length === 0 && answer.namedPorts.size === 0 && !questions.asksForPods) return null
   let found = answer.classes.get(address)
   if (found === undefined) {
-    found = classOf(asked, Realm.POD, [...answer.members, ...blocksAt(address, partition)], answer.namedPorts)
+    found = classOf(asked, Realm.POD, [...answer.members, ...regionOf(address, partition).blocks], answer.namedPorts)
     answer.classes.set(address, found)
   }
   return found
@@ -177,6 +220,8 @@ function classOf(asked: Asked, realm: Realm, members: readonly string[], namedPo
 function sameQuestions(a: Questions, b: Questions): boolean {
   return (
     a.asksForPods === b.asksForPods &&
+    a.podRanges.length === b.podRanges.length &&
+    a.podRanges.every((range, index) => range === b.podRanges[index]) &&
     a.portNames.size === b.portNames.size &&
     a.portNames.isSubsetOf(b.portNames) &&
     a.selectors.length === b.selectors.length &&
@@ -189,6 +234,7 @@ const realmTexts: Readonly<Record<Realm, string>> = {
   [Realm.POD]: 'pod',
   [Realm.NODE]: 'node',
   [Realm.OWN_HOST]: 'own host',
+  [Realm.POD_RANGE]: 'pod range',
 }
 
 /** A namespace that is not known yet has no labels to match by: only its name and the empty selector do. */
@@ -202,8 +248,10 @@ interface Region {
   readonly prefix: Prefix
   readonly length: number
   readonly bytes: Uint8Array
-  /** Texts of the blocks that hold the addresses which no longer prefix of the partition takes. */
+  /** Texts of the blocks that hold the addresses which no longer prefix of the partition takes, whoever has them. */
   readonly blocks: readonly string[]
+  /** And of those that hold them only where they are no pod's and no node's. */
+  readonly outside: readonly string[]
 }
 
 /** Every prefix at which the membership in blocks may change, longest first. ::/0 and 0.0.0.0/0 are always there: without
@@ -214,7 +262,9 @@ function partitionOf(blocks: readonly BlockPeer[]): readonly Region[] {
     .map((prefix) => {
       const { length, address } = prefixToKey(prefix)
       const holding = blocks.filter((block) => holdsBlock(block, prefix))
-      return { prefix, length, bytes: addressBytes(address), blocks: holding.map((block) => block.text) }
+      const texts = (isOutside: boolean) =>
+        holding.filter((block) => block.isOutside === isOutside).map((block) => block.text)
+      return { prefix, length, bytes: addressBytes(address), blocks: texts(false), outside: texts(true) }
     })
     .sort((a, b) => b.length - a.length || (a.prefix < b.prefix ? -1 : 1))
 }
@@ -224,10 +274,10 @@ function holdsBlock(block: BlockPeer, prefix: Prefix): boolean {
   return prefixCovers(block.cidr, prefix) && !block.except.some((except) => prefixCovers(except, prefix))
 }
 
-function blocksAt(address: Address, partition: readonly Region[]): readonly string[] {
+function regionOf(address: Address, partition: readonly Region[]): Region {
   const bytes = addressBytes(address)
   const of = family(address)
   return partition.find(
     (region) => family(region.prefix) === of && sameLeadingBits(region.bytes, bytes, region.length),
-  )!.blocks
+  )!
 }

@@ -5,21 +5,22 @@
 //
 // Nothing here depends on the order of objects: equal worlds give equal tables, on every node and after every restart.
 
+import type { Prefix } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import { compareText, endpointKey, objectName } from '../core/names.ts'
-import { type PeerClass, PolicyDirection } from '../generated/abi.ts'
-import type { ClusterNetworkPolicy, Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
+import { type PeerClass, PolicyDirection, Realm } from '../generated/abi.ts'
+import type { CiliumSpec, ClusterNetworkPolicy, Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { type Class, type Classes, createClassifier, type Questions } from './classes.ts'
 import { resolveNamedPorts } from './ports.ts'
-import { clusterRulesOf, type Direction, type Rule, rulesOf } from './rules.ts'
+import { ciliumPolicyName, ciliumRulesOf, clusterRulesOf, type Direction, type Rule, rulesOf } from './rules.ts'
 import { isEmpty, matches } from './selector.ts'
 import { classEntries, dependsOnPeer, levelsOf, type RuleSet, ruleSet, sharedEntries } from './sets.ts'
 import type { CompiledPolicies, EndpointPolicy, PolicySet, PolicyTableEntry } from './tables.ts'
 
 /** What the node's endpoints need to enforce their policies. Cost: endpoints x policies of their namespaces and of the
  *  tiers, pods of the cluster x selectors in use, and the entries. Sources: networking.k8s.io/v1 NetworkPolicySpec,
- *  policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicySpec. */
+ *  policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicySpec, docs.cilium.io "Deny Policies", "Policy Enforcement Modes". */
 export function compilePolicies(world: WorldView, nodeName: string): CompiledPolicies {
   return createPolicyCompiler()(world, nodeName)
 }
@@ -43,7 +44,7 @@ export function createPolicyCompiler(): typeof compilePolicies {
       if (ingress !== null) sets.set(ingress.id, ingress)
       endpoints.set(endpointKey(endpoint), policy)
     }
-    const classes = classify(world, nodeName, questionsOf(sets.values()))
+    const classes = classify(world, nodeName, questionsOf(world, sets.values()))
     const peerClasses = mapValues(classes.all, ({ id, realm }): PeerClass => ({ classId: id, realm }))
     return {
       endpoints,
@@ -78,11 +79,16 @@ function podSets(egress: RuleSet | null, ingress: RuleSet | null): PodSets {
 interface RuleReader {
   rules(policy: NetworkPolicy, direction: Direction): readonly Rule[] | null
   clusterRules(policy: ClusterNetworkPolicy, direction: Direction): readonly Rule[]
+  ciliumRules(spec: CiliumSpec, direction: Direction): readonly Rule[]
 }
 
-/** rulesOf and clusterRulesOf, once for each policy object and direction. */
+/** rulesOf and its kin, once for each policy object and direction. */
 function createRuleReader(): RuleReader {
-  return { rules: oncePerDirection(rulesOf), clusterRules: oncePerDirection(clusterRulesOf) }
+  return {
+    rules: oncePerDirection(rulesOf),
+    clusterRules: oncePerDirection(clusterRulesOf),
+    ciliumRules: oncePerDirection(ciliumRulesOf),
+  }
 }
 
 function oncePerDirection<P extends object, R>(
@@ -103,38 +109,51 @@ function oncePerDirection<P extends object, R>(
 interface Selecting {
   readonly policies: readonly NetworkPolicy[]
   readonly cluster: readonly ClusterNetworkPolicy[]
+  readonly cilium: readonly CiliumSpec[]
 }
 
 /** The sets of a pod, made anew only when other policies select it. */
 function createSetFinder(reader: RuleReader): (world: WorldView, pod: Pod) => PodSets {
   const known = new WeakMap<Pod, { readonly selecting: Selecting; readonly sets: PodSets }>()
 
-  function setOf(pod: Pod, { policies, cluster }: Selecting, direction: Direction): RuleSet | null {
+  function setOf(pod: Pod, { policies, cluster, cilium }: Selecting, direction: Direction): RuleSet | null {
     const isolating = policies.filter((policy) => reader.rules(policy, direction) !== null)
     const tier = (name: ClusterNetworkPolicy['tier']) =>
       cluster.filter((policy) => policy.tier === name).flatMap((policy) => reader.clusterRules(policy, direction))
-    const admitting = isolating.flatMap((policy) => reader.rules(policy, direction)!)
-    // NetworkPolicies that isolate leave nothing for Baseline to judge.
-    const rules = [...tier('Admin'), ...(isolating.length > 0 ? admitting : tier('Baseline'))]
-    if (isolating.length + rules.length === 0) return null
-    const names = isolating.map((policy) => objectName(policy.namespace, policy.name))
+    const names = [
+      ...isolating.map((policy) => objectName(policy.namespace, policy.name)),
+      ...namesIsolating(cilium, direction),
+    ]
+    const rules = [
+      ...tier('Admin'),
+      ...isolating.flatMap((policy) => reader.rules(policy, direction)!),
+      ...cilium.flatMap((spec) => reader.ciliumRules(spec, direction)),
+      ...(names.length > 0 ? [] : tier('Baseline')), // policies that isolate leave nothing for it to judge
+    ]
+    if (names.length + rules.length === 0) return null
     const portNames = new Set(direction === PolicyDirection.INGRESS ? rules.flatMap((rule) => rule.portNames) : [])
     return ruleSet(direction, names, rules, resolveNamedPorts(pod, portNames))
   }
 
   return (world, pod) => {
-    const selecting = { policies: policiesSelecting(world, pod), cluster: clusterPoliciesSelecting(world, pod) }
-    const { policies, cluster } = selecting
+    const selecting = {
+      policies: policiesSelecting(world, pod),
+      cluster: clusterPoliciesSelecting(world, pod),
+      cilium: ciliumSpecsSelecting(world, pod),
+    }
     const before = known.get(pod)
-    const isSame = before !== undefined && sameItems(before.selecting.policies, policies)
-    if (isSame && sameItems(before.selecting.cluster, cluster)) return before.sets
+    if (before !== undefined && isSameSelection(before.selecting, selecting)) return before.sets
     const sets =
-      policies.length + cluster.length === 0
+      selecting.policies.length + selecting.cluster.length + selecting.cilium.length === 0
         ? FREE
         : podSets(setOf(pod, selecting, PolicyDirection.EGRESS), setOf(pod, selecting, PolicyDirection.INGRESS))
     known.set(pod, { selecting, sets })
     return sets
   }
+}
+
+function isSameSelection(a: Selecting, b: Selecting): boolean {
+  return sameItems(a.policies, b.policies) && sameItems(a.cluster, b.cluster) && sameItems(a.cilium, b.cilium)
 }
 
 /** undefined: its pod is not known, so neither are its policies, and it stays isolated. null: no policy can select it,
@@ -145,14 +164,21 @@ function podOf(world: WorldView, endpoint: Endpoint): Pod | null | undefined {
   if (world.isLive()) return pod !== undefined && isSubjectClear(world, pod) ? pod : undefined
   if (pod !== undefined) return pod
   const [policy] = world.policiesOfNamespace(endpoint.namespace)
-  const [clusterPolicy] = world.clusterPolicies()
+  const [clusterPolicy] = [
+    ...world.clusterPolicies(),
+    ...world.ciliumPoliciesOf(''),
+    ...world.ciliumPoliciesOf(endpoint.namespace),
+  ]
   return policy === undefined && clusterPolicy === undefined ? null : undefined
 }
 
 /** False while labels of the pod's namespace are asked for that are not known: they may make it a policy's subject. */
 function isSubjectClear(world: WorldView, pod: Pod): boolean {
   if (world.namespace(pod.namespace) !== undefined) return true
-  return [...world.clusterPolicies()].every(({ subject }) => isEmpty(subject.namespaceSelector))
+  const specs = [...world.ciliumPoliciesOf('')].flatMap((policy) => policy.specs)
+  return [...world.clusterPolicies(), ...specs].every(
+    ({ subject: { namespaceSelector } }) => namespaceSelector === null || isEmpty(namespaceSelector),
+  )
 }
 
 /** In order of precedence within their tiers: by priority, then name. */
@@ -166,6 +192,26 @@ export function clusterPoliciesSelecting(world: WorldView, pod: Pod): readonly C
     .sort((a, b) => a.priority - b.priority || compareText(a.name, b.name))
 }
 
+/** By the policies' names, then as they are written. */
+export function ciliumSpecsSelecting(world: WorldView, pod: Pod): readonly CiliumSpec[] {
+  const namespace = world.namespace(pod.namespace)
+  return [...world.ciliumPoliciesOf(''), ...world.ciliumPoliciesOf(pod.namespace)]
+    .flatMap((policy) => policy.specs)
+    .filter(({ subject: { namespaceSelector, podSelector } }) => {
+      const inNamespace = namespaceSelector === null || matches(namespaceSelector, namespace?.labels ?? {})
+      return inNamespace && matches(podSelector, pod.labels)
+    })
+    .sort((a, b) => compareText(a.policy, b.policy))
+}
+
+/** Each policy once. */
+export function namesIsolating(specs: readonly CiliumSpec[], direction: Direction): readonly string[] {
+  const isolating = specs.filter(({ egress, ingress }) =>
+    direction === PolicyDirection.EGRESS ? egress.isolates : ingress.isolates,
+  )
+  return [...new Set(isolating.map(ciliumPolicyName))]
+}
+
 /** By name. */
 export function policiesSelecting(world: WorldView, pod: Pod): readonly NetworkPolicy[] {
   return [...world.policiesOfNamespace(pod.namespace)]
@@ -173,16 +219,29 @@ export function policiesSelecting(world: WorldView, pod: Pod): readonly NetworkP
     .sort((a, b) => compareText(a.name, b.name))
 }
 
-function questionsOf(sets: Iterable<RuleSet>): Questions {
+function questionsOf(world: WorldView, sets: Iterable<RuleSet>): Questions {
   const rules = [...sets].flatMap((set) => set.rules.map((rule) => ({ set, rule })))
   const selectors = rules.flatMap(({ rule }) => rule.selectors)
   return {
     selectors: [...new Map(selectors.map((selector) => [selector.text, selector])).values()].sort((a, b) =>
       compareText(a.text, b.text),
     ),
-    asksForPods: rules.some(({ rule }) => rule.everyPod),
+    asksForPods: rules.some(({ rule }) => rule.realms.includes(Realm.POD) || isAboutOutside(rule)),
+    podRanges: rules.some(({ rule }) => isAboutOutside(rule)) ? podRangesOf(world) : [],
     portNames: new Set(rules.flatMap(({ set, rule }) => (dependsOnPeer(set, rule) ? rule.portNames : []))),
   }
+}
+
+/** Whether the rule tells what is outside the cluster from what is inside. */
+function isAboutOutside({ realms, selectors }: Rule): boolean {
+  return (
+    realms.some((realm) => realm === Realm.WORLD || realm === Realm.POD_RANGE) ||
+    selectors.some((selector) => selector.kind === 'block' && selector.isOutside)
+  )
+}
+
+function podRangesOf(world: WorldView): readonly Prefix[] {
+  return [...new Set([...world.nodes()].flatMap((node) => node.podCIDRs))].sort(compareText)
 }
 
 /** Compiles sets against classes; what a set says of a class is worked out once, for as long as both are in use. Only

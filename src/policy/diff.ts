@@ -6,7 +6,7 @@ import { compareText, objectName } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
 import { POLICY_FIXED_BITS, POLICY_PROTOCOL_BITS, type PolicyKey } from '../generated/abi.ts'
 import { type OfflineCluster, type PolicyQuestion, setOf } from './offline.ts'
-import { protocolText } from './ports.ts'
+import { isIcmp, protocolText } from './ports.ts'
 import { classOfAddress, judge } from './verdict.ts'
 
 export interface PairChange {
@@ -15,7 +15,7 @@ export interface PairChange {
   readonly to: string
   /** In which it is the same. */
   readonly families: readonly ('IPv4' | 'IPv6')[]
-  /** "TCP", "TCP/80", "UDP/8000-8999", "ICMP"; "everything". Empty: nothing is. */
+  /** "TCP", "TCP/80", "UDP/8000-8999", "ICMP", "ICMP/8" (its type); "everything". Empty: nothing is. */
   readonly newlyAllowed: readonly string[]
   readonly newlyDenied: readonly string[]
 }
@@ -88,8 +88,7 @@ function protocolsOf(of: Family): readonly Protocol[] {
 
 /** Of ICMP types and codes; there is no port 0. */
 function allOf(protocol: Protocol): readonly Range[] {
-  const isIcmp = protocol === Protocol.ICMP || protocol === Protocol.ICMPv6
-  return [[isIcmp ? 0 : 1, PORT_MAX]]
+  return [[isIcmp(protocol) ? 0 : 1, PORT_MAX]]
 }
 
 /** Between two edges of the set's entries every port has the same answer. */
@@ -144,7 +143,9 @@ function texts(more: Admitted, less: Admitted): readonly string[] {
   return ranges.flatMap(([protocol, of]) => {
     const name = protocolText(protocol)
     if (isWhole(protocol, of)) return [name]
-    return of.map(([first, last]) => (first === last ? `${name}/${first}` : `${name}/${first}-${last}`))
+    // Rules speak of types of ICMP with all their codes.
+    const shown = isIcmp(protocol) ? of.map(([first, last]): Range => [first >> 8, last >> 8]) : of
+    return shown.map(([first, last]) => (first === last ? `${name}/${first}` : `${name}/${first}-${last}`))
   })
 }
 

@@ -108,6 +108,50 @@ test('why: the policies that isolate, and what each rule admits now', () => {
   })
 })
 
+test('why: Cilium denials before what admits, whichever kind of policy says so; entities, blocks and labels in words', () => {
+  const { world } = clusterOf(
+    webPolicy('[{from: [{podSelector: {matchLabels: {app: cart}}}]}]') +
+      `---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {namespace: shop, name: web}
+spec:
+  endpointSelector: {matchLabels: {'k8s:app': web}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {'k8s:io.kubernetes.pod.namespace': other}}, {}]
+    toPorts: [{ports: [{port: http}, {port: '80', endPort: 90, protocol: TCP}]}]
+  ingressDeny: [{fromEntities: [world], icmps: [{fields: [{type: EchoRequest}]}]}]
+specs:
+- endpointSelector: {}
+  egress: [{toCIDRSet: [{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}]}, {toEntities: [kube-apiserver, cluster]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: all}
+spec: {endpointSelector: {}, enableDefaultDeny: {ingress: false}, ingress: [{fromEndpoints: [{}]}]}
+`,
+  )
+  const { ingress, egress } = podPolicies(world, world.pod('shop/web')!)
+  expect(ingress.isolatedBy).toEqual(['shop/web', 'Cilium:shop/web'])
+  expect(ingress.rules.map(({ rule, action, peers, ports, pods: now }) => [rule, action, peers, ports, now])).toEqual([
+    ['Cilium:shop/web ingressDeny[0]', 'Deny', ['outside the cluster'], ['ICMP/8'], []],
+    ['shop/web ingress[0]', 'Accept', ['pods(app=cart) in shop'], ['all'], ['shop/cart']],
+    ['Cilium:all ingress[0]', 'Accept', ['every pod'], ['all'], ['shop/cart', 'shop/till', 'shop/web']],
+    [
+      'Cilium:shop/web ingress[0]',
+      'Accept',
+      ['pods() in namespaces(kubernetes.io/metadata.name=other)', 'pods() in shop'],
+      ['http/TCP=8080', 'http/UDP=none', 'http/SCTP=none', 'TCP/80-90'],
+      ['shop/cart', 'shop/till', 'shop/web'],
+    ],
+  ])
+  expect(egress.isolatedBy).toEqual(['Cilium:shop/web'])
+  expect(egress.rules.map(({ rule, peers }) => [rule, peers])).toEqual([
+    ['Cilium:shop/web specs[0].egress[0]', ['10.0.0.0/8 except 10.1.0.0/16 outside']],
+    ['Cilium:shop/web specs[0].egress[1]', ['every pod', 'other nodes', 'own host', 'pod ranges', 'kube-apiserver']],
+  ])
+})
+
 test('diff: pairs and ports that are newly allowed and newly denied', () => {
   const before = clusterOf(
     webPolicy('[{from: [{podSelector: {matchLabels: {app: cart}}}], ports: [{port: 80, endPort: 90}]}]'),
@@ -127,6 +171,24 @@ test('diff: pairs and ports that are newly allowed and newly denied', () => {
     ['everything'],
   ])
   expect(policyDiff(after, after)).toEqual([])
+})
+
+test('diff: types of ICMP', () => {
+  const before = clusterOf(pods)
+  const after = clusterOf(
+    `${pods}---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {namespace: shop, name: ping}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  enableDefaultDeny: {ingress: false}
+  ingressDeny: [{fromEndpoints: [{matchLabels: {app: cart}}], icmps: [{fields: [{type: 8}, {type: 0}]}]}]
+`,
+  )
+  expect(policyDiff(before, after)).toMatchObject([
+    { from: 'shop/cart', to: 'shop/web', newlyAllowed: [], newlyDenied: ['ICMP/0', 'ICMP/8'] },
+  ])
 })
 
 test('diff says of every pair and port whether its verdict changes', async () => {
@@ -194,6 +256,7 @@ function covers(texts: PairChange['newlyAllowed'] | undefined, protocol: Protoco
     if (text === 'everything' || text === name) return true
     const [of, range = ''] = text.split('/')
     const [first, last = first] = range.split('-').map(Number)
-    return of === name && port >= first! && port <= last!
+    const at = name.startsWith('ICMP') ? port >> 8 : port
+    return of === name && at >= first! && at <= last!
   })
 }

@@ -99,6 +99,10 @@ function alike(object: KubeObject): KubeObject {
     const egress = object.egress?.map((rule) => ({ ...rule, ports: rule.ports?.map(otherName) ?? null })) ?? null
     return object.name === 'web' ? { ...object, egress } : { ...object, ingress: object.egress, egress: object.ingress }
   }
+  if (object.kind === 'CiliumNetworkPolicy' || object.kind === 'CiliumClusterwideNetworkPolicy') {
+    const specs = object.specs.map((spec) => ({ ...spec, ingress: spec.egress, egress: spec.ingress }))
+    return { ...object, specs }
+  }
   if (object.kind !== 'Namespace' && object.kind !== 'Pod') return object
   return { ...object, labels: { app: object.labels.app === 'p' ? 'q' : 'p' } }
 }

@@ -64,12 +64,17 @@ export function covers(outer: PortPrefix, inner: PortPrefix): boolean {
   return (outer.port ^ inner.port) >>> (POLICY_PROTOCOL_BITS + 16 - outer.length) === 0
 }
 
-/** "TCP/80", "TCP/8000-8999", "UDP", "http/TCP", "all". */
+/** "TCP/80", "TCP/8000-8999", "UDP", "http/TCP", "ICMP/8" (its type), "all". */
 export function portText(port: PolicyPort | null): string {
   if (port === null) return 'all'
   if (typeof port.port === 'string') return namedPort(port)
+  if (port.port !== null && isIcmp(port.protocol)) return `${protocolText(port.protocol)}/${port.port >> 8}`
   const end = port.endPort === null ? '' : `-${port.endPort}`
   return port.port === null ? protocolText(port.protocol) : `${protocolText(port.protocol)}/${port.port}${end}`
+}
+
+export function isIcmp(protocol: number): boolean {
+  return protocol === Protocol.ICMP || protocol === Protocol.ICMPv6
 }
 
 export function protocolText(protocol: number): string {

@@ -2,12 +2,13 @@
 // One policy set and direction -> its table entries on the levels any, realm and class (bpf/abi/policy.h).
 //
 // Precedence is resolved here: an entry says how the tiers decide for its ports and peers, so the data plane looks up one
-// verdict whatever tiers there are. The broadest NetworkPolicy rule is named where several agree. A level holds an entry
+// verdict whatever tiers there are. Within the tier of NetworkPolicy, to which Cilium's policies belong, a rule that denies
+// wins, and the broadest is named where several agree. A level holds an entry
 // only where a lookup would otherwise end otherwise: nothing matches above it, or a shorter prefix of the same level hides
 // what does.
 
 import { type Id64, id64 } from '../core/id64.ts'
-import { POLICY_FIXED_BITS, PolicyDirection, PolicyLevels, PolicyVerdict, Realm } from '../generated/abi.ts'
+import { POLICY_FIXED_BITS, PolicyDirection, PolicyLevels, PolicyVerdict, type Realm } from '../generated/abi.ts'
 import type { Class } from './classes.ts'
 import { covers, EVERYTHING, type NamedPorts, namedPortsText, type PortPrefix, portPrefixes } from './ports.ts'
 import { type Direction, directionText, type Rule } from './rules.ts'
@@ -17,9 +18,9 @@ import type { PolicyTableEntry } from './tables.ts'
 export interface RuleSet {
   readonly id: Id64
   readonly direction: Direction
-  /** NetworkPolicies that isolate, "namespace/name", sorted; empty: what no rule judges passes. */
+  /** Policies that isolate: "namespace/name", then "Cilium:namespace/name"; empty: what no rule judges passes. */
   readonly policies: readonly string[]
-  /** In order of precedence: tier Admin by priority, policy, index; NetworkPolicy by policy and index; Baseline. */
+  /** In order of precedence: tier Admin by priority, policy, index; NetworkPolicy, then Cilium's, by policy and index; Baseline. */
   readonly rules: readonly Rule[]
   /** What ingress rules' port names mean at the pods that have this set. */
   readonly ownPorts: NamedPorts
@@ -42,7 +43,7 @@ export function levelsOf(set: RuleSet): number {
   return set.rules.reduce(
     (bits, rule) => {
       const perClass = rule.selectors.length > 0 || dependsOnPeer(set, rule)
-      const realm = rule.everyPod ? PolicyLevels.REALM : 0
+      const realm = rule.realms.length > 0 ? PolicyLevels.REALM : 0
       const any = rule.everybody ? PolicyLevels.ANY : 0
       return bits | any | realm | (perClass ? PolicyLevels.CLASS : 0)
     },
@@ -53,10 +54,12 @@ export function levelsOf(set: RuleSet): number {
 /** Entries of the levels any and realm, which no class changes. */
 export function sharedEntries(set: RuleSet): readonly PolicyTableEntry[] {
   const any = grants(set, null, null)
-  const pods = grants(set, Realm.POD, null)
+  const realms = new Set(set.rules.flatMap((rule) => rule.realms))
   return [
     ...difference(set, any, null).map((each) => entry(set, PolicyLevels.ANY, 0n, each)),
-    ...difference(set, pods, any).map((each) => entry(set, PolicyLevels.REALM, BigInt(Realm.POD), each)),
+    ...[...realms].flatMap((realm) =>
+      difference(set, grants(set, realm, null), any).map((each) => entry(set, PolicyLevels.REALM, BigInt(realm), each)),
+    ),
   ]
 }
 
@@ -107,7 +110,7 @@ function grants(set: RuleSet, realm: Realm | null, peer: Class | null): readonly
 
 function breadthOf(rule: Rule, realm: Realm | null, peer: Class | null): number {
   if (rule.everybody) return PolicyLevels.ANY
-  if (rule.everyPod && realm === Realm.POD) return PolicyLevels.REALM
+  if (realm !== null && rule.realms.includes(realm)) return PolicyLevels.REALM
   if (peer !== null && rule.selectors.some((selector) => peer.members.has(selector.text))) return PolicyLevels.CLASS
   return 0
 }
@@ -133,9 +136,11 @@ function distinctPrefixes(all: readonly Grant[]): readonly PortPrefix[] {
   return [...distinct.values()].sort((a, b) => a.length - b.length || a.protocol - b.protocol || a.port - b.port)
 }
 
-/** How the tiers judge a prefix of ports: the first rule of Admin and of Baseline counts, and any of NetworkPolicy. */
+/** How the tiers judge a prefix of ports: the first rule of Admin and of Baseline counts, any of NetworkPolicy, and there
+ *  denials before the rest. */
 function decide(set: RuleSet, prefix: PortPrefix, all: readonly Grant[]): Decision {
   let admin: Rule | undefined
+  let denying: Grant | undefined
   let admitting: Grant | undefined
   let baseline: Rule | undefined
   for (const grant of all) {
@@ -143,12 +148,19 @@ function decide(set: RuleSet, prefix: PortPrefix, all: readonly Grant[]): Decisi
     const { rule } = grant
     if (rule.tier === 'Admin') admin ??= rule
     else if (rule.tier === 'Baseline') baseline ??= rule
-    else if (admitting === undefined || grant.breadth > admitting.breadth) admitting = grant
+    else if (rule.action === 'Deny') denying = broader(denying, grant)
+    else admitting = broader(admitting, grant)
   }
   if (admin !== undefined && admin.action !== 'Pass') return decisionOf(admin)
-  if (admitting !== undefined) return decisionOf(admitting.rule)
+  const own = denying ?? admitting
+  if (own !== undefined) return decisionOf(own.rule)
   if (set.policies.length > 0) return DENIED
   return baseline === undefined || baseline.action === 'Pass' ? PASSED : decisionOf(baseline)
+}
+
+/** The first of those that are equally broad. */
+function broader(best: Grant | undefined, grant: Grant): Grant {
+  return best === undefined || grant.breadth > best.breadth ? grant : best
 }
 
 function decisionOf({ action, id }: Rule): Decision {

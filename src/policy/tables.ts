@@ -26,7 +26,8 @@ export interface PolicySet {
   readonly direction: number
   /** Bits of enum policy_levels that a lookup visits; they depend on the rules alone, not on who is there. */
   readonly levels: number
-  /** Names of the policies that isolate, "namespace/name", sorted: what a denial without a rule is due to; empty: none. */
+  /** Names of the policies that isolate, "namespace/name" or "Cilium:namespace/name": what a denial without a rule is due
+   *  to; empty: none. */
   readonly policies: readonly string[]
   /** Sorted by level, scope, protocol, port, length. */
   readonly entries: readonly PolicyTableEntry[]

@@ -3,13 +3,21 @@
 
 import { prefixContains } from '../core/address.ts'
 import { compareText, objectName } from '../core/names.ts'
-import { PolicyDirection } from '../generated/abi.ts'
-import type { ClusterAction, ClusterNetworkPolicy, NetworkPolicy, Pod } from '../world/objects.ts'
+import { PolicyDirection, Realm } from '../generated/abi.ts'
+import type { CiliumSpec, ClusterAction, ClusterNetworkPolicy, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
-import { selectsNamespace } from './classes.ts'
-import { clusterPoliciesSelecting, policiesSelecting } from './compile.ts'
+import { selectsNamespace, serverAddresses } from './classes.ts'
+import { ciliumSpecsSelecting, clusterPoliciesSelecting, namesIsolating, policiesSelecting } from './compile.ts'
 import { portText, resolveNamedPorts } from './ports.ts'
-import { clusterRulesOf, type Direction, type Rule, rulesOf, type Selector } from './rules.ts'
+import {
+  ciliumRulesOf,
+  clusterRulesOf,
+  type Direction,
+  type Rule,
+  realmPeers,
+  rulesOf,
+  type Selector,
+} from './rules.ts'
 import { matches } from './selector.ts'
 
 export interface PodPolicies {
@@ -22,17 +30,18 @@ export interface PodPolicies {
 }
 
 export interface DirectionPolicies {
-  /** NetworkPolicies, "namespace/name", sorted; empty: what no rule judges passes. */
+  /** "namespace/name" of NetworkPolicies, then "Cilium:namespace/name"; empty: what no rule judges passes. */
   readonly isolatedBy: readonly string[]
-  /** In order of precedence: Admin, NetworkPolicy, Baseline. NetworkPolicies that isolate leave Baseline out. */
+  /** In order of precedence: Admin, Cilium's denials, NetworkPolicy, the rest of Cilium's, Baseline. Policies that isolate
+   *  leave Baseline out. */
   readonly rules: readonly PodRule[]
 }
 
 export interface PodRule {
-  /** "namespace/name ingress[0]", "Admin:name ingress[0]". */
+  /** "namespace/name ingress[0]", "Cilium:namespace/name ingressDeny[0]", "Admin:name ingress[0]". */
   readonly rule: string
   readonly action: ClusterAction
-  /** 'everybody', 'every pod', selectors and blocks as in class names; empty: nobody. */
+  /** 'everybody', 'every pod' and other realms, selectors and blocks as in class names; empty: nobody. */
   readonly peers: readonly string[]
   /** 'all', "TCP/80-89", "http/TCP", with what the name means at this pod on ingress: "http/TCP=8080". */
   readonly ports: readonly string[]
@@ -47,7 +56,8 @@ export function podPolicies(world: WorldView, pod: Pod): PodPolicies {
   const isNobody = pod.hostNetwork || pod.finished
   const selecting = isNobody ? [] : policiesSelecting(world, pod)
   const cluster = isNobody ? [] : clusterPoliciesSelecting(world, pod)
-  const direction = (of: Direction) => directionPolicies(world, pod, selecting, cluster, of)
+  const cilium = isNobody ? [] : ciliumSpecsSelecting(world, pod)
+  const direction = (of: Direction) => directionPolicies(world, pod, { policies: selecting, cluster, cilium }, of)
   return {
     pod: objectName(pod.namespace, pod.name),
     node: pod.nodeName,
@@ -57,23 +67,28 @@ export function podPolicies(world: WorldView, pod: Pod): PodPolicies {
   }
 }
 
+interface Selecting {
+  readonly policies: readonly NetworkPolicy[]
+  readonly cluster: readonly ClusterNetworkPolicy[]
+  readonly cilium: readonly CiliumSpec[]
+}
+
 function directionPolicies(
   world: WorldView,
   pod: Pod,
-  selecting: readonly NetworkPolicy[],
-  cluster: readonly ClusterNetworkPolicy[],
+  { policies, cluster, cilium }: Selecting,
   direction: Direction,
 ): DirectionPolicies {
   const isEgress = direction === PolicyDirection.EGRESS
-  const isolating = selecting.filter((policy) => rulesOf(policy, direction) !== null)
-  const described = (rules: readonly Rule[], written: readonly { readonly unknownField?: string }[]): PodRule[] =>
+  const isolating = policies.filter((policy) => rulesOf(policy, direction) !== null)
+  const described = (rules: readonly Rule[], written: readonly { readonly unknownField?: string }[] = []): PodRule[] =>
     rules.map((rule, index) => ({
       rule: rule.name,
       action: rule.action,
       peers: peerTexts(rule),
       ports: portTexts(rule, isEgress ? null : pod),
       pods: rule.everybody ? null : podsAmong(world, rule),
-      unknownField: written[index]!.unknownField ?? null,
+      unknownField: written[index]?.unknownField ?? null,
     }))
   const ofTier = (tier: ClusterNetworkPolicy['tier']) =>
     cluster
@@ -82,16 +97,30 @@ function directionPolicies(
   const admitting = isolating.flatMap((policy) =>
     described(rulesOf(policy, direction)!, (isEgress ? policy.egress : policy.ingress)!),
   )
+  const ofCilium = Map.groupBy(
+    described(cilium.flatMap((spec) => ciliumRulesOf(spec, direction))),
+    ({ action }) => action,
+  )
+  const isolatedBy = [
+    ...isolating.map(({ namespace, name }) => objectName(namespace, name)),
+    ...namesIsolating(cilium, direction),
+  ]
   return {
-    isolatedBy: isolating.map(({ namespace, name }) => objectName(namespace, name)),
-    rules: [...ofTier('Admin'), ...(isolating.length > 0 ? admitting : ofTier('Baseline'))],
+    isolatedBy,
+    rules: [
+      ...ofTier('Admin'),
+      ...(ofCilium.get('Deny') ?? []),
+      ...admitting,
+      ...(ofCilium.get('Accept') ?? []),
+      ...(isolatedBy.length > 0 ? [] : ofTier('Baseline')),
+    ],
   }
 }
 
-function peerTexts({ everybody, everyPod, selectors }: Rule): readonly string[] {
+function peerTexts({ everybody, realms, selectors }: Rule): readonly string[] {
   return [
     ...(everybody ? ['everybody'] : []),
-    ...(everyPod ? ['every pod'] : []),
+    ...realms.map((realm) => realmPeers[realm]),
     ...selectors.map((selector) => selector.text).sort(),
   ]
 }
@@ -109,15 +138,19 @@ function portTexts({ ports, portNames }: Rule, destination: Pod | null): readonl
 function podsAmong(world: WorldView, rule: Rule): readonly string[] {
   return [...world.pods()]
     .filter((pod) => !pod.hostNetwork && !pod.finished)
-    .filter((pod) => rule.everyPod || rule.selectors.some((selector) => isAmong(world, pod, selector)))
+    .filter(
+      (pod) => rule.realms.includes(Realm.POD) || rule.selectors.some((selector) => isAmong(world, pod, selector)),
+    )
     .map(({ namespace, name }) => objectName(namespace, name))
     .sort(compareText)
 }
 
 function isAmong(world: WorldView, pod: Pod, selector: Selector): boolean {
   if (selector.kind === 'nodes') return false
+  if (selector.kind === 'servers') return pod.podIPs.some((ip) => serverAddresses(world).has(ip))
   if (selector.kind === 'block') {
-    const { cidr, except } = selector
+    const { cidr, except, isOutside } = selector
+    if (isOutside) return false
     return pod.podIPs.some((ip) => prefixContains(cidr, ip) && !except.some((each) => prefixContains(each, ip)))
   }
   const inNamespace = selectsNamespace(selector, pod.namespace, world.namespace(pod.namespace))

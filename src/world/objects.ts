@@ -144,7 +144,8 @@ export type PolicyPeer =
   | { readonly ipBlock: { readonly cidr: Prefix; readonly except: readonly Prefix[] } }
   | { readonly podSelector: LabelSelector | null; readonly namespaceSelector: LabelSelector | null }
 
-/** NetworkPolicyPort; port null: all ports of the protocol. A name is resolved per destination pod. */
+/** NetworkPolicyPort; port null: all ports of the protocol. A name is resolved per destination pod. ICMP's ports are
+ *  type << 8 | code. */
 export interface PolicyPort {
   readonly protocol: Protocol
   readonly port: Port | string | null
@@ -205,8 +206,76 @@ export interface ClusterNetworkPolicy {
   readonly unreadable?: true
 }
 
-export type KubeObject = Namespace | Node | Pod | Service | EndpointSlice | NetworkPolicy | ClusterNetworkPolicy
+/** Of cilium.io. `all` comes as no list of peers. */
+export type CiliumEntity = 'world' | 'cluster' | 'host' | 'remote-node' | 'kube-apiserver'
+
+/** namespaceSelector null: pods of the policy's own namespace. A block holds what is outside the cluster and nothing else:
+ *  no pod's address and no node's. */
+export type CiliumPeer =
+  | { readonly podSelector: LabelSelector; readonly namespaceSelector: LabelSelector | null }
+  | { readonly outsideBlock: { readonly cidr: Prefix; readonly except: readonly Prefix[] } }
+  | { readonly entity: CiliumEntity }
+
+export interface CiliumRule {
+  /** Where it is written: "ingress[0]", "specs[1].egressDeny[2]". */
+  readonly place: string
+  readonly action: 'Accept' | 'Deny'
+  /** null: everybody; empty: nobody. */
+  readonly peers: readonly CiliumPeer[] | null
+  /** null: every port, ICMP too. */
+  readonly ports: readonly PolicyPort[] | null
+}
+
+export interface CiliumDirection {
+  /** What no rule of any policy admits is denied to its subject. */
+  readonly isolates: boolean
+  readonly rules: readonly CiliumRule[]
+}
+
+/** The `spec` of a policy, or one of its `specs`: each selects for itself. */
+export interface CiliumSpec {
+  /** The policy's name. */
+  readonly policy: ObjectName
+  /** The policy's own; '' of a clusterwide one. */
+  readonly namespace: string
+  /** namespaceSelector null: pods of its own namespace. */
+  readonly subject: { readonly namespaceSelector: LabelSelector | null; readonly podSelector: LabelSelector }
+  readonly ingress: CiliumDirection
+  readonly egress: CiliumDirection
+}
+
+/** cilium.io/v2, both kinds. */
+export interface CiliumPolicy {
+  readonly kind: 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy'
+  /** '' of a clusterwide one. */
+  readonly namespace: string
+  readonly name: string
+  readonly specs: readonly CiliumSpec[]
+  /** It stands for one that cannot be read. */
+  readonly unreadable?: true
+}
+
+/** The Service whose endpoints are the API servers. */
+export const API_SERVERS: ObjectName = 'default/kubernetes'
+
+export type KubeObject =
+  | Namespace
+  | Node
+  | Pod
+  | Service
+  | EndpointSlice
+  | NetworkPolicy
+  | ClusterNetworkPolicy
+  | CiliumPolicy
 export type Kind = KubeObject['kind']
+
+export const POLICY_KINDS: readonly Kind[] = [
+  'NetworkPolicy',
+  'ClusterNetworkPolicy',
+  'CiliumNetworkPolicy',
+  'CiliumClusterwideNetworkPolicy',
+]
+export const KINDS: readonly Kind[] = ['Namespace', 'Node', 'Pod', 'Service', 'EndpointSlice', ...POLICY_KINDS]
 
 /** A pod of this node that the CNI plugin wired. Its policy is found by namespace/name in World. */
 export interface Endpoint {

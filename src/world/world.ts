@@ -5,18 +5,20 @@
 import type { Address } from '../core/address.ts'
 import { endpointKey, objectName } from '../core/names.ts'
 import { sameValue } from './equal.ts'
-import type {
-  ClusterNetworkPolicy,
-  Endpoint,
-  EndpointSlice,
-  Kind,
-  KubeObject,
-  Namespace,
-  NetworkPolicy,
-  Node,
-  ObjectName,
-  Pod,
-  Service,
+import {
+  API_SERVERS,
+  type CiliumPolicy,
+  type ClusterNetworkPolicy,
+  type Endpoint,
+  type EndpointSlice,
+  type Kind,
+  type KubeObject,
+  type Namespace,
+  type NetworkPolicy,
+  type Node,
+  type ObjectName,
+  type Pod,
+  type Service,
 } from './objects.ts'
 import { type Claim, createOwners } from './owners.ts'
 
@@ -27,7 +29,7 @@ export interface Dirty {
   readonly nodes: ReadonlySet<ObjectName>
   /** endpointKey of endpoints that came, changed or went. */
   readonly endpoints: ReadonlySet<string>
-  /** Something that policy compilation reads: namespaces, pods, policies, nodes, endpoints. */
+  /** Something that policy compilation reads: namespaces, pods, policies, nodes, endpoints, where the API servers are. */
   readonly policy: boolean
 }
 
@@ -44,9 +46,13 @@ export interface WorldView {
   services(): Iterable<Service>
   networkPolicies(): Iterable<NetworkPolicy>
   clusterPolicies(): Iterable<ClusterNetworkPolicy>
+  /** Of both kinds. */
+  ciliumPolicies(): Iterable<CiliumPolicy>
   endpoints(): Iterable<Endpoint>
 
   policiesOfNamespace(namespace: string): Iterable<NetworkPolicy>
+  /** Namespace '': the clusterwide ones. */
+  ciliumPoliciesOf(namespace: string): Iterable<CiliumPolicy>
   /** service: "namespace/name". */
   slicesOfService(service: ObjectName): Iterable<EndpointSlice>
 
@@ -88,6 +94,10 @@ export function objectKey(object: KubeObject): string {
   return `${object.kind} ${keyOf(object)}`
 }
 
+function isCilium(object: KubeObject): object is CiliumPolicy {
+  return object.kind === 'CiliumNetworkPolicy' || object.kind === 'CiliumClusterwideNetworkPolicy'
+}
+
 export function createWorld(): World {
   const namespaces = new Map<ObjectName, Namespace>()
   const nodes = new Map<ObjectName, Node>()
@@ -96,6 +106,8 @@ export function createWorld(): World {
   const slices = new Map<ObjectName, EndpointSlice>()
   const policies = new Map<ObjectName, NetworkPolicy>()
   const clusterPolicies = new Map<ObjectName, ClusterNetworkPolicy>()
+  const ciliumPolicies = new Map<ObjectName, CiliumPolicy>()
+  const ciliumClusterwide = new Map<ObjectName, CiliumPolicy>()
   const endpoints = new Map<string, Endpoint>()
   const tables: { readonly [K in Kind]: Map<ObjectName, KubeObject> } = {
     Namespace: namespaces as Map<ObjectName, KubeObject>,
@@ -105,9 +117,12 @@ export function createWorld(): World {
     EndpointSlice: slices as Map<ObjectName, KubeObject>,
     NetworkPolicy: policies as Map<ObjectName, KubeObject>,
     ClusterNetworkPolicy: clusterPolicies as Map<ObjectName, KubeObject>,
+    CiliumNetworkPolicy: ciliumPolicies as Map<ObjectName, KubeObject>,
+    CiliumClusterwideNetworkPolicy: ciliumClusterwide as Map<ObjectName, KubeObject>,
   }
 
   const policiesByNamespace = createIndex<NetworkPolicy>()
+  const ciliumByNamespace = createIndex<CiliumPolicy>()
   const slicesByService = createIndex<EndpointSlice>()
   const owners = createOwners()
   const claims = new Map<Pod | Endpoint, Claim>()
@@ -142,6 +157,8 @@ export function createWorld(): World {
       }
     } else if (object.kind === 'NetworkPolicy') {
       policiesByNamespace.add(object.namespace, object)
+    } else if (isCilium(object)) {
+      ciliumByNamespace.add(object.namespace, object)
     } else if (object.kind === 'EndpointSlice') {
       slicesByService.add(objectName(object.namespace, object.serviceName), object)
     }
@@ -152,6 +169,8 @@ export function createWorld(): World {
       disclaim(object, object.podIPs)
     } else if (object.kind === 'NetworkPolicy') {
       policiesByNamespace.remove(object.namespace, object)
+    } else if (isCilium(object)) {
+      ciliumByNamespace.remove(object.namespace, object)
     } else if (object.kind === 'EndpointSlice') {
       slicesByService.remove(objectName(object.namespace, object.serviceName), object)
     }
@@ -164,6 +183,7 @@ export function createWorld(): World {
         break
       case 'EndpointSlice':
         dirtyServices.add(objectName(object.namespace, object.serviceName))
+        if (objectName(object.namespace, object.serviceName) === API_SERVERS) dirtyPolicy = true
         break
       case 'Node':
         dirtyNodes.add(object.name)
@@ -219,8 +239,10 @@ export function createWorld(): World {
     services: () => services.values(),
     networkPolicies: () => policies.values(),
     clusterPolicies: () => clusterPolicies.values(),
+    ciliumPolicies: () => [...ciliumPolicies.values(), ...ciliumClusterwide.values()],
     endpoints: () => endpoints.values(),
     policiesOfNamespace: policiesByNamespace.of,
+    ciliumPoliciesOf: ciliumByNamespace.of,
     slicesOfService: slicesByService.of,
     ownerOf: (address) => owners.of(address)?.pod,
     podAt(address) {

@@ -61,6 +61,8 @@ const plurals: Readonly<Record<string, string>> = {
   endpointslices: 'EndpointSlice',
   networkpolicies: 'NetworkPolicy',
   clusternetworkpolicies: 'ClusterNetworkPolicy',
+  ciliumnetworkpolicies: 'CiliumNetworkPolicy',
+  ciliumclusterwidenetworkpolicies: 'CiliumClusterwideNetworkPolicy',
 }
 
 export async function startApiServer(): Promise<ApiServer> {

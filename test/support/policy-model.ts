@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// NetworkPolicy and ClusterNetworkPolicy read aloud: a deliberately naive evaluator of API objects as they are written,
-// from the documentation of networking.k8s.io/v1, of policy.networking.k8s.io/v1alpha2 and of labels alone. It shares
-// nothing with src, to hold the compiler against.
+// NetworkPolicy, ClusterNetworkPolicy and Cilium's policies read aloud: a deliberately naive evaluator of API objects as
+// they are written, from the documentation of networking.k8s.io/v1, of policy.networking.k8s.io/v1alpha2, of labels, and
+// of Cilium (docs.cilium.io, security/policy) alone. It shares nothing with src, to hold the compiler against.
 
 export interface ApiObject {
   readonly apiVersion: string
@@ -13,6 +13,10 @@ export interface ApiObject {
     readonly creationTimestamp?: string
   }
   readonly spec?: Json
+  readonly specs?: Json
+  /** Of an EndpointSlice. */
+  readonly addressType?: string
+  readonly endpoints?: Json
   readonly status?: Json
 }
 
@@ -83,7 +87,7 @@ function directionOf(
 ): Judgement {
   return (
     tierDecision(objects, 'Admin', direction, pod, peer, query) ??
-    networkPolicyDecision(objects, direction, pod, peer, query) ??
+    policyDecision(objects, direction, pod, peer, query) ??
     tierDecision(objects, 'Baseline', direction, pod, peer, query) ??
     FREE
   )
@@ -163,15 +167,51 @@ function matchesProtocol(match: Json, query: ModelQuery, destination: ApiObject 
   return query.port! >= start && query.port! <= end
 }
 
-/** "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has Egress in its policyTypes;
- *  the effects of those lists combine additively." */
-function networkPolicyDecision(
+/** A rule that matches this packet: how broadly, and what it says. */
+interface Matching {
+  readonly name: string
+  readonly breadth: number
+  readonly denies: boolean
+}
+
+/** What policies of one kind say of this packet. */
+interface Said {
+  readonly isolating: readonly string[]
+  readonly rules: readonly Matching[]
+}
+
+/** "Deny policies take precedence over allow policies, regardless of whether they are a Cilium Network Policy, a Clusterwide
+ *  Cilium Network Policy or even a Kubernetes Network Policy." "If there is an intersection between two or more rules, then
+ *  traffic matching the union of those rules will be allowed." */
+function policyDecision(
   objects: readonly ApiObject[],
   direction: Direction,
   pod: ApiObject,
   peer: string,
   query: ModelQuery,
 ): Judgement | null {
+  const kubernetes = networkPolicies(objects, direction, pod, peer, query)
+  const cilium = ciliumPolicies(objects, direction, pod, peer, query)
+  const matching = [...kubernetes.rules, ...cilium.rules].filter(({ breadth }) => breadth > 0)
+  // Of several rules that say the same, the broadest is named; then the first by policy and place.
+  const broadest = (denies: boolean) =>
+    matching.filter((rule) => rule.denies === denies).sort((a, b) => b.breadth - a.breadth)[0]
+  const [denial, admission] = [broadest(true), broadest(false)]
+  if (denial !== undefined) return { allowed: false, rule: denial.name }
+  if (admission !== undefined) return { allowed: true, rule: admission.name }
+  const isolating = [...kubernetes.isolating, ...cilium.isolating]
+  return isolating.length === 0 ? null : { allowed: false, rule: isolating.join(', ') }
+}
+
+/** "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has Egress in its policyTypes;
+ *  the effects of those lists combine additively." */
+function networkPolicies(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): Said {
   const isolating = objects
     .filter(({ kind }) => kind === 'NetworkPolicy')
     .filter(
@@ -179,17 +219,14 @@ function networkPolicyDecision(
     )
     .filter((policy) => typesOf(policy).includes(direction))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
-  if (isolating.length === 0) return null
   const rules = isolating.flatMap((policy) =>
     ((policy.spec[direction] ?? []) as Json[]).map((rule, index) => ({
       name: `${namespaceOf(policy)}/${policy.metadata.name} ${direction}[${index}]`,
       breadth: breadthOf(objects, direction, policy, rule, pod, peer, query),
+      denies: false,
     })),
   )
-  // Of several rules that admit it, the broadest is named; then the first by policy and place.
-  const [best] = rules.filter(({ breadth }) => breadth > 0).sort((a, b) => b.breadth - a.breadth)
-  if (best !== undefined) return { allowed: true, rule: best.name }
-  return { allowed: false, rule: isolating.map((each) => `${namespaceOf(each)}/${each.metadata.name}`).join(', ') }
+  return { isolating: isolating.map((each) => `${namespaceOf(each)}/${each.metadata.name}`), rules }
 }
 
 /** "If this field is not specified, it will default based on the existence of ingress or egress rules; policies that contain
@@ -264,6 +301,171 @@ function matchesPort(port: Json, query: ModelQuery, destination: ApiObject | und
       const isNamed = each.name === port.port && (each.protocol ?? 'TCP') === protocol
       return isNamed && each.containerPort === query.port
     })
+}
+
+// -- Cilium --------------------------------------------------------------------------------------------------------
+
+/** "Spec: a policy rule. Specs: a list of policy rules." "If any rule selects an endpoint and the rule has an ingress section,
+ *  the endpoint goes into default deny at ingress"; enableDefaultDeny: "if not specified, the default is true for each traffic
+ *  direction that has rules, and false otherwise; if multiple policies apply to an endpoint, that endpoint's default deny will
+ *  be enabled if any policy requests it". */
+function ciliumPolicies(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): Said {
+  const selecting = objects
+    .filter(({ kind }) => kind === 'CiliumNetworkPolicy' || kind === 'CiliumClusterwideNetworkPolicy')
+    .flatMap((policy) => {
+      const home = policy.kind === 'CiliumNetworkPolicy' ? namespaceOf(policy) : null
+      const name = home === null ? policy.metadata.name : `${home}/${policy.metadata.name}`
+      const specs = [
+        ...(policy.spec == null ? [] : [{ spec: policy.spec, place: '' }]),
+        ...((policy.specs ?? []) as Json[]).map((spec, index) => ({ spec, place: `specs[${index}].` })),
+      ]
+      return specs.map((each) => ({ ...each, home, name }))
+    })
+    // "The endpointSelector always applies to pods in the namespace associated with the CiliumNetworkPolicy."
+    .filter(({ home }) => home === null || home === namespaceOf(pod))
+    .filter(({ spec, home }) => isEndpoint(objects, spec.endpointSelector, home, pod))
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+  const lists = [direction, `${direction}Deny`]
+  const isolating = selecting.filter(({ spec }) => {
+    const hasRules = lists.some((key) => (spec[key] ?? []).length > 0)
+    return spec.enableDefaultDeny?.[direction] ?? hasRules
+  })
+  const rules = selecting.flatMap(({ spec, place, home, name }) =>
+    lists.flatMap((key) =>
+      ((spec[key] ?? []) as Json[]).map((rule, index) => ({
+        name: `Cilium:${name} ${place}${key}[${index}]`,
+        breadth: ciliumBreadth(objects, direction, rule, home, pod, peer, query),
+        denies: key.endsWith('Deny'),
+      })),
+    ),
+  )
+  return { isolating: [...new Set(isolating.map(({ name }) => `Cilium:${name}`))], rules }
+}
+
+/** "All members are optional; if multiple members are set, all of them need to match." The examples use a rule without any
+ *  member to deny by default: it admits nobody. "L4 policy can be specified independently": to any peer then. */
+function ciliumBreadth(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  rule: Json,
+  home: string | null,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+): number {
+  const of = (name: string): Json[] | undefined =>
+    rule[`${direction === 'ingress' ? 'from' : 'to'}${name}`] ?? undefined
+  const [toPorts, icmps] = [(rule.toPorts ?? []) as Json[], (rule.icmps ?? []) as Json[]]
+  const destination = direction === 'ingress' ? pod : ownerOf(objects, peer)
+  const asksPorts = toPorts.length + icmps.length > 0
+  const isPort =
+    toPorts.some(({ ports }) => ports.some((port: Json) => isCiliumPort(port, query, destination))) ||
+    icmps.some(({ fields }) => fields.some((each: Json) => isIcmp(each, query, peer)))
+  if (asksPorts && !isPort) return 0
+  const where = placeOf(objects, pod, peer)
+  const peers = [
+    ...(of('Endpoints') ?? []).map((each) => endpointBreadth(objects, each, home, peer, where)),
+    ...(of('Entities') ?? []).map((each: unknown) => entityBreadth(objects, String(each), peer, where)),
+    // "By default, CIDR-based selectors do not match in-cluster entities (pods or nodes)."
+    ...(of('CIDR') ?? []).map((each: unknown) => (where === 'world' && insideCidr(peer, String(each)) ? 1 : 0)),
+    ...(of('CIDRSet') ?? []).map(({ cidr, except }) => {
+      const isExcluded = (except ?? []).some((each: string) => inside(peer, each))
+      return where === 'world' && inside(peer, cidr) && !isExcluded ? 1 : 0
+    }),
+  ]
+  if (peers.length === 0) return asksPorts ? 3 : 0
+  return Math.max(...peers)
+}
+
+type Where = 'host' | 'remote-node' | 'pod' | 'range' | 'world'
+
+/** "host: the local host, with all containers running in host networking mode on it; remote-node: any node other than the
+ *  local host; world: all endpoints outside of the cluster." An address of a node's pod CIDR that no pod has is in the
+ *  cluster, and nobody's. */
+function placeOf(objects: readonly ApiObject[], pod: ApiObject, address: string): Where {
+  if (nodeAddresses(objects, pod.spec?.nodeName).includes(address)) return 'host'
+  const nodes = objects.filter(({ kind }) => kind === 'Node')
+  if (nodes.some(({ metadata }) => nodeAddresses(objects, metadata.name).includes(address))) return 'remote-node'
+  if (ownerOf(objects, address) !== undefined) return 'pod'
+  const ranges = nodes.flatMap(({ spec }) => (spec?.podCIDRs ?? []) as string[])
+  return ranges.some((cidr) => inside(address, cidr)) ? 'range' : 'world'
+}
+
+/** "cluster: all network endpoints inside of the local cluster, as well as the host, remote-node"; "kube-apiserver: within the
+ *  cluster and outside of the cluster"; "all: all known clusters as well as world". */
+function entityBreadth(objects: readonly ApiObject[], entity: string, address: string, where: Where): number {
+  if (entity === 'all') return 3
+  if (entity === 'kube-apiserver') return servers(objects).includes(address) ? 1 : 0
+  return entity === where || (entity === 'cluster' && where !== 'world') ? 2 : 0
+}
+
+function servers(objects: readonly ApiObject[]): readonly string[] {
+  return objects
+    .filter(({ kind, metadata }) => kind === 'EndpointSlice' && metadata.namespace === 'default')
+    .filter(({ metadata }) => metadata.labels?.['kubernetes.io/service-name'] === 'kubernetes')
+    .flatMap(({ endpoints }) => endpoints.flatMap((each: Json) => each.addresses))
+}
+
+function endpointBreadth(
+  objects: readonly ApiObject[],
+  selector: Json,
+  home: string | null,
+  address: string,
+  where: Where,
+): number {
+  const pod = ownerOf(objects, address)
+  if (where !== 'pod' || pod === undefined || !isEndpoint(objects, selector, home, pod)) return 0
+  return home === null && isBlank(selector) ? 2 : 1
+}
+
+/** Of labels with their namespace's beside them. "If omitted, we limit the scope to the namespace the policy lives in." A
+ *  source is written before a colon. */
+function isEndpoint(objects: readonly ApiObject[], selector: Json, home: string | null, pod: ApiObject): boolean {
+  const bare = (key: string) => key.slice(key.indexOf(':') + 1)
+  const ofNamespace = Object.entries(namespaceLabels(objects, namespaceOf(pod)))
+  const labels = {
+    ...labelsOf(pod),
+    ...Object.fromEntries(ofNamespace.map(([key, value]) => [`io.cilium.k8s.namespace.labels.${key}`, value])),
+    'io.kubernetes.pod.namespace': namespaceOf(pod),
+  }
+  const terms = [
+    ...Object.entries(selector.matchLabels ?? {}).map(([key, value]) => ({ key, operator: 'In', values: [value] })),
+    ...((selector.matchExpressions ?? []) as Json[]),
+  ].map((term) => ({ ...term, key: bare(term.key) }))
+  const saysWhere = terms.some(
+    ({ key }) => key.startsWith('io.kubernetes.pod.namespace') || /^io.cilium.k8s.name/.test(key),
+  )
+  if (home !== null && !saysWhere && namespaceOf(pod) !== home) return false
+  return selects({ matchExpressions: terms }, labels)
+}
+
+/** "If the protocol is omitted, any protocol with ports matches"; "endPort is ignored when port is a name"; 0 is any port. */
+function isCiliumPort(port: Json, query: ModelQuery, destination: ApiObject | undefined): boolean {
+  if (query.protocol === 'ICMP') return false
+  const protocol = ['', 'ANY', undefined, null].includes(port.protocol) ? query.protocol : port.protocol
+  if (protocol !== query.protocol) return false
+  if (!/^\d+$/.test(port.port)) return matchesPort({ protocol, port: port.port.toLowerCase() }, query, destination)
+  const first = Number(port.port)
+  return first === 0 || (query.port! >= first && query.port! <= (port.endPort || first))
+}
+
+/** "Family: IPv4 is set as default. Type: an 8bit code, or its CamelCase name." */
+function isIcmp({ family, type }: Json, query: ModelQuery, peer: string): boolean {
+  const of = family ?? 'IPv4'
+  const named: Json = { IPv4: { EchoRequest: 8, Timestamp: 13 }, IPv6: { EchoRequest: 128, EchoReply: 129 } }
+  const number = named[of][type] ?? Number(type)
+  return query.protocol === 'ICMP' && familyOf(peer) === of && query.type === number
+}
+
+/** A prefix, or one address. */
+function insideCidr(address: string, cidr: string): boolean {
+  return cidr.includes('/') ? inside(address, cidr) : bits(address) === bits(cidr)
 }
 
 // -- Who is where --------------------------------------------------------------------------------------------------

@@ -217,6 +217,167 @@ const tierPolicy: fc.Arbitrary<ApiObject> = fc
     spec,
   }))
 
+const ciliumTerms = fc.oneof(
+  { weight: 2, arbitrary: fc.constant({}) },
+  {
+    weight: 4,
+    arbitrary: fc.record(
+      {
+        app: fc.constantFrom('p', 'q', ''),
+        'k8s:tier': fc.constantFrom('x', 'y'),
+        'any:app': fc.constantFrom('p', 'q'),
+      },
+      { requiredKeys: [] },
+    ),
+  },
+)
+const ciliumPlaces = fc.oneof(
+  { weight: 4, arbitrary: fc.constant({}) },
+  {
+    weight: 3,
+    arbitrary: fc.record(
+      {
+        'k8s:io.kubernetes.pod.namespace': namespaceName,
+        'io.cilium.k8s.namespace.labels.tier': fc.constantFrom('x', 'y'),
+        'k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name': namespaceName,
+      },
+      { requiredKeys: [] },
+    ),
+  },
+)
+const ciliumExpression = fc.oneof(
+  fc.record({
+    key: fc.constantFrom('app', 'k8s:tier', 'constructor'),
+    operator: fc.constantFrom('In', 'NotIn'),
+    values: fc.uniqueArray(fc.constantFrom('p', 'q', '', 'x'), { minLength: 1, maxLength: 3 }),
+  }),
+  fc.record({ key: fc.constantFrom('app', 'any:tier'), operator: fc.constantFrom('Exists', 'DoesNotExist') }),
+)
+const ciliumPlaceExpression = fc.oneof(
+  fc.record({
+    key: fc.constantFrom('io.kubernetes.pod.namespace', 'io.cilium.k8s.namespace.labels.app'),
+    operator: fc.constantFrom('In', 'NotIn'),
+    values: fc.uniqueArray(fc.constantFrom('a', 'b', 'p', 'q'), { minLength: 1, maxLength: 2 }),
+  }),
+  fc.record({
+    key: fc.constantFrom('any:io.kubernetes.pod.namespace', 'io.cilium.k8s.namespace.labels.tier'),
+    operator: fc.constantFrom('Exists', 'DoesNotExist'),
+  }),
+)
+
+/** Of a policy with a namespace the subject cannot say where. */
+function endpoints(saysWhere: boolean): fc.Arbitrary<object> {
+  const expressions = saysWhere ? fc.oneof(ciliumExpression, ciliumPlaceExpression) : ciliumExpression
+  return fc.oneof(
+    { weight: 2, arbitrary: fc.constantFrom({}, { matchLabels: {} }) },
+    {
+      weight: 4,
+      arbitrary: fc
+        .tuple(ciliumTerms, saysWhere ? ciliumPlaces : fc.constant({}))
+        .map(([terms, places]) => ({ matchLabels: { ...terms, ...places } })),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ matchLabels: ciliumTerms, matchExpressions: fc.array(expressions, { maxLength: 2 }) }),
+    },
+  )
+}
+
+const ciliumPort = fc.oneof(
+  fc.record(
+    {
+      port: fc.constantFrom(...ports, ...portNames).map(String),
+      protocol: fc.constantFrom('TCP', 'UDP', 'SCTP', 'ANY', ''),
+    },
+    { requiredKeys: ['port'] },
+  ),
+  fc.record({ port: fc.constant('0'), protocol: fc.constantFrom('TCP', 'UDP') }),
+  fc
+    .tuple(fc.constantFrom(...ports), fc.constantFrom(...ports), fc.constantFrom('TCP', 'UDP', undefined))
+    .map(([a, b, of]) => ({ port: String(Math.min(a, b)), endPort: Math.max(a, b), protocol: of })),
+  fc.record({ port: fc.constantFrom(...portNames), endPort: fc.constant(9000) }),
+)
+const icmpField = fc.oneof(
+  fc.record({ family: fc.constantFrom('IPv4', 'IPv6'), type: fc.constantFrom(8, 13, 128, 129, '8', 'EchoRequest') }),
+  fc.record({ type: fc.constantFrom(8, 'Timestamp', 0) }),
+)
+const someOf = <T>(item: fc.Arbitrary<T>, maxLength: number) => fc.array(item, { minLength: 1, maxLength })
+
+/** One kind of peers, ports or ICMP types, or none of it. */
+function ciliumRules(side: 'from' | 'to'): fc.Arbitrary<readonly object[]> {
+  const allCidrs = [...cidrs[4], ...cidrs[6]]
+  const peers = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ [`${side}Endpoints`]: someOf(endpoints(true), 2) }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        [`${side}Entities`]: someOf(
+          fc.constantFrom('world', 'cluster', 'host', 'remote-node', 'kube-apiserver', 'all'),
+          2,
+        ),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ [`${side}CIDR`]: someOf(fc.constantFrom(...allCidrs, ...strangers), 2) }) },
+    { weight: 2, arbitrary: fc.record({ [`${side}CIDRSet`]: someOf(ipBlock, 2) }) },
+    { weight: 2, arbitrary: fc.constant({}) },
+  )
+  const target = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom({}, { toPorts: [] }) },
+    { weight: 3, arbitrary: fc.record({ toPorts: someOf(fc.record({ ports: someOf(ciliumPort, 2) }), 2) }) },
+    { weight: 1, arbitrary: fc.record({ icmps: someOf(fc.record({ fields: someOf(icmpField, 2) }), 2) }) },
+  )
+  return fc.array(
+    fc.tuple(peers, target).map(([a, b]) => ({ ...a, ...b })),
+    { maxLength: 2 },
+  )
+}
+
+function ciliumSpec(saysWhere: boolean): fc.Arbitrary<object> {
+  return fc.record(
+    {
+      endpointSelector: endpoints(saysWhere),
+      ingress: ciliumRules('from'),
+      egress: ciliumRules('to'),
+      ingressDeny: ciliumRules('from'),
+      egressDeny: ciliumRules('to'),
+      enableDefaultDeny: fc.record({ ingress: fc.boolean(), egress: fc.boolean() }, { requiredKeys: [] }),
+      description: fc.constant('as it is'),
+    },
+    { requiredKeys: ['endpointSelector'] },
+  )
+}
+
+const ciliumPolicy: fc.Arbitrary<ApiObject> = fc.boolean().chain((isClusterwide) => {
+  const spec = ciliumSpec(isClusterwide)
+  return fc
+    .record({
+      namespace: namespaceName,
+      name: fc.constantFrom('deny', 'web', 'zone'),
+      body: fc.oneof(
+        { weight: 5, arbitrary: fc.record({ spec }) },
+        { weight: 1, arbitrary: fc.record({ specs: someOf(spec, 2) }) },
+        { weight: 1, arbitrary: fc.record({ spec, specs: someOf(spec, 2) }) },
+      ),
+    })
+    .map(({ namespace, name, body }) => ({
+      apiVersion: 'cilium.io/v2',
+      kind: isClusterwide ? 'CiliumClusterwideNetworkPolicy' : 'CiliumNetworkPolicy',
+      metadata: isClusterwide ? { name } : { namespace, name },
+      ...body,
+    }))
+})
+
+/** Where the API servers are: at nodes, pods and strangers. */
+const serverSlice: fc.Arbitrary<ApiObject> = fc
+  .subarray(['192.0.2.1', '192.0.2.2', '203.0.113.7', '10.1.0.1', '10.1.0.9'], { minLength: 1, maxLength: 3 })
+  .map((addresses) => ({
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: { namespace: 'default', name: 'kubernetes', labels: { 'kubernetes.io/service-name': 'kubernetes' } },
+    addressType: 'IPv4',
+    endpoints: addresses.map((address) => ({ addresses: [address] })),
+  }))
+
 const containerPort = fc.record(
   {
     name: fc.constantFrom(...portNames),
@@ -258,14 +419,22 @@ const pod: fc.Arbitrary<ApiObject> = fc
     status: { phase, podIPs: [...families].map((each) => ({ ip: each === '4' ? v4 : v6 })) },
   }))
 
-const node: fc.Arbitrary<ApiObject> = fc.tuple(fc.constantFrom('n1', 'n2', 'n3'), labels).map(([name, of]) => ({
-  apiVersion: 'v1',
-  kind: 'Node',
-  metadata: { name, labels: of },
-  status: {
-    addresses: nodeAddresses[name as keyof typeof nodeAddresses].map((address) => ({ type: 'InternalIP', address })),
-  },
-}))
+const podCIDRs = {
+  n1: ['10.1.0.0/24', 'fd00:1::/64'],
+  n2: ['10.2.0.0/24'],
+  n3: ['10.1.0.0/29', 'fd00:2::/64'],
+} as const
+const node: fc.Arbitrary<ApiObject> = fc
+  .tuple(fc.constantFrom('n1', 'n2', 'n3'), labels, fc.boolean())
+  .map(([name, of, hasPods]) => ({
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name, labels: of },
+    ...(hasPods && { spec: { podCIDRs: podCIDRs[name as keyof typeof podCIDRs] } }),
+    status: {
+      addresses: nodeAddresses[name as keyof typeof nodeAddresses].map((address) => ({ type: 'InternalIP', address })),
+    },
+  }))
 
 const namespace: fc.Arbitrary<ApiObject> = fc
   .record({ name: namespaceName, labels: fc.option(labels, { nil: undefined }) })
@@ -280,12 +449,14 @@ const allObjects = fc.uniqueArray(
     { weight: 5, arbitrary: pod },
     { weight: 6, arbitrary: policy },
     { weight: 3, arbitrary: tierPolicy },
+    { weight: 5, arbitrary: ciliumPolicy },
+    { weight: 1, arbitrary: serverSlice },
     { weight: 1, arbitrary: node },
     { weight: 1, arbitrary: namespace },
   ),
   {
     minLength: 6,
-    maxLength: 24,
+    maxLength: 28,
     size: 'max',
     selector: ({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`,
   },

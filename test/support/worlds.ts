@@ -4,16 +4,22 @@
 import fc from 'fast-check'
 import type { Address, Port, Prefix } from '../../src/core/address.ts'
 import { Protocol } from '../../src/core/protocol.ts'
-import type {
-  Endpoint,
-  KubeObject,
-  LabelSelector,
-  Labels,
-  NetworkPolicy,
-  Pod,
-  PolicyPeer,
-  PolicyPort,
-  PolicyRule,
+import {
+  API_SERVERS,
+  type CiliumDirection,
+  type CiliumPeer,
+  type CiliumPolicy,
+  type CiliumSpec,
+  type Endpoint,
+  type EndpointSlice,
+  type KubeObject,
+  type LabelSelector,
+  type Labels,
+  type NetworkPolicy,
+  type Pod,
+  type PolicyPeer,
+  type PolicyPort,
+  type PolicyRule,
 } from '../../src/world/objects.ts'
 
 const addresses = [
@@ -113,6 +119,80 @@ const policy: fc.Arbitrary<NetworkPolicy> = fc.record({
   egress: fc.option(fc.array(rule, { maxLength: 3 })),
 })
 
+const ciliumPeer: fc.Arbitrary<CiliumPeer> = fc.oneof(
+  fc.record({ podSelector: selector, namespaceSelector: fc.option(selector) }),
+  fc.record({
+    outsideBlock: fc.record({ cidr: fc.constantFrom(...prefixes[4], ...prefixes[6]), except: fc.constant([]) }),
+  }),
+  fc.record({
+    entity: fc.constantFrom(
+      'world' as const,
+      'cluster' as const,
+      'host' as const,
+      'remote-node' as const,
+      'kube-apiserver' as const,
+    ),
+  }),
+)
+
+const ciliumRule = fc.record({
+  action: fc.constantFrom('Accept' as const, 'Accept' as const, 'Deny' as const),
+  peers: fc.option(fc.array(ciliumPeer, { maxLength: 2 })),
+  ports: fc.option(fc.array(port, { minLength: 1, maxLength: 2 })),
+})
+
+function ciliumDirection(name: string): fc.Arbitrary<CiliumDirection> {
+  return fc.record({
+    isolates: fc.boolean(),
+    rules: fc
+      .array(ciliumRule, { maxLength: 2 })
+      .map((rules) => rules.map((each, index) => ({ place: `${name}[${index}]`, ...each }))),
+  })
+}
+
+const ciliumPolicy: fc.Arbitrary<CiliumPolicy> = fc
+  .record({
+    namespace: fc.oneof(namespaceName, fc.constant('')),
+    name: fc.constantFrom('deny', 'web'),
+    podSelector: selector,
+    namespaceSelector: selector,
+    ingress: ciliumDirection('ingress'),
+    egress: ciliumDirection('egress'),
+  })
+  .map(({ namespace, name, podSelector, namespaceSelector, ingress, egress }) => {
+    const isClusterwide = namespace === ''
+    const spec: CiliumSpec = {
+      policy: isClusterwide ? name : `${namespace}/${name}`,
+      namespace,
+      subject: { podSelector, namespaceSelector: isClusterwide ? namespaceSelector : null },
+      ingress,
+      egress,
+    }
+    const kind = isClusterwide ? 'CiliumClusterwideNetworkPolicy' : 'CiliumNetworkPolicy'
+    return { kind, namespace, name, specs: [spec] }
+  })
+
+const [serverNamespace, serverName] = API_SERVERS.split('/') as [string, string]
+const serverSlice: fc.Arbitrary<EndpointSlice> = fc
+  .uniqueArray(fc.constantFrom(...addresses), { maxLength: 3 })
+  .map((servers) => ({
+    kind: 'EndpointSlice',
+    namespace: serverNamespace,
+    name: serverName,
+    serviceName: serverName,
+    family: 4,
+    ports: [],
+    endpoints: servers.map((address) => ({
+      address,
+      ready: true,
+      serving: true,
+      terminating: false,
+      nodeName: '',
+      hints: null,
+    })),
+    triggeredMs: 0,
+  }))
+
 const pod: fc.Arbitrary<Pod> = fc.record({
   kind: fc.constant('Pod' as const),
   namespace: namespaceName,
@@ -140,11 +220,14 @@ const others: fc.Arbitrary<KubeObject> = fc.oneof(
 )
 
 /** Objects with distinct kinds and names, at least one pod and one policy among them most of the time. */
-export const objects: fc.Arbitrary<KubeObject[]> = fc.uniqueArray(fc.oneof(pod, policy, policy, pod, others), {
-  minLength: 4,
-  maxLength: 16,
-  selector: (object) => `${object.kind} ${'namespace' in object ? object.namespace : ''}/${object.name}`,
-})
+export const objects: fc.Arbitrary<KubeObject[]> = fc.uniqueArray(
+  fc.oneof(pod, policy, policy, pod, others, ciliumPolicy, serverSlice),
+  {
+    minLength: 4,
+    maxLength: 16,
+    selector: (object) => `${object.kind} ${'namespace' in object ? object.namespace : ''}/${object.name}`,
+  },
+)
 
 /** The attachments that a CNI plugin would have made for a node's pods. */
 export function endpointsOf(world: readonly KubeObject[]): readonly Endpoint[] {
