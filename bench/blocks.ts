@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows that are compared: they take turns within each block, so that a slow phase of the machine falls on all of them.
 
-import { measure, type Path, type Test } from './netperf.ts'
+import { measure, type Path, type Server, type Test } from './netperf.ts'
 import { type Summary, summarise } from './statistics.ts'
 
 export interface Row {
@@ -24,8 +24,13 @@ export function say(text: string): void {
 }
 
 /** Figure of every row, by name. */
-export async function compare(rows: readonly Row[], test: Test, method: Method): Promise<ReadonlyMap<string, Summary>> {
-  const samples = await runBlocks(rows, test, method)
+export async function compare(
+  rows: readonly Row[],
+  test: Test,
+  method: Method,
+  servers: readonly Server[],
+): Promise<ReadonlyMap<string, Summary>> {
+  const samples = await runBlocks(rows, test, method, servers)
   return new Map(
     rows.map(({ name, against }) => [name, summarise(samples.get(name)!, samples.get(against ?? rows[0]!.name)!)]),
   )
@@ -36,13 +41,14 @@ async function runBlocks(
   rows: readonly Row[],
   test: Test,
   method: Method,
+  servers: readonly Server[],
 ): Promise<ReadonlyMap<string, readonly number[][]>> {
   const samples = new Map(rows.map((row) => [row.name, Array.from({ length: method.blocks }, () => [] as number[])]))
   for (let block = 0; block < method.blocks; block++) {
     for (let round = 0; round < method.rounds; round++) {
       const first = (block * 3 + round) % rows.length
       for (const row of [...rows.slice(first), ...rows.slice(0, first)]) {
-        samples.get(row.name)![block]!.push(...(await measure(row.path, test, method.seconds)))
+        samples.get(row.name)![block]!.push(...(await measure(row.path, test, method.seconds, servers)))
       }
     }
     say(`${test}: block ${block + 1} of ${method.blocks}`)

@@ -24,6 +24,9 @@ export const serviceFloors: Floors = {
   'Heddle: NodePort': { TCP_CRR: 0.85 },
 }
 
+/** CRR among the most Services, as a ratio to the fewer, of each row of serviceFloors. Source: issue 5. */
+const growth = { from: 100, to: 30_000, floor: 0.95 } as const
+
 /** ADD, as a ratio to ptp + host-local: at most. */
 const addCeiling = 0.35
 
@@ -62,8 +65,23 @@ export function findingsOf({ table, add, services }: Figures, isShort: boolean):
     ...services.flatMap((each) =>
       tableFindings(each.table, serviceFloors, ` among ${each.services} Services`, isShort),
     ),
+    ...growthFindings(services, isShort),
     ...(add === null ? [] : [atMost('ADD against ptp + host-local', add.ratio, addCeiling)]),
   ]
+}
+
+function growthFindings(services: readonly ServiceFigures[], isShort: boolean): readonly Finding[] {
+  const { from, to, floor } = growth
+  const crr = (row: string, count: number) =>
+    services
+      .find((each) => each.services === count)
+      ?.table.get(row)
+      ?.get('TCP_CRR')?.ratio
+  return Object.keys(serviceFloors).flatMap((row) => {
+    const [few, many] = [crr(row, from), crr(row, to)]
+    if (few === undefined || many === undefined) return []
+    return [atLeast(`${row} TCP_CRR, ${to} Services to ${from}`, many / few, floor - slackOf('TCP_CRR', isShort))]
+  })
 }
 
 function tableFindings(table: Table, floors: Floors, suffix: string, isShort: boolean): readonly Finding[] {

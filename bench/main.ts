@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `make bench` and `make bench-short`: measures, prints the table, writes bench/results, and ends with 1 where a figure
 // is below its floor.
-//   node bench/main.ts [--short] [--blocks N] [--rounds N] [--seconds N] [--rows TEXT] [--only paths|add|services] [--no-save]
+//   node bench/main.ts [--short] [--blocks N] [--rounds N] [--seconds N] [--rows TEXT] [--only paths|add|services]
+//     [--sizes N,N] [--no-save]
 
 import { parseArgs } from 'node:util'
 import { withLabLock } from '../src/lab/lock.ts'
@@ -12,7 +13,7 @@ import { findingsOf, isKnownMiss } from './floors.ts'
 import { type HeddleLab, makeHeddle, removeHeddle } from './heddle.ts'
 import { type Server, startServer, type Test, tests } from './netperf.ts'
 import { saveResults, tableText } from './report.ts'
-import { measureServices, type ServiceFigures, shortSize } from './services.ts'
+import { measureServices, type ServiceFigures, shortSize, sizes } from './services.ts'
 import { type Summary, type Table, tableOf } from './statistics.ts'
 import { cgroup, type Kind, makeTopology, netnsPath, nodeAddress, podAddress, removeTopologies } from './topology.ts'
 
@@ -25,6 +26,7 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '1' },
     rows: { type: 'string', default: '' },
     only: { type: 'string', default: '' },
+    sizes: { type: 'string', default: '' },
     'no-save': { type: 'boolean', default: false },
   },
 })
@@ -35,6 +37,8 @@ const method: Method = {
   rounds: Number(options.rounds ?? (isShort ? 1 : 5)),
   seconds: Number(options.seconds),
 }
+/** Nine rows at five sizes are many. */
+const serviceMethod: Method = { ...method, rounds: Number(options.rounds ?? (isShort ? 1 : 2)) }
 
 const servers: Server[] = []
 async function serve(netns: string): Promise<void> {
@@ -47,7 +51,7 @@ function wants(part: 'paths' | 'add' | 'services'): boolean {
 
 /** What Heddle is compared with, and the kinds that only Services need. */
 async function makeTopologies(): Promise<void> {
-  const inFull: readonly Kind[] = ['bridge', 'iptables', 'vxlan']
+  const inFull: readonly Kind[] = ['bridge', 'iptables', 'nftables', 'vxlan']
   for (const kind of ['plain', 'ptp', ...(isShort ? [] : inFull)] as const) {
     await makeTopology(kind)
     const places = kind === 'plain' ? (['n2'] as const) : (['b', 'c'] as const)
@@ -95,14 +99,22 @@ async function measurePaths(native: HeddleLab): Promise<Table> {
     ({ name }) => name === baseline || name.includes(options.rows),
   )
   const figures = new Map<Test, ReadonlyMap<string, Summary>>()
-  for (const test of tests) figures.set(test, await compare(rows, test, method))
+  for (const test of tests) figures.set(test, await compare(rows, test, method, servers))
   return tableOf(figures)
 }
 
 async function measureAllServices(): Promise<readonly ServiceFigures[]> {
   const lab = await makeHeddle('edge')
   await serve(lab.place('b').netns)
-  return [await measureServices(lab, shortSize, method)]
+  const figures: ServiceFigures[] = []
+  const how = { method: serviceMethod, servers, isShort }
+  for (const count of serviceSizes()) figures.push(await measureServices(lab, count, how))
+  return figures
+}
+
+function serviceSizes(): readonly number[] {
+  if (options.sizes !== '') return options.sizes.split(',').map(Number)
+  return isShort ? [shortSize] : sizes
 }
 
 async function main(): Promise<number> {
@@ -112,10 +124,10 @@ async function main(): Promise<number> {
     say('wiring what Heddle is compared with')
     await makeTopologies()
     say('starting labs')
-    const native = await makeHeddle('native')
-    const table = wants('paths') ? await measurePaths(native) : new Map()
+    const native = wants('paths') || wants('add') ? await makeHeddle('native') : null
+    const table = native && wants('paths') ? await measurePaths(native) : new Map()
     if (wants('add')) say('timing ADD')
-    const add = wants('add') ? await timeAdds(isShort ? 30 : 200, native) : null
+    const add = native && wants('add') ? await timeAdds(isShort ? 30 : 200, native) : null
     const services = wants('services') ? await measureAllServices() : []
     const findings = findingsOf({ table, add, services }, isShort)
     process.stdout.write(tableText({ table, add, services, findings, method }))

@@ -24,13 +24,34 @@ export interface Path {
 const bin = fileURLToPath(new URL('../.tools/netperf/usr/bin/', import.meta.url))
 const join = 'echo $$ >"$0/cgroup.procs" || exit 1; exec "$@"'
 
-/** Rates of one run of `seconds`: transactions per second, or Mbit/s for TCP_STREAM. Throws when netperf fails. */
-export async function measure(path: Path, test: Test, seconds: number): Promise<readonly number[]> {
+/** Rates of one run of `seconds`, which one of `servers` answers: transactions per second, or Mbit/s for TCP_STREAM. Throws
+ *  when netperf fails. */
+export async function measure(
+  path: Path,
+  test: Test,
+  seconds: number,
+  servers: readonly Server[],
+): Promise<readonly number[]> {
   const argv = ['/bin/sh', '-c', join, path.cgroup, ...enter(path.netns), ...netperf(path, test, seconds)]
-  const outcome = await runProgram(argv, { timeoutMs: (seconds + 20) * 1000 })
+  using end = endOfTest(seconds, servers)
+  const outcome = await runProgram(argv, {
+    timeoutMs: (seconds + 20) * 1000,
+    ...(test === 'TCP_CRR' && { onOutput: end.onRate }),
+  })
   const rates = interimRates(outcome.stdout)
   if (outcome.exitCode === 0 && rates.length > 0) return rates
   throw new Error(`netperf ${test} to ${path.server} failed: ${outcome.stderr || outcome.stdout}`)
+}
+
+/** Ends the test at the server once the client has ended: a rate comes 0.1 s after the client's start at the earliest. */
+function endOfTest(seconds: number, servers: readonly Server[]): Disposable & { readonly onRate: () => void } {
+  let timer: NodeJS.Timeout | undefined
+  return {
+    onRate() {
+      timer ??= setTimeout(() => void endTest(servers), seconds * 1000)
+    },
+    [Symbol.dispose]: () => clearTimeout(timer),
+  }
 }
 
 /** The rates of netperf's `-D` lines: "Interim result: 41522.66 Trans/s over 0.100 seconds ending at ...". */
@@ -72,7 +93,20 @@ function controlPort({ controlPort }: Path): readonly string[] {
 }
 
 export interface Server {
+  readonly pid: number
   stop(): void
+}
+
+/** Ends the timed test that one of them serves: after a TCP_CRR it would wait 4 s for connections that do not come. netserver
+ *  has a process for each client, whose alarm is the end of its test. */
+async function endTest(servers: readonly Server[]): Promise<void> {
+  const parents = servers.map(({ pid }) => pid).join(',')
+  const { stdout } = await runProgram(['ps', '-o', 'pid=', '--ppid', parents])
+  for (const [pid] of stdout.matchAll(/\d+/g)) {
+    try {
+      process.kill(Number(pid), 'SIGALRM')
+    } catch {} // It has ended meanwhile.
+  }
 }
 
 /** A netperf server in a network namespace, for IPv4. Resolves when it listens. */
@@ -85,7 +119,7 @@ export async function startServer(netns: string): Promise<Server> {
   })
   failed.catch(() => {})
   await Promise.race([failed, listening(netns)])
-  return { stop: () => child.kill('SIGKILL') }
+  return { pid: child.pid!, stop: () => child.kill('SIGKILL') }
 }
 
 async function listening(netns: string): Promise<void> {

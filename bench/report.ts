@@ -51,23 +51,34 @@ function pathLines(table: Table): readonly string[] {
   ]
 }
 
-/** A column for each number of Services. */
+/** A column for each number of Services; an empty cell was not measured. */
 function serviceLines(services: readonly ServiceFigures[]): readonly string[] {
   const names = [...services[0]!.table].flatMap(([row, byTest]) =>
     [...byTest.keys()].map((test) => [row, test] as const),
   )
-  const width = Math.max(...names.map(([row, test]) => row.length + 1 + test.length), serviceTitle.length)
-  return [
-    [serviceTitle.padEnd(width), ...services.map((each) => String(each.services).padStart(13))].join(' '),
+  const lines = [
+    ['To the same way without a Service, among Services:', services.map((each) => String(each.services))] as const,
     ...names.map(([row, test]) => {
       const floor = serviceFloors[row]?.[test]
-      const cells = services.map(({ table }) => cell(test, table.get(row)?.get(test), floor, false))
-      return [`${row} ${test}`.padEnd(width), ...cells].join(' ')
+      return [
+        `${row} ${test}`,
+        services.map(({ table }) => cell(test, table.get(row)?.get(test), floor, false)),
+      ] as const
     }),
+    ...changeLines(services),
   ]
+  const width = Math.max(...lines.map(([title]) => title.length))
+  return lines.map(([title, cells]) =>
+    [title.padEnd(width), ...cells.map((text) => text.padStart(13))].join(' ').trimEnd(),
+  )
 }
 
-const serviceTitle = 'To the same way without a Service, among Services:'
+function changeLines(services: readonly ServiceFigures[]): readonly (readonly [string, readonly string[]])[] {
+  return services[0]!.changes.map(({ name }, index) => [
+    `${name}: ms until in force / map writes`,
+    services.map(({ changes }) => `${changes[index]!.milliseconds.toFixed(1)} / ${changes[index]!.writes}`),
+  ])
+}
 
 function addLine({ heddleP50, ptpP50, ratio }: AddTimes): string {
   return `ADD, exec to exit: Heddle p50 ${heddleP50.toFixed(2)} ms, ptp + host-local ${ptpP50.toFixed(2)} ms: ${ratio.toFixed(3)}`

@@ -32,6 +32,12 @@ export function crowd(count: number): readonly KubeManifest[] {
 
 const crowdPorts = [{ port: 80 }, { port: 443 }]
 
+/** Another one like those of the crowd, with as many endpoints. */
+export function oneMore(endpointCount: number): readonly KubeManifest[] {
+  const endpoints = Array.from({ length: endpointCount }, (_, index) => `10.250.251.${index + 1}`)
+  return service('one-more', '10.96.254.1', crowdPorts, endpoints)
+}
+
 function service(
   name: string,
   clusterIP: string,

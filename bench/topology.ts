@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { makeCgroup, removeCgroup } from '../src/lab/cgroup.ts'
 import { cgroup2Mount } from '../src/lab/names.ts'
 import { ipBatch, runTool } from '../src/lab/process.ts'
-import { kubeProxyRules } from './kube-proxy.ts'
+import { iptablesRules, nftablesRules } from './kube-proxy.ts'
 
 const prefix = 'hdn-'
 export const nodeAddress = { n1: '192.168.77.1', n2: '192.168.77.2' } as const
@@ -28,7 +28,7 @@ const nodes = Object.keys(nodeAddress) as readonly NodePlace[]
 const nodeOf = { a: 'n1', b: 'n1', c: 'n2' } as const
 const gateway = '169.254.1.1'
 
-export type Kind = 'plain' | 'ptp' | 'bridge' | 'iptables' | 'vxlan'
+export type Kind = 'plain' | 'ptp' | 'bridge' | 'iptables' | 'nftables' | 'vxlan'
 
 export function netns(topology: string, place: Place): string {
   return `${prefix}${topology}-${place}`
@@ -66,7 +66,8 @@ export async function makeTopology(kind: Kind): Promise<void> {
   if (kind === 'bridge') await makeBridges(kind)
   for (const pod of pods) await (kind === 'bridge' ? wireToBridge(kind, pod) : wirePointToPoint(kind, pod))
   await (kind === 'vxlan' ? makeTunnel(kind) : makeRoutes(kind))
-  if (kind === 'iptables') await addKubeProxyRules(kind)
+  if (kind === 'iptables' || kind === 'nftables') await forgetConnections(kind)
+  if (kind === 'iptables') await loadKubeProxyRules(kind, 1000)
 }
 
 /** Removes every topology of this prefix, whoever made it. */
@@ -160,12 +161,21 @@ async function makeTunnel(topology: string): Promise<void> {
   await Promise.all(pods.map((pod) => ipBatch(netns(topology, pod), ['link set eth0 mtu 1450'])))
 }
 
-/** kube-proxy's rules for 1,000 Services on n1, whose pods the measurement joins. */
-async function addKubeProxyRules(topology: string): Promise<void> {
+/** kube-proxy masquerades what comes by a NodePort. Within seconds the ports of connections that have ended, 2 minutes long in
+ *  conntrack and 1 at the server, would be met again, and a connection that meets one waits a second: another matter. */
+async function forgetConnections(topology: string): Promise<void> {
+  await runTool(inNetns(topology, 'n1', 'sysctl', '-qw', 'net.netfilter.nf_conntrack_tcp_timeout_time_wait=1'))
+  await runTool(inNetns(topology, 'b', 'sysctl', '-qw', 'net.ipv4.tcp_max_tw_buckets=0'))
+}
+
+/** Gives n1 kube-proxy's rules for `count` Services, in place of those that it had; the measured one leads to pod b. */
+export async function loadKubeProxyRules(topology: 'iptables' | 'nftables', count: number): Promise<void> {
   const file = `/tmp/${netns(topology, 'n1')}.rules`
-  writeFileSync(file, kubeProxyRules(1000))
+  const isNft = topology === 'nftables'
+  const rules = isNft ? nftablesRules(count, podAddress.b, nodeAddress.n1) : iptablesRules(count, podAddress.b)
+  writeFileSync(file, isNft ? `flush ruleset\n${rules}` : rules)
   try {
-    await runTool(inNetns(topology, 'n1', 'iptables-restore', '--noflush', file))
+    await runTool(inNetns(topology, 'n1', ...(isNft ? ['nft', '-f', file] : ['iptables-restore', file])))
   } finally {
     rmSync(file)
   }

@@ -14,10 +14,15 @@ export interface Outcome {
   readonly stderr: string
 }
 
-/** Runs a program to its end with `input` on its standard input. Never throws for an exit code. */
+/** Runs a program to its end with `input` on its standard input; `onOutput` is called as it writes. Never throws for an exit code. */
 export function runProgram(
   argv: readonly string[],
-  options: { readonly input?: string; readonly env?: NodeJS.ProcessEnv; readonly timeoutMs?: number } = {},
+  options: {
+    readonly input?: string
+    readonly env?: NodeJS.ProcessEnv
+    readonly timeoutMs?: number
+    readonly onOutput?: () => void
+  } = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(argv[0]!, argv.slice(1), {
@@ -29,6 +34,7 @@ export function runProgram(
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text
+      options.onOutput?.()
     })
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text
