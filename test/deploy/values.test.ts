@@ -5,12 +5,24 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { type Config, defaultConfigText, isConfigProblem, parseConfig } from '../../src/agent/config.ts'
+import { isRecord } from '../../src/api/cursor.ts'
+import { maps } from '../../src/generated/abi.ts'
 import { staleManifests } from '../../tools/manifests.ts'
 
 const chart = 'deploy/helm/heddle'
 const values = parse(readFileSync(`${chart}/values.yaml`, 'utf8')) as { readonly config: Record<string, unknown> }
 const schema = JSON.parse(readFileSync(`${chart}/values.schema.json`, 'utf8')) as {
   readonly properties: Record<string, { readonly properties?: Record<string, unknown> }>
+}
+
+/** Paths of the schema's objects whose fields are anything. */
+function openObjects(part: unknown, path = ''): string[] {
+  if (!isRecord(part)) return []
+  const isOpen = part.type === 'object' && part.additionalProperties === undefined
+  return [
+    ...(isOpen ? [path] : []),
+    ...Object.entries(part).flatMap(([key, each]) => openObjects(each, `${path}/${key}`)),
+  ]
 }
 
 function configMapText(manifest: string): string {
@@ -61,6 +73,15 @@ test('the schema knows every value that the chart has', () => {
     if (known?.properties)
       expect(Object.keys(known.properties), key).toEqual(expect.arrayContaining(Object.keys(value)))
   }
+})
+
+test('a value that is misspelt is refused: no object takes any field, but for what only the API server can judge', () => {
+  const affinities = ['nodeAffinity', 'podAffinity', 'podAntiAffinity']
+  const judgedElsewhere = affinities.map((kind) => `/properties/affinity/properties/${kind}`)
+  // Helm shares `global` between charts.
+  expect(openObjects(schema)).toEqual(['/properties/global', ...judgedElsewhere])
+  const { mapSizes } = schema.properties.config!.properties as { mapSizes: { properties: object } }
+  expect(Object.keys(mapSizes.properties)).toEqual(Object.keys(maps))
 })
 
 test('deploy/manifests are the chart of this checkout', () => {
