@@ -4,12 +4,16 @@
 /** As RBAC names them. */
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete'
 
-export interface ApiErrorFields {
+/** What was asked. */
+export interface Subject {
   readonly verb: Verb
   /** "pods", "endpointslices.discovery.k8s.io". */
   readonly resource: string
   /** "namespace/name"; '' for a collection. */
   readonly name: string
+}
+
+export interface ApiErrorFields extends Subject {
   /** HTTP status. */
   readonly status: number
   /** Status.reason: "NotFound", "Expired" ...; '' when the answer was no Status. */
@@ -19,6 +23,8 @@ export interface ApiErrorFields {
   /** From Retry-After; 0: the server asks for no delay. */
   readonly retryAfterMs: number
 }
+
+const BROKEN_ANSWER = 'BrokenAnswer'
 
 /** The API server answered, and refused. Source: metav1.Status. */
 export class ApiError extends Error {
@@ -48,6 +54,16 @@ export function isConflict(error: unknown): boolean {
 /** The resourceVersion asked for is no longer kept. */
 export function isGone(error: unknown): boolean {
   return hasStatus(error, 410) || (error instanceof ApiError && error.fields.reason === 'Expired')
+}
+
+/** The server answered what no server should. */
+export function isBrokenAnswer(error: unknown): boolean {
+  return error instanceof ApiError && error.fields.reason === BROKEN_ANSWER
+}
+
+/** An answer that cannot be right is a refusal as well; 502 is what a gateway says then. */
+export function brokenAnswer({ verb, resource, name }: Subject, message: string): ApiError {
+  return new ApiError({ verb, resource, name, status: 502, reason: BROKEN_ANSWER, message, retryAfterMs: 0 })
 }
 
 /** The server does not know what was asked of it: an older one, or a feature that is off. */

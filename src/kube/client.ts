@@ -4,8 +4,9 @@
 
 import type { IncomingMessage } from 'node:http'
 import { isRecord } from '../api/cursor.ts'
-import { ApiError, ApiUnreachable, type Verb } from './api-error.ts'
+import { ApiError, ApiUnreachable, brokenAnswer, type Subject, type Verb } from './api-error.ts'
 import type { Connection } from './connection.ts'
+import { createPager } from './pager.ts'
 import { collectionPath, objectPath, type Resource, resourceName, type Target } from './resources.ts'
 import { createTransport, type TransportCounters } from './transport.ts'
 
@@ -97,13 +98,6 @@ const patchTypes: Readonly<Record<PatchType, string>> = {
   apply: 'application/apply-patch+yaml', // JSON is YAML
 }
 
-/** What a refusal is about. */
-interface Subject {
-  readonly verb: Verb
-  readonly resource: string
-  readonly name: string
-}
-
 interface Unary extends Subject {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly path: string
@@ -164,13 +158,12 @@ export function createApiClient(connection: Connection, userAgent = 'heddle'): A
     { namespace = '', labelSelector, fieldSelector, signal }: Selection,
   ): Promise<{ readonly items: readonly ApiObject[]; readonly resourceVersion: string }> {
     const items: ApiObject[] = []
-    let proceed: string | undefined
+    const subject = { verb: 'list', resource: resourceName(resource), name: '' } as const
+    const pager = createPager(subject)
     for (;;) {
-      const query = queryText({ labelSelector, fieldSelector, limit: PAGE_SIZE, continue: proceed })
+      const query = queryText({ labelSelector, fieldSelector, limit: PAGE_SIZE, continue: pager.next })
       const request: Unary = {
-        verb: 'list',
-        resource: resourceName(resource),
-        name: '',
+        ...subject,
         method: 'GET',
         path: collectionPath(resource, namespace) + query,
         signal,
@@ -178,10 +171,8 @@ export function createApiClient(connection: Connection, userAgent = 'heddle'): A
       const page = parseJson(await unary(request))
       if (!isRecord(page) || !Array.isArray(page.items ?? [])) throw brokenAnswer(request, 'the answer is no list')
       for (const item of (page.items as unknown[] | null) ?? []) if (isApiObject(item)) items.push(item)
-      const metadata = isRecord(page.metadata) ? page.metadata : {}
-      const resourceVersion = typeof metadata.resourceVersion === 'string' ? metadata.resourceVersion : ''
-      proceed = typeof metadata.continue === 'string' && metadata.continue !== '' ? metadata.continue : undefined
-      if (proceed === undefined) return { items, resourceVersion }
+      pager.read(page.metadata)
+      if (pager.next === undefined) return { items, resourceVersion: pager.resourceVersion }
     }
   }
 
@@ -335,11 +326,6 @@ export function statusError(
     message: typeof message === 'string' ? message.slice(0, MESSAGE_MAX) : '',
     retryAfterMs,
   })
-}
-
-/** An answer that cannot be right is a refusal as well; 502 is what a gateway says then. */
-function brokenAnswer({ verb, resource, name }: Subject, message: string): ApiError {
-  return new ApiError({ verb, resource, name, status: 502, reason: 'BrokenAnswer', message, retryAfterMs: 0 })
 }
 
 function parseJson(body: string): unknown {

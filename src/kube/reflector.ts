@@ -13,9 +13,18 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isRecord } from '../api/cursor.ts'
 import { KEEP, type Shape } from '../api/shapes.ts'
 import { type BrokenInvariant, isBrokenInvariant, unfailing } from '../core/errors.ts'
-import { ApiError, ApiUnreachable, isGone, isNotFound, isRefusedRequest } from './api-error.ts'
+import {
+  ApiError,
+  ApiUnreachable,
+  brokenAnswer,
+  isBrokenAnswer,
+  isGone,
+  isNotFound,
+  isRefusedRequest,
+} from './api-error.ts'
 import { createBackoff } from './backoff.ts'
 import { type ApiClient, type Query, statusError } from './client.ts'
+import { createPager } from './pager.ts'
 import { type Resource, resourceName } from './resources.ts'
 import { createSkimmer, type SkimmerOptions } from './skim.ts'
 
@@ -56,7 +65,7 @@ export interface ReflectorTiming {
   readonly relistMs: number
   /** How long the server lets a watch run, at least; up to twice that. */
   readonly watchSeconds: number
-  /** A kind that the server does not have is asked for again after so long. */
+  /** What the server does not have, or cannot list as a server should, is asked for again after so long. */
   readonly absentMs: number
 }
 
@@ -127,9 +136,11 @@ export function startReflector(options: ReflectorOptions): Reflector {
       canWatchList = false
       return
     }
+    if (isBrokenAnswer(error)) sink.refused(error.message, '')
     sink.live(error)
     version = isNotFound(error) ? '' : version
-    await rest(isNotFound(error) ? timing.absentMs : error instanceof ApiError ? error.fields.retryAfterMs : 0)
+    const isHopeless = isNotFound(error) || isBrokenAnswer(error)
+    await rest(isHopeless ? timing.absentMs : error instanceof ApiError ? error.fields.retryAfterMs : 0)
   }
 
   async function rest(atLeastMs: number): Promise<void> {
@@ -138,10 +149,11 @@ export function startReflector(options: ReflectorOptions): Reflector {
   }
 
   async function listPages(signal: AbortSignal): Promise<void> {
+    const subject = { verb: 'list', resource: resourceName(resource), name: '' } as const
+    const pager = createPager(subject)
     sink.listBegins()
-    let proceed: string | undefined
     do {
-      const query = { ...selectors, limit: PAGE_SIZE, continue: proceed }
+      const query = { ...selectors, limit: PAGE_SIZE, continue: pager.next }
       const skimmer = createSkimmer({
         stream: 'list',
         shape: options.shape,
@@ -151,12 +163,10 @@ export function startReflector(options: ReflectorOptions): Reflector {
         onRefused: (reason, start) => (reason === 'not JSON' ? garbled(reason, start) : sink.refused(reason, start)),
       })
       await read(await client.open('list', resource, '', query, signal), skimmer.push)
-      const { metadata } = record(skimmer.end())
-      const { resourceVersion, continue: next } = record(metadata)
-      if (typeof resourceVersion !== 'string' || resourceVersion === '') throw brokenStream('a list without a version')
-      version = resourceVersion
-      proceed = typeof next === 'string' && next !== '' ? next : undefined
-    } while (proceed !== undefined)
+      pager.read(record(skimmer.end()).metadata)
+      if (pager.resourceVersion === '') throw brokenAnswer(subject, 'a list without a version')
+    } while (pager.next !== undefined)
+    version = pager.resourceVersion
     sink.listEnds()
   }
 
@@ -290,10 +300,6 @@ function watchShape(shape: { readonly [field: string]: Shape }): Shape {
 function versionOf({ resourceVersion }: Readonly<Record<string, unknown>>): string | undefined {
   const isOne = typeof resourceVersion === 'string' && resourceVersion !== ''
   return isOne && resourceVersion.length <= RESOURCE_VERSION_MAX ? resourceVersion : undefined
-}
-
-function brokenStream(message: string): ApiUnreachable {
-  return new ApiUnreachable(message)
 }
 
 function record(value: unknown): Readonly<Record<string, unknown>> {

@@ -33,6 +33,9 @@ export interface ApiServer extends AsyncDisposable {
   readonly forbidden: Set<string>
   /** Kinds that it does not have: 404. */
   readonly absent: Set<string>
+  /** Kinds whose list does not end: its last page names itself, or a new one without objects, as the next one; or its
+   *  second page never arrives. */
+  readonly endless: Map<string, 'itself' | 'a new one' | 'broken'>
   readonly requests: string[]
   /** Stops listening and drops every connection; start() brings it back on the same port. */
   stop(): Promise<void>
@@ -72,6 +75,7 @@ export async function startApiServer(): Promise<ApiServer> {
   const requests: string[] = []
   const forbidden = new Set<string>()
   const absent = new Set<string>()
+  const endless: ApiServer['endless'] = new Map()
   let version = 1
   let oldest = 0
   let server = createServer(serve)
@@ -130,15 +134,20 @@ export async function startApiServer(): Promise<ApiServer> {
       refuse(response, 410, 'Expired')
       return
     }
+    if (from > 0 && endless.get(kind) === 'broken') {
+      response.destroy()
+      return
+    }
     const limit = Math.min(Number(query.get('limit') ?? 1e9), 3)
     const all = api.objects(kind).filter(selects)
     const page = all.slice(from, from + limit).map(({ kind: _kind, apiVersion: _version, ...rest }) => rest)
-    const more = from + limit < all.length
+    const after = from + limit < all.length ? 'a new one' : endless.get(kind)
+    const next = after === undefined ? {} : { continue: `${at}-${after === 'itself' ? from : from + limit}` }
     response.end(
       `${JSON.stringify({
         kind: `${kind}List`,
         apiVersion: 'v1',
-        metadata: { resourceVersion: String(at), ...(more ? { continue: `${at}-${from + limit}` } : {}) },
+        metadata: { resourceVersion: String(at), ...next },
         items: page,
       })}\n`,
     )
@@ -202,6 +211,7 @@ export async function startApiServer(): Promise<ApiServer> {
     token: undefined,
     forbidden,
     absent,
+    endless,
     requests,
     async stop() {
       watchers.clear()
