@@ -5,8 +5,11 @@
 // A stream is either lines, one value each (a watch), or one value with a list of frames in it (a page of a list).
 // A newline inside a line's value cannot be JSON, so a garbled line ends where the next one begins.
 
-import { KEEP, OTHERS, type Shape } from '../api/shapes.ts'
+import type { Shape } from '../api/shapes.ts'
+import { Byte } from './json-bytes.ts'
 import { createKeptText } from './kept-text.ts'
+import { createValueEnd } from './value-end.ts'
+import { fieldNamed, type Wanted, wantedAround, wantedOf } from './wanted.ts'
 
 export interface SkimmerOptions {
   /** 'lines': frames are the lines and have this shape. 'list': one object, whose `items` are frames of this shape. */
@@ -29,35 +32,9 @@ export interface Skimmer {
   end(): unknown
 }
 
-/** A shape, ready to compare keys as bytes. */
-interface Wanted {
-  readonly all: boolean
-  readonly isFrames: boolean
-  readonly fields: readonly Field[]
-  /** Of fields beside those; null: they are dropped. */
-  readonly others: Wanted | null
-}
-
-interface Field {
-  readonly name: Uint8Array
-  /** `"name":` */
-  readonly written: Uint8Array
-  readonly wanted: Wanted
-}
-
 const DEPTH_MAX = 64
 const KEY_BYTES_MAX = 64
 const START_CHARACTERS = 1024
-
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-const COMMA = 0x2c
-const COLON = 0x3a
-const NEWLINE = 0x0a
-const OPEN_LIST = 0x5b
-const CLOSE_LIST = 0x5d
-const OPEN_OBJECT = 0x7b
-const CLOSE_OBJECT = 0x7d
 
 const At = {
   /** Before a value. */
@@ -83,8 +60,8 @@ type At = (typeof At)[keyof typeof At]
 
 export function createSkimmer(options: SkimmerOptions): Skimmer {
   const isLines = options.stream === 'lines'
-  const frame = prepare(options.shape)
-  const top = isLines ? frame : prepareList(options.around ?? {}, frame)
+  const frame = wantedOf(options.shape)
+  const top = isLines ? frame : wantedAround(options.around ?? {}, frame)
 
   let at: At = At.VALUE
   let wanted: Wanted | null = top // of the value that comes
@@ -93,13 +70,10 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
   const counts: number[] = [] // kept members so far
   let frameDepth = 0 // containers open around it
 
-  // Inside a value taken whole: brackets open, in a string, after a backslash, a number or word.
-  let nesting = 0
-  let inString = false
-  let escaped = false
-  let isBare = false
-  let copying = false
+  const valueEnd = createValueEnd(isLines)
+  let copying = false // the value that is taken whole, or passed over
 
+  let escaped = false // in a key, after a backslash
   const key = new Uint8Array(KEY_BYTES_MAX)
   let keyLength = 0
 
@@ -157,7 +131,7 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
       if (containers[depth - 1]!.isFrames) {
         kept.frameBegins()
         frameDepth = depth
-      } else if (counts[depth - 1]! > 0) kept.writeByte(COMMA)
+      } else if (counts[depth - 1]! > 0) kept.writeByte(Byte.COMMA)
     }
   }
 
@@ -167,15 +141,15 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
       return
     }
     kept.writeByte(byte)
-    if (byte === OPEN_LIST && !wanted!.isFrames) kept.listOpened()
+    if (byte === Byte.OPEN_LIST && !wanted!.isFrames) kept.listOpened()
     containers.push(wanted)
-    lists.push(byte === OPEN_LIST)
+    lists.push(byte === Byte.OPEN_LIST)
     counts.push(0)
-    at = byte === OPEN_LIST ? At.FIRST_ITEM : At.FIRST_KEY
+    at = byte === Byte.OPEN_LIST ? At.FIRST_ITEM : At.FIRST_KEY
   }
 
   function close(byte: number): void {
-    if (lists[lists.length - 1] !== (byte === CLOSE_LIST)) {
+    if (lists[lists.length - 1] !== (byte === Byte.CLOSE_LIST)) {
       garbled()
       return
     }
@@ -183,78 +157,38 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     lists.pop()
     counts.pop()
     if (closed?.isFrames) frameDepth = 0
-    else if (byte === CLOSE_LIST) kept.listCloses()
+    else if (byte === Byte.CLOSE_LIST) kept.listCloses()
     kept.writeByte(byte)
     complete()
   }
 
   function startValue(chunk: Uint8Array, i: number, byte: number): number {
-    if (byte === CLOSE_OBJECT || byte === CLOSE_LIST || byte === COMMA || byte === COLON) {
+    if (byte === Byte.CLOSE_OBJECT || byte === Byte.CLOSE_LIST || byte === Byte.COMMA || byte === Byte.COLON) {
       garbled()
       return i
     }
     if (wanted !== null) begin()
     if (wanted !== null && !wanted.all) {
-      if (byte === OPEN_LIST || (byte === OPEN_OBJECT && !wanted.isFrames)) {
+      if (byte === Byte.OPEN_LIST || (byte === Byte.OPEN_OBJECT && !wanted.isFrames)) {
         open(byte)
         return i + 1
       }
     }
     copying = wanted !== null
     at = At.WITHIN
-    nesting = byte === OPEN_OBJECT || byte === OPEN_LIST ? 1 : 0
-    inString = byte === QUOTE
-    escaped = false
-    isBare = nesting === 0 && !inString
-    if (isBare) return within(chunk, i)
+    valueEnd.begin(byte)
     if (copying) kept.writeByte(byte)
     return within(chunk, i + 1)
   }
 
   /** Passes over or copies up to the value's end; returns where to go on. */
   function within(chunk: Uint8Array, from: number): number {
-    const end = chunk.length
-    let i = from
-    let open = nesting
-    let text = inString
-    let after = escaped
-    let isDone = false
-    if (isBare) {
-      for (; i < end; i++) {
-        const byte = chunk[i]!
-        if (byte === COMMA || byte === CLOSE_OBJECT || byte === CLOSE_LIST || byte <= 0x20) {
-          isDone = true
-          break
-        }
-      }
-    } else {
-      while (i < end) {
-        const byte = chunk[i]!
-        if (text) {
-          if (byte === NEWLINE) break
-          if (after) after = false
-          else if (byte === BACKSLASH) after = true
-          else if (byte === QUOTE) {
-            text = false
-            if (open === 0) isDone = true
-          }
-        } else if (byte === QUOTE) text = true
-        else if (byte === OPEN_OBJECT || byte === OPEN_LIST) open++
-        else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
-          if (--open === 0) isDone = true
-        } else if (byte === NEWLINE && isLines) break
-        i++
-        if (isDone) break
-      }
-    }
+    const i = valueEnd.scan(chunk, from)
     if (copying) kept.write(chunk, from, i)
-    nesting = open
-    inString = text
-    escaped = after
-    if (isDone) {
+    if (valueEnd.isReached) {
       if (wanted === null) at = At.AFTER
       else complete()
-    } else if (i < end) garbled()
+    } else if (i < chunk.length) garbled()
     return i
   }
 
@@ -263,13 +197,13 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
     let i = from
     for (; i < end; i++) {
       const byte = chunk[i]!
-      if (byte === NEWLINE) {
+      if (byte === Byte.NEWLINE) {
         garbled()
         return i
       }
       if (escaped) escaped = false
-      else if (byte === BACKSLASH) escaped = true
-      else if (byte === QUOTE) break
+      else if (byte === Byte.BACKSLASH) escaped = true
+      else if (byte === Byte.QUOTE) break
     }
     if (keyLength === 0 && i < end) {
       wanted = choose(chunk, from, i)
@@ -286,19 +220,19 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
   /** What is wanted of the field with this name; writes the name when anything is. */
   function choose(bytes: Uint8Array, from: number, to: number): Wanted | null {
     const depth = containers.length - 1
-    for (const field of containers[depth]!.fields) {
-      if (!sameBytes(field.name, bytes, from, to)) continue
-      if (counts[depth]! > 0) kept.writeByte(COMMA)
+    const field = fieldNamed(containers[depth]!, bytes, from, to)
+    if (field !== undefined) {
+      if (counts[depth]! > 0) kept.writeByte(Byte.COMMA)
       kept.write(field.written, 0, field.written.length)
       return field.wanted
     }
     const { others } = containers[depth]!
     if (others !== null) {
-      if (counts[depth]! > 0) kept.writeByte(COMMA)
-      kept.writeByte(QUOTE)
+      if (counts[depth]! > 0) kept.writeByte(Byte.COMMA)
+      kept.writeByte(Byte.QUOTE)
       kept.write(bytes, from, to)
-      kept.writeByte(QUOTE)
-      kept.writeByte(COLON)
+      kept.writeByte(Byte.QUOTE)
+      kept.writeByte(Byte.COLON)
     }
     return others
   }
@@ -317,19 +251,19 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
           i = inKey(chunk, i)
           continue
         }
-        if (byte === NEWLINE && isLines) {
+        if (byte === Byte.NEWLINE && isLines) {
           if (at !== At.OVER && at !== At.GARBLED && (at !== At.VALUE || containers.length > 0)) garbled()
           reset()
           i++
           continue
         }
-        if (byte <= 0x20 || at === At.GARBLED) {
+        if (byte <= Byte.SPACE || at === At.GARBLED) {
           i++
           continue
         }
         switch (at) {
           case At.FIRST_ITEM:
-            if (byte === CLOSE_LIST) {
+            if (byte === Byte.CLOSE_LIST) {
               close(byte)
               i++
               break
@@ -343,22 +277,22 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
           case At.FIRST_KEY:
           case At.KEY:
             i++
-            if (byte === QUOTE) {
+            if (byte === Byte.QUOTE) {
               at = At.IN_KEY
               keyLength = 0
               escaped = false
-            } else if (byte === CLOSE_OBJECT && at === At.FIRST_KEY) close(byte)
+            } else if (byte === Byte.CLOSE_OBJECT && at === At.FIRST_KEY) close(byte)
             else garbled()
             break
           case At.COLON:
             i++
-            if (byte === COLON) at = At.VALUE
+            if (byte === Byte.COLON) at = At.VALUE
             else garbled()
             break
           case At.AFTER:
             i++
-            if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) close(byte)
-            else if (byte !== COMMA) garbled()
+            if (byte === Byte.CLOSE_OBJECT || byte === Byte.CLOSE_LIST) close(byte)
+            else if (byte !== Byte.COMMA) garbled()
             else if (lists[lists.length - 1]) {
               wanted = itemOf(containers[containers.length - 1]!, frame)
               at = At.VALUE
@@ -379,27 +313,4 @@ export function createSkimmer(options: SkimmerOptions): Skimmer {
 
 function itemOf(container: Wanted, frame: Wanted): Wanted {
   return container.isFrames ? frame : container
-}
-
-function prepare(shape: Shape): Wanted {
-  if (shape === KEEP) return { all: true, isFrames: false, fields: [], others: null }
-  const { [OTHERS]: others, ...named } = shape
-  const fields = Object.entries(named).map(([name, inner]) => fieldOf(name, prepare(inner)))
-  return { all: false, isFrames: false, fields, others: others === undefined ? null : prepare(others) }
-}
-
-function prepareList(around: { readonly [field: string]: Shape }, frame: Wanted): Wanted {
-  const items = fieldOf('items', { ...frame, all: false, isFrames: true })
-  const others = Object.entries(around).map(([name, inner]) => fieldOf(name, prepare(inner)))
-  return { all: false, isFrames: false, fields: [items, ...others], others: null }
-}
-
-function fieldOf(name: string, wanted: Wanted): Field {
-  return { name: Buffer.from(name), written: Buffer.from(`"${name}":`), wanted }
-}
-
-function sameBytes(name: Uint8Array, bytes: Uint8Array, from: number, to: number): boolean {
-  if (name.length !== to - from) return false
-  for (let i = 0; i < name.length; i++) if (name[i] !== bytes[from + i]) return false
-  return true
 }
