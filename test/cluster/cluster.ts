@@ -208,6 +208,12 @@ export class Cluster {
     return runProgram(this.commandAt(place, argv), { timeoutMs: 120_000, ...options })
   }
 
+  /** Kills containerd, kubelet or kube-proxy; the node starts it again. */
+  async killProgram(node: string, program: string): Promise<void> {
+    const outcome = await this.run(node, ['sh', '-c', `kill -9 $(cat /run/${program}.pid)`])
+    if (outcome.exitCode !== 0) throw new Error(`${node}: cannot kill ${program}: ${outcome.stderr}`)
+  }
+
   /** Command line of kubectl with all rights. */
   kubectlCommand(argv: readonly string[]): string[] {
     const { built } = this.#state

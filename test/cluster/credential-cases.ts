@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Credentials that end while a client goes on: the real API server refuses a token as soon as the Secret is gone that it
-// was bound to.
+// was bound to, and every token once it knows another signing key.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
@@ -8,6 +8,8 @@ import { startBackground } from '../support/background.ts'
 import { scriptArgv } from '../support/lab.ts'
 import type { Cluster } from './cluster.ts'
 import { clusterDir } from './names.ts'
+import { makeAccountKey } from './pki.ts'
+import { agentLabel, agentStatus, podsOf } from './pods.ts'
 
 const namespace = 'kube-system'
 
@@ -64,4 +66,21 @@ export async function outlivesItsToken(cluster: Cluster, from: 'a file' | 'an ex
     await client.stop()
     await token.revoke('second').catch(() => {})
   }
+}
+
+/** Has every token refused at once and kubelet write new ones into the pods that run: it asks for them anew when it was
+ *  started anew, or after most of their hour. Asserts that the agents say so, then go on, without a restart. */
+export async function takesTokensOfKubelet(cluster: Cluster): Promise<void> {
+  const before = await podsOf(cluster, namespace, agentLabel)
+  const statuses = () => Promise.all(before.map((agent) => agentStatus(cluster, agent)))
+  for (const program of ['kube-controller-manager', 'kube-apiserver'] as const) await cluster.stopControl(program)
+  await makeAccountKey(`${clusterDir(cluster.state.name)}/pki`)
+  cluster.startControl('kube-apiserver')
+  await cluster.apiServerReady()
+  cluster.startControl('kube-controller-manager')
+  const isRefused = expect.stringContaining('the API server does not accept the credentials (401)')
+  await expect.poll(statuses, { timeout: 60_000 }).toEqual(before.map(() => isRefused))
+  for (const node of cluster.nodes) await cluster.killProgram(node, 'kubelet')
+  await expect.poll(statuses, { timeout: 120_000 }).toEqual(before.map(() => expect.not.stringMatching(/401|as of/)))
+  await expect.poll(() => podsOf(cluster, namespace, agentLabel), { timeout: 60_000 }).toEqual(before)
 }

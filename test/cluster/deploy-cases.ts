@@ -6,7 +6,7 @@ import { runProgram, waitUntil } from '../../src/lab/process.ts'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Cluster } from './cluster.ts'
 import { chartArguments } from './heddle.ts'
-import { execIn, killContainer, type PodView, podsOf } from './pods.ts'
+import { agentLabel, agentStatus, killContainer, podsOf } from './pods.ts'
 import { service } from './workloads.ts'
 
 const agents = ['-n', 'kube-system', 'daemonset/heddle']
@@ -35,11 +35,6 @@ function withoutVerb(rules: readonly RoleRule[], verb: string, resource: string)
   return rules.map((rule) =>
     rule.resources.includes(resource) ? { ...rule, verbs: rule.verbs.filter((each) => each !== verb) } : rule,
   )
-}
-
-/** What `heddle status` says on an agent's node, ready or not. */
-async function statusOf(cluster: Cluster, agent: PodView): Promise<string> {
-  return (await execIn(cluster, agent, ['heddle', 'status'])).stdout
 }
 
 /** Standard output of a script that runs in an agent's container. */
@@ -122,7 +117,7 @@ export const deployCases: readonly {
     name: 'an agent whose role lacks a verb says verb, resource and chart value, and goes on once it is granted',
     async check(cluster) {
       const { rules } = await cluster.getJson<{ rules: RoleRule[] }>('clusterrole', 'heddle')
-      const agents = await podsOf(cluster, 'kube-system', 'app.kubernetes.io/name=heddle')
+      const agents = await podsOf(cluster, 'kube-system', agentLabel)
       // kubelet is slower to restart what was killed before: later cases kill the one of n2.
       const agent = agents.find(({ node }) => node === 'n1')!
       const missing =
@@ -130,14 +125,14 @@ export const deployCases: readonly {
       try {
         await setRules(cluster, withoutVerb(rules, 'watch', 'networkpolicies'))
         await killContainer(cluster, agent) // of a watch that is open nobody asks again whether it is permitted
-        await expect.poll(() => statusOf(cluster, agent), { timeout: 60_000 }).toContain(missing)
-        expect(await statusOf(cluster, agent)).toMatch(/^Ready +no/m)
+        await expect.poll(() => agentStatus(cluster, agent), { timeout: 60_000 }).toContain(missing)
+        expect(await agentStatus(cluster, agent)).toMatch(/^Ready +no/m)
         expect(await cluster.kubectl(['-n', 'kube-system', 'logs', agent.name, '-c', 'agent'])).toContain(missing)
       } finally {
         await setRules(cluster, rules)
       }
-      await expect.poll(() => statusOf(cluster, agent), { timeout: 60_000 }).toMatch(/^Ready +yes/m)
-      expect(await statusOf(cluster, agent)).not.toContain(missing)
+      await expect.poll(() => agentStatus(cluster, agent), { timeout: 60_000 }).toMatch(/^Ready +yes/m)
+      expect(await agentStatus(cluster, agent)).not.toContain(missing)
     },
   },
   {

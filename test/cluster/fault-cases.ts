@@ -103,11 +103,6 @@ function identityOf(views: readonly PodView[]): object[] {
   }))
 }
 
-async function killProgram(cluster: Cluster, node: string, program: string): Promise<void> {
-  const outcome = await cluster.run(node, ['sh', '-c', `kill -9 $(cat /run/${program}.pid)`])
-  if (outcome.exitCode !== 0) throw new Error(`${node}: cannot kill ${program}: ${outcome.stderr}`)
-}
-
 export interface FaultCase {
   readonly name: string
   readonly check: (fixture: FaultFixture, upgrade: () => Promise<void>) => Promise<void>
@@ -166,8 +161,8 @@ export const faultCases: readonly FaultCase[] = [
       const { cluster, servers } = fixture
       await unnoticed(fixture, steady, 25, async () => {
         for (const node of cluster.nodes) {
-          await killProgram(cluster, node, 'containerd')
-          await killProgram(cluster, node, 'kubelet')
+          await cluster.killProgram(node, 'containerd')
+          await cluster.killProgram(node, 'kubelet')
         }
         await new Promise((resolve) => setTimeout(resolve, 8_000))
         await cluster.nodesReady()

@@ -4,7 +4,7 @@
 
 import { startBackground } from '../support/background.ts'
 import type { Cluster } from './cluster.ts'
-import { commandInPod, hostPort, killContainer, type PodView, podsOf, readyPods } from './pods.ts'
+import { agentLabel, commandInPod, hostPort, killContainer, type PodView, podsOf, readyPods } from './pods.ts'
 import { httpPort, idleSpec, namespaceObject, networkPolicy, pod, serverSpec } from './workloads.ts'
 
 const namespace = 'kept'
@@ -34,7 +34,7 @@ export async function prepareGuarded(cluster: Cluster): Promise<Guarded> {
   )
   const [server] = await readyPods(cluster, namespace, 'app=server', 1)
   const clients = await readyPods(cluster, elsewhere, 'app=client', 2)
-  const agents = await podsOf(cluster, 'kube-system', 'app.kubernetes.io/name=heddle')
+  const agents = await podsOf(cluster, 'kube-system', agentLabel)
   const agent = agents.find(({ node }) => node === 'n2')!
 
   async function answers(from: PodView, ip: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Cluster } from './cluster.ts'
 import { installCoreDns } from './coredns.ts'
-import { outlivesItsToken } from './credential-cases.ts'
+import { outlivesItsToken, takesTokensOfKubelet } from './credential-cases.ts'
 import { deployCases, takeOff } from './deploy-cases.ts'
 import { faultCases, prepareFaults } from './fault-cases.ts'
 import { everyPathHolds, installHeddle, upgradeHeddle } from './heddle.ts'
@@ -89,6 +89,11 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
       await check(fixture, () => upgradeHeddle(cluster, mode, 'next'))
     })
   })
+
+  if (isWhole(mode))
+    test('agents take the tokens that kubelet writes into their running pods', async () => {
+      await takesTokensOfKubelet(cluster)
+    })
 
   if (isWhole(mode))
     test("Kubernetes' own [sig-network] [Conformance] specs for pods, ClusterIP and names", async () => {

@@ -26,15 +26,16 @@ export async function makePki(dir: string, server: string, identities: readonly 
     ...['-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign,cRLSign'],
     ...['-keyout', path('ca.key'), '-out', path('ca.crt')],
   ]
-  await Promise.all([
-    runTool(authority),
-    runTool(['openssl', 'genrsa', '-out', path('sa.key'), '2048']).then(() =>
-      runTool(['openssl', 'rsa', '-in', path('sa.key'), '-pubout', '-out', path('sa.pub')]),
-    ),
-  ])
+  await Promise.all([runTool(authority), makeAccountKey(dir)])
   await Promise.all(identities.map((identity) => certify(dir, identity)))
   for (const { file, client } of identities)
     if (client) writeFileSync(path(`${file}.kubeconfig`), kubeconfig(dir, file, server), { mode: 0o600 })
+}
+
+/** The key that tokens of service accounts are signed with; in the place of the one before, if there was one. */
+export async function makeAccountKey(dir: string): Promise<void> {
+  await runTool(['openssl', 'genrsa', '-out', `${dir}/sa.key`, '2048'])
+  await runTool(['openssl', 'rsa', '-in', `${dir}/sa.key`, '-pubout', '-out', `${dir}/sa.pub`])
 }
 
 async function certify(dir: string, { file, subject, names = [] }: Identity): Promise<void> {

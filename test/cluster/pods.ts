@@ -49,6 +49,14 @@ export async function podsOf(cluster: Cluster, namespace: string, selector: stri
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
 }
 
+/** Of the agents' pods, in kube-system. */
+export const agentLabel = 'app.kubernetes.io/name=heddle'
+
+/** What `heddle status` says on an agent's node, ready or not. */
+export async function agentStatus(cluster: Cluster, agent: PodView): Promise<string> {
+  return (await execIn(cluster, agent, ['heddle', 'status'])).stdout
+}
+
 /** Waits until this many pods with these labels are ready and no other is left. */
 export async function readyPods(
   cluster: Cluster,
