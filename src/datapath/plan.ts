@@ -158,10 +158,13 @@ function deleteStep(table: TableName, differences: readonly Difference[]): Step[
 
 /** Longer prefixes first, then by key. */
 function longestFirst<T extends { readonly key: ByteText }>(table: TableName, items: readonly T[]): T[] {
-  return items
-    .map((item) => ({ item, length: prefixLength(table, item.key) }))
-    .sort((a, b) => b.length - a.length || compareText(a.item.key, b.item.key))
-    .map(({ item }) => item)
+  const lengths = new Map<T, number>()
+  for (const item of items) {
+    const length = prefixLength(table, item.key)
+    if (length > 0) lengths.set(item, length) // none in tables without prefixes, which are the long ones
+  }
+  const lengthOf = (item: T): number => lengths.get(item) ?? 0
+  return items.toSorted((a, b) => lengthOf(b) - lengthOf(a) || compareText(a.key, b.key))
 }
 
 function printStep(step: Step): string[] {
