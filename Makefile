@@ -169,19 +169,20 @@ demo: build
 check: | setup
 	node tools/check.ts
 
-bench: build build/bench/exec-timer | netperf
+bench: build build/bench/exec-timer build/bench/attach | netperf
 	node bench/main.ts
 
-bench-short: build build/bench/exec-timer | netperf
+bench-short: build build/bench/exec-timer build/bench/attach | netperf
 	node bench/main.ts --short
 
 netperf: | setup
 	tools/netperf.sh
 
+build/bench/attach: LDLIBS := -lbpf
 build/bench/%: bench/%.c | setup
 	$(say)
 	mkdir -p $(@D)
-	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $<
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $< $(LDLIBS)
 
 soak: build asan
 	node tools/test.ts --soak

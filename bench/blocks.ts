@@ -9,6 +9,8 @@ export interface Row {
   readonly path: Path
   /** Name of the row among the same that its figure is a ratio to; absent: the first. */
   readonly against?: string
+  /** Absent: every test. */
+  readonly tests?: readonly Test[]
 }
 
 export interface Method {

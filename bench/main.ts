@@ -7,9 +7,10 @@
 import { parseArgs } from 'node:util'
 import { withLabLock } from '../src/lab/lock.ts'
 import { machine } from '../tools/machine.ts'
+import { type BareKind, makeBareForwarder } from './bare.ts'
 import { compare, type Method, type Row, say } from './blocks.ts'
 import { timeAdds } from './cni-add.ts'
-import { findingsOf, isKnownMiss } from './floors.ts'
+import { findingsOf, isKnownMiss, latencyTests } from './floors.ts'
 import { type HeddleLab, makeHeddle, removeHeddle } from './heddle.ts'
 import { type Server, startServer, type Test, tests } from './netperf.ts'
 import { saveResults, tableText } from './report.ts'
@@ -59,13 +60,14 @@ async function makeTopologies(): Promise<void> {
   }
 }
 
+function row(name: string, topology: Kind | BareKind, to: 'n2' | 'b' | 'c'): Row {
+  const from = to === 'n2' ? 'n1' : 'a'
+  const server = to === 'n2' ? nodeAddress.n2 : podAddress[to]
+  const client = { netns: netnsPath(topology, from), cgroup: cgroup(topology, from) }
+  return { name, path: { ...client, server, controlPort: null, dataPort: null } }
+}
+
 function kernelRows(): readonly Row[] {
-  const row = (name: string, kind: Kind, to: 'n2' | 'b' | 'c'): Row => {
-    const from = to === 'n2' ? 'n1' : 'a'
-    const server = to === 'n2' ? nodeAddress.n2 : podAddress[to]
-    const client = { netns: netnsPath(kind, from), cgroup: cgroup(kind, from) }
-    return { name, path: { ...client, server, controlPort: null, dataPort: null } }
-  }
   const plain = row(baseline, 'plain', 'n2')
   if (isShort) return [plain]
   return [
@@ -76,6 +78,22 @@ function kernelRows(): readonly Row[] {
     row('kernel routing: across', 'ptp', 'c'),
     row('kernel vxlan: across', 'vxlan', 'c'),
   ]
+}
+
+/** In a short run only what decides about the bounds of Heddle's rows. */
+async function bareRows(): Promise<readonly Row[]> {
+  const rows: Row[] = []
+  for (const [name, kind, to] of [
+    ['bare forwarder: same node', 'bare-same', 'b'],
+    ['bare forwarder: across', 'bare-across', 'c'],
+    ['bare forwarder: across, tunnel', 'bare-tunnel', 'c'],
+    ['bare forwarder: node to node', 'bare-nodes', 'n2'],
+  ] as const) {
+    await makeBareForwarder(kind)
+    await serve(netnsPath(kind, to))
+    rows.push({ ...row(name, kind, to), ...(isShort && { tests: latencyTests }) })
+  }
+  return rows
 }
 
 async function heddleRows(native: HeddleLab, vxlan: HeddleLab): Promise<readonly Row[]> {
@@ -95,11 +113,14 @@ async function heddleRows(native: HeddleLab, vxlan: HeddleLab): Promise<readonly
 
 async function measurePaths(native: HeddleLab): Promise<Table> {
   const vxlan = await makeHeddle('vxlan')
-  const rows = [...kernelRows(), ...(await heddleRows(native, vxlan))].filter(
+  const rows = [...kernelRows(), ...(await bareRows()), ...(await heddleRows(native, vxlan))].filter(
     ({ name }) => name === baseline || name.includes(options.rows),
   )
   const figures = new Map<Test, ReadonlyMap<string, Summary>>()
-  for (const test of tests) figures.set(test, await compare(rows, test, method, servers))
+  for (const test of tests) {
+    const measured = rows.filter((row) => row.tests?.includes(test) ?? true)
+    figures.set(test, await compare(measured, test, method, servers))
+  }
   return tableOf(figures)
 }
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { type Machine, stampedName } from '../tools/machine.ts'
 import type { Method } from './blocks.ts'
 import type { AddTimes } from './cni-add.ts'
-import { type Figures, type Finding, floors, serviceFloors } from './floors.ts'
+import { type Bound, bareShare, boundOf, type Figures, type Finding, floors, serviceFloors } from './floors.ts'
 import { type Test, tests } from './netperf.ts'
 import type { ServiceFigures } from './services.ts'
 import type { Summary, Table } from './statistics.ts'
@@ -30,25 +30,65 @@ export function tableText({ table, add, services, findings, method }: Report): s
   const { blocks, rounds, seconds } = method
   const lines = [
     `Ratios, each the median of ${blocks} blocks of ${rounds} x ${seconds} s; floor in brackets`,
+    ...findings.filter(isBounded).slice(0, 1).map(legendOf),
     ...(table.size === 0 ? [] : ['', ...pathLines(table)]),
     ...(services.length === 0 ? [] : ['', ...serviceLines(services)]),
     ...(add === null ? [] : ['', addLine(add)]),
     '',
     ...findings.filter(({ holds }) => !holds).map(missText),
-    findings.every(({ holds }) => holds) ? 'every figure reaches its floor' : 'figures miss their floors',
+    verdictOf(findings),
   ]
   return `${lines.join('\n')}\n`
 }
 
+function verdictOf(findings: readonly Finding[]): string {
+  if (findings.some(({ holds }) => !holds)) return 'figures miss their floors'
+  const place = findings.some(isBounded) ? ' or the bound in its place' : ''
+  const slack = findings.some(({ ratio, bound = 0 }) => ratio < bound) ? ', less the slack of a short run' : ''
+  return `every figure reaches its floor${place}${slack}`
+}
+
+type Bounded = Finding & Bound
+
+function isBounded(finding: Finding): finding is Bounded {
+  return isFloorTooHigh(finding)
+}
+
+function isFloorTooHigh({ floor, bound }: Partial<Bound>): boolean {
+  return floor !== undefined && bound !== undefined && bound < floor
+}
+
+function legendOf(bound: Bounded): string {
+  const share = fraction(bareShare, 2)
+  return `${bracket(bound)}: the floor is ${fraction(bound.floor, 2)}, but ${share} of the bare forwarder on this machine is ${fraction(bound.bound, 3)}`
+}
+
 function pathLines(table: Table): readonly string[] {
-  const width = Math.max(...[...table.keys()].map((name) => name.length))
-  return [
-    ['To node-to-node on a plain veth wire'.padEnd(width), ...tests.map((test) => test.padStart(13))].join(' '),
-    ...[...table].map(([name, byTest], index) => {
-      const cells = tests.map((test) => cell(test, byTest.get(test), floors[name]?.[test], index === 0))
-      return [name.padEnd(width), ...cells].join(' ')
-    }),
-  ]
+  const names = ['To node-to-node on a plain veth wire', ...table.keys()]
+  const width = Math.max(...names.map((name) => name.length))
+  const columns = tests.map((test) => pathColumn(table, test))
+  return names.map((name, line) => [name.padEnd(width), ...columns.map((column) => column[line])].join(' ').trimEnd())
+}
+
+function pathColumn(table: Table, test: Test): readonly string[] {
+  const brackets = [...table.keys()].map((row) => {
+    const floor = floors[row]?.[test]
+    return floor === undefined ? '' : bracket(boundOf(table, row, test, floor))
+  })
+  const width = Math.max(...brackets.map((text) => text.length))
+  const cells = [...table.values()].map((byTest, index) =>
+    cell(test, byTest.get(test), brackets[index]!.padEnd(width), index === 0),
+  )
+  return [test, ...cells].map((text) => text.padStart(Math.max(13, ...cells.map(({ length }) => length))))
+}
+
+function bracket(bound: Bound): string {
+  const floor = fraction(bound.floor, 2)
+  return isFloorTooHigh(bound) ? `[${fraction(bound.bound, 3)} of ${floor}]` : `[${floor}]`
+}
+
+function fraction(value: number, digits: number): string {
+  return value.toFixed(digits).replace(/^0/, '')
 }
 
 /** A column for each number of Services; an empty cell was not measured. */
@@ -60,9 +100,10 @@ function serviceLines(services: readonly ServiceFigures[]): readonly string[] {
     ['To the same way without a Service, among Services:', services.map((each) => String(each.services))] as const,
     ...names.map(([row, test]) => {
       const floor = serviceFloors[row]?.[test]
+      const text = floor === undefined ? '' : `[${fraction(floor, 2)}]`
       return [
         `${row} ${test}`,
-        services.map(({ table }) => cell(test, table.get(row)?.get(test), floor, false)),
+        services.map(({ table }) => cell(test, table.get(row)?.get(test), text.padEnd(5), false)),
       ] as const
     }),
     ...changeLines(services),
@@ -85,11 +126,10 @@ function addLine({ heddleP50, ptpP50, ratio }: AddTimes): string {
 }
 
 /** The baseline's cells are rates, all others ratios to them. */
-function cell(test: Test, summary: Summary | undefined, floor: number | undefined, isBaseline: boolean): string {
-  if (!summary) return '-'.padStart(13)
-  if (isBaseline) return `${Math.round(summary.rate)}${test === 'TCP_STREAM' ? ' Mb/s' : '/s'}`.padStart(13)
-  const floorText = floor === undefined ? '      ' : ` [${floor.toFixed(2).slice(1)}]`
-  return `${summary.ratio.toFixed(3)}${floorText}`.padStart(13)
+function cell(test: Test, summary: Summary | undefined, bracket: string, isBaseline: boolean): string {
+  if (!summary) return '-'
+  if (isBaseline) return `${Math.round(summary.rate)}${test === 'TCP_STREAM' ? ' Mb/s' : '/s'}`
+  return `${summary.ratio.toFixed(3)} ${bracket}`
 }
 
 function missText({ name, ratio, atLeast, atMost }: Finding): string {

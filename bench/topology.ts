@@ -20,11 +20,12 @@ const prefix = 'hdn-'
 export const nodeAddress = { n1: '192.168.77.1', n2: '192.168.77.2' } as const
 export const podAddress = { a: '10.77.1.10', b: '10.77.1.11', c: '10.77.2.10' } as const
 type Pod = keyof typeof podAddress
-type NodePlace = keyof typeof nodeAddress
+export type NodePlace = keyof typeof nodeAddress
 type Place = Pod | NodePlace
 
 const pods = Object.keys(podAddress) as readonly Pod[]
 const nodes = Object.keys(nodeAddress) as readonly NodePlace[]
+export const otherNode = { n1: 'n2', n2: 'n1' } as const
 const nodeOf = { a: 'n1', b: 'n1', c: 'n2' } as const
 const gateway = '169.254.1.1'
 
@@ -49,23 +50,23 @@ function cgroups(): string {
 }
 
 /** Two nodes and, unless plain, their pods, forwarding by the kernel in the way that `kind` names. */
-export async function makeTopology(kind: Kind): Promise<void> {
+export async function makeTopology(kind: Kind, name: string = kind): Promise<void> {
   const places: readonly Place[] = kind === 'plain' ? nodes : [...nodes, ...pods]
   await ipBatch(
     null,
-    places.map((place) => `netns add ${netns(kind, place)}`),
+    places.map((place) => `netns add ${netns(name, place)}`),
   )
-  for (const place of places) makeCgroup(cgroup(kind, place))
-  await Promise.all(places.map((place) => ipBatch(netns(kind, place), ['link set lo up'])))
-  await ipBatch(netns(kind, 'n1'), [`link add eth0 type veth peer name eth0 netns ${netns(kind, 'n2')}`])
+  for (const place of places) makeCgroup(cgroup(name, place))
+  await Promise.all(places.map((place) => ipBatch(netns(name, place), ['link set lo up'])))
+  await ipBatch(netns(name, 'n1'), [`link add eth0 type veth peer name eth0 netns ${netns(name, 'n2')}`])
   for (const node of nodes) {
-    await ipBatch(netns(kind, node), [`addr add ${nodeAddress[node]}/24 dev eth0`, 'link set eth0 up'])
+    await ipBatch(netns(name, node), [`addr add ${nodeAddress[node]}/24 dev eth0`, 'link set eth0 up'])
   }
   if (kind === 'plain') return
-  await Promise.all(nodes.map((node) => runTool(inNetns(kind, node, 'sysctl', '-qw', 'net.ipv4.ip_forward=1'))))
-  if (kind === 'bridge') await makeBridges(kind)
-  for (const pod of pods) await (kind === 'bridge' ? wireToBridge(kind, pod) : wirePointToPoint(kind, pod))
-  await (kind === 'vxlan' ? makeTunnel(kind) : makeRoutes(kind))
+  await Promise.all(nodes.map((node) => runTool(inNetns(name, node, 'sysctl', '-qw', 'net.ipv4.ip_forward=1'))))
+  if (kind === 'bridge') await makeBridges(name)
+  for (const pod of pods) await (kind === 'bridge' ? wireToBridge(name, pod) : wirePointToPoint(name, pod))
+  await (kind === 'vxlan' ? makeTunnel(name) : makeRoutes(name))
   if (kind === 'iptables' || kind === 'nftables') await forgetConnections(kind)
   if (kind === 'iptables') await loadKubeProxyRules(kind, 1000)
 }
@@ -83,13 +84,25 @@ export async function removeTopologies(): Promise<void> {
   await removeCgroup(cgroups())
 }
 
-function inNetns(topology: string, place: Place, ...argv: readonly string[]): readonly string[] {
+/** The command line that becomes `argv` there. */
+export function inNetns(topology: string, place: Place, ...argv: readonly string[]): readonly string[] {
   return ['nsenter', `--net=${netnsPath(topology, place)}`, '--', ...argv]
 }
 
 async function macOf(topology: string, place: Place, device: string): Promise<string> {
-  const links = JSON.parse(await runTool(['ip', '-j', '-n', netns(topology, place), 'link', 'show', 'dev', device]))
-  return links[0].address as string
+  return (await linkOf(topology, place, device)).address
+}
+
+interface Link {
+  readonly ifindex: number
+  readonly address: string
+}
+
+export async function linkOf(topology: string, place: Place, device: string): Promise<Link> {
+  const links: readonly Link[] = JSON.parse(
+    await runTool(['ip', '-j', '-n', netns(topology, place), 'link', 'show', 'dev', device]),
+  )
+  return links[0]!
 }
 
 async function wirePointToPoint(topology: string, pod: Pod): Promise<void> {
@@ -158,6 +171,10 @@ async function makeTunnel(topology: string): Promise<void> {
     ])
     await runTool(inNetns(topology, own, 'bridge', 'fdb', 'append', mac, 'dev', 'vx0', 'dst', nodeAddress[other]))
   }
+  await leaveRoomForTunnel(topology)
+}
+
+export async function leaveRoomForTunnel(topology: string): Promise<void> {
   await Promise.all(pods.map((pod) => ipBatch(netns(topology, pod), ['link set eth0 mtu 1450'])))
 }
 
