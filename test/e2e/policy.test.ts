@@ -227,3 +227,76 @@ describe('egress', () => {
     })
   })
 })
+
+describe("Cilium's policies", () => {
+  const askers = [path('cart'), path('far'), path('stranger'), 'other/visitor', 'node/n2']
+  const http = { toPorts: [{ ports: [{ port: String(httpPort), protocol: 'TCP' }] }] }
+  const cilium = (name: string, spec: object): KubeManifest => ({
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumNetworkPolicy',
+    metadata: { namespace, name },
+    spec,
+  })
+  const clusterwide = (name: string, spec: object): KubeManifest => ({
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumClusterwideNetworkPolicy',
+    metadata: { name },
+    spec,
+  })
+
+  test('endpoints of the own namespace and of labelled ones, nodes by ICMP type; a denial wins over what admits', async () => {
+    const ingress = [
+      { fromEndpoints: [{ matchLabels: { 'k8s:app': 'cart' } }], ...http },
+      {
+        fromEntities: ['remote-node'],
+        icmps: [{ fields: [{ type: 8 }, { family: 'IPv6', type: 'EchoRequest' }] }],
+      },
+    ]
+    const guests = [{ matchLabels: { 'io.cilium.k8s.namespace.labels.team': 'guests' } }]
+    const policies = [
+      cilium('web', { endpointSelector: { matchLabels: { app: 'web' } }, ingress }),
+      clusterwide('guests', {
+        endpointSelector: { matchLabels: { 'k8s:io.kubernetes.pod.namespace': namespace, app: 'web' } },
+        ingress: [{ fromEndpoints: guests }],
+        ingressDeny: [{ fromEndpoints: guests, toPorts: [{ ports: [{ port: String(udpPort), protocol: 'UDP' }] }] }],
+      }),
+    ]
+    await withPolicy(policies, async () => {
+      expect(await whoReaches(askers, web)).toEqual({
+        [path('cart')]: tcpOnly,
+        [path('far')]: tcpOnly,
+        [path('stranger')]: none,
+        'other/visitor': 'TCP - ICMP TCP - ICMP',
+        'node/n2': '- - ICMP - - ICMP',
+      })
+    })
+  })
+
+  test('world is outside; what a NetworkPolicy admits beside it adds up', async () => {
+    const carts = [path('cart'), path('far')]
+    const endpointSelector = { matchLabels: { app: 'cart' } }
+    const toWorld = cilium('to-world', { endpointSelector, egress: [{ toEntities: ['world'] }] })
+    await withPolicy([toWorld], async () => {
+      expect(await whoReaches(carts, outside)).toEqual({ [path('cart')]: 'TCP TCP', [path('far')]: 'TCP TCP' })
+      expect(await whoReaches(carts, web)).toEqual({ [path('cart')]: none, [path('far')]: none })
+      const egress = [{ to: [{ podSelector: { matchLabels: { app: 'web' } } }], ports: [{ port: httpPort }] }]
+      const toWeb = networkPolicy('to-web', { podSelector: endpointSelector, policyTypes: ['Egress'], egress })
+      await withPolicy([toWeb], async () => {
+        expect(await whoReaches(carts, web)).toEqual({ [path('cart')]: tcpOnly, [path('far')]: tcpOnly })
+      })
+    })
+  })
+
+  test('denials alone leave the rest open where enableDefaultDeny says so', async () => {
+    const policy = clusterwide('no-udp', {
+      endpointSelector: {},
+      enableDefaultDeny: { ingress: false },
+      ingressDeny: [{ fromEntities: ['all'], toPorts: [{ ports: [{ port: '0', protocol: 'UDP' }] }] }],
+    })
+    await withPolicy([policy], async () => {
+      expect(await whoReaches(askers, web)).toEqual(
+        Object.fromEntries(askers.map((place) => [place, 'TCP - ICMP TCP - ICMP'])),
+      )
+    })
+  })
+})
