@@ -213,6 +213,12 @@ static __always_inline bool flow_is_direct_now(const struct flow *flow, const st
 	return flow->flags & FLOW_TRANSLATED && !(p->flags & PACKET_TRANSLATED) && !(ifindex_in & FROM_STACK);
 }
 
+/* The reverse: one that went without a Service goes by one now, from the same port. */
+static __always_inline bool flow_is_rerouted(const struct flow *flow, const struct packet *p)
+{
+	return !(flow->flags & FLOW_TRANSLATED) && p->flags & PACKET_TRANSLATED;
+}
+
 static __always_inline enum verdict conntrack_new(struct packet *p, __u32 ifindex_in)
 {
 	bool answer = p->tuple.protocol == IPPROTO_TCP && !packet_is_syn(p);
@@ -227,7 +233,7 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 {
 	ALIGNED struct flow_key key;
 	struct flow *flow;
-	bool opening, reversed;
+	bool opening, reversed, rerouted;
 	__u32 back;
 
 	if (!p) return DROP;
@@ -239,8 +245,13 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 	opening = !flow;
 	if (opening) flow = bpf_map_lookup_elem(&flows_opening, &key);
 	if (flow && flow_is_direct_now(flow, p, ifindex_in)) p->flags |= PACKET_DIRECT;
-	if (!flow || packet_is_syn(p) || !flow_touch(flow, p->tuple.protocol, opening))
-		return conntrack_new(p, ifindex_in);
+	rerouted = flow && flow_is_rerouted(flow, p);
+	if (!flow || packet_is_syn(p) || !flow_touch(flow, p->tuple.protocol, opening)) {
+		enum verdict v = conntrack_new(p, ifindex_in);
+
+		if (rerouted) flow_unsee(p);
+		return v;
+	}
 
 	reversed = back != !!(flow->flags & FLOW_ORIGIN_HIGH);
 	if (flow->epoch != p->epoch) {
@@ -253,5 +264,6 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 	if (p->flags & PACKET_DIRECT) flow->flags &= ~FLOW_TRANSLATED;
 	flow_note(flow, p, back, ifindex_in);
 	flow->epoch = p->epoch; /* last: conntrack_known trusts a side whose epoch is current */
+	if (rerouted) flow_unsee(p);
 	return opening && reversed ? flow_promote(p) : NEXT;
 }

@@ -3,7 +3,7 @@
 // again while the translation of its last use is kept.
 
 import { Protocol } from '../../src/core/protocol.ts'
-import { pod, serviceOf, world } from './cluster.ts'
+import { pod, serviceOf, udpService, world } from './cluster.ts'
 import { delivered, fromNetdev, fromPod, packet, sent } from './row.ts'
 import { tcp, udp } from './vocabulary.ts'
 
@@ -44,6 +44,36 @@ packet('UDP: what nobody has answered before it also came by the Service is answ
   then: sent('n2', udp('n1:30053', 'away:4000', { hopLimit: 63 })),
 })
 
+/** Enough that the CPU has met the flow both ways. */
+const met = [asksItself, answers, asksItself, answers]
+
+packet('UDP: within a second too, in which the CPU remembers that it went to the pod itself', {
+  world: cluster,
+  given: [...met, asks],
+  when: answers,
+  then: sent('n2', udp('n1:30053', 'away:4000', { hopLimit: 63 })),
+})
+
+packet('UDP: and what comes to the pod itself after that is answered by the pod', {
+  world: cluster,
+  given: [...met, asks, answers, asksItself],
+  when: answers,
+  then: sent('n2', udp('web:5353', 'away:4000', { hopLimit: 63 })),
+})
+
+packet('UDP: a pod that asks by a Service whom it has just asked itself is answered by the Service', {
+  world: world(pod('cart'), udpService('shop:53', 'away:53')),
+  given: [
+    fromPod('cart', udp('cart:4000', 'away:53')),
+    fromNetdev(udp('away:53', 'cart:4000')),
+    fromPod('cart', udp('cart:4000', 'away:53')),
+    fromNetdev(udp('away:53', 'cart:4000')),
+    fromPod('cart', udp('cart:4000', 'shop:53')),
+  ],
+  when: fromNetdev(udp('away:53', 'cart:4000')),
+  then: delivered('cart', udp('shop:53', 'cart:4000', { hopLimit: 63 })),
+})
+
 const syn = fromNetdev(tcp('away:4000', 'n1:30080', 'S'))
 const synAck = fromPod('web', tcp('web:8080', 'away:4000', 'SA'))
 const synToPod = fromNetdev(tcp('away:4000', 'web:8080', 'S'))
@@ -66,4 +96,14 @@ packet('TCP: it goes on', {
   given: [syn, synAck, synToPod, synAck, fromNetdev(tcp('away:4000', 'web:8080', 'A'))],
   when: fromNetdev(tcp('away:4000', 'web:8080', 'A')),
   then: delivered('web', tcp('away:4000', 'web:8080', 'A', { hopLimit: 63 })),
+})
+
+const toPod = (flags: string) => fromNetdev(tcp('away:4000', 'web:8080', flags))
+const data = fromPod('web', tcp('web:8080', 'away:4000', 'A'))
+
+packet('TCP: a connection by the Service right after one to the pod itself', {
+  world: cluster,
+  given: [toPod('S'), synAck, toPod('A'), data, toPod('A'), data, toPod('FA'), syn, synAck],
+  when: data,
+  then: sent('n2', tcp('n1:30080', 'away:4000', 'A', { hopLimit: 63 })),
 })

@@ -125,23 +125,22 @@ function setUpDevices() {
 }
 
 async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
-  const opened = new Map<MapName, Fd>()
+  const opened = new Map<string, Fd>()
   const programs = new Map<HookName, Fd>()
-  const seen: Fd[] = []
+  const isShared = (name: string) => name in maps || name.endsWith('_seen')
   for (const hook of hooks) {
     const object = addon.openObject(readFileSync(join(OBJECTS, `${hook}.o`)), hook)
     for (const { name, maxEntries } of object.maps) {
-      if (!(name in maps)) continue
-      const fd = opened.get(name as MapName)
+      const fd = opened.get(name)
       if (fd !== undefined) object.reuseMap(name, fd)
-      else if (name !== 'drops' && name !== 'events') object.setMaxEntries(name, Math.min(maxEntries, MAX_ENTRIES))
+      else if (name in maps && name !== 'drops' && name !== 'events')
+        object.setMaxEntries(name, Math.min(maxEntries, MAX_ENTRIES))
     }
     object.setRodata('config', encode(nodeConfig, config))
     await object.load()
     for (const { name } of object.maps) {
-      if (name in maps && !opened.has(name as MapName)) opened.set(name as MapName, object.mapFd(name))
+      if (isShared(name) && !opened.has(name)) opened.set(name, object.mapFd(name))
     }
-    for (const { name } of object.maps) if (name.endsWith('_seen')) seen.push(object.mapFd(name))
     programs.set(hook, object.programFd(hook))
     object.close()
   }
@@ -149,7 +148,8 @@ async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
   addon.openRing(opened.get('events')!, event.size, 1, (bytes, count) => {
     for (let i = 0; i < count; i++) events.push(event.read(bytes, i * event.size))
   })
-  return { maps: opened, programs, events, seen }
+  const seen = [...opened].filter(([name]) => name.endsWith('_seen')).map(([, fd]) => fd)
+  return { maps: opened as ReadonlyMap<MapName, Fd>, programs, events, seen }
 }
 
 async function clear(addon: Addon, fd: Fd, keySize: number) {
