@@ -3,18 +3,21 @@
 
 import type { Logger } from 'pino'
 import { CommandError } from '../core/command-error.ts'
+import { objectName } from '../core/names.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { SyncReply } from './api.ts'
+import type { ServiceDetail, SyncReply } from './api.ts'
 import { apiRoutes, probeRoutes } from './api-routes.ts'
 import type { Config } from './config.ts'
-import type { DataPlane } from './data-plane.ts'
+import { type DataPlane, ownCookie } from './data-plane.ts'
 import type { EventStream } from './event-stream.ts'
 import { createHttpServer, listening, listenPrivately, RequestError, type Routes } from './http.ts'
 import { createNames } from './names.ts'
 import { nodeConfigOf } from './node-setup.ts'
 import { compiledOf, fullTables, notReady, type Progress } from './progress.ts'
 import { healthRoutes } from './proxy-health.ts'
+import type { ServiceDescription } from './service-detail.ts'
 import { boundPortNotices } from './service-problems.ts'
+import { backendTraffic, serviceClients } from './service-traffic.ts'
 import { boundPortSources, currentStatus, describeProblem, type StatusParts } from './status.ts'
 import { answerTrace } from './trace-answer.ts'
 
@@ -28,7 +31,7 @@ export async function serveApi(
   const routes = apiRoutes({
     status: () => currentStatus(parts),
     lists: () => ({ ...dataPlaneOf(progress), ...dataPlaneOf(progress).reconciler, world }),
-    boundPortNotices: (service) => boundPortNotices(boundPortSources(parts, dataPlaneOf(progress)), service),
+    serviceUse: (service) => serviceUse(parts, dataPlaneOf(progress), service),
     plan: () => dataPlaneOf(progress).reconciler.planNow(),
     trace: (query) => {
       const { kernel, local } = dataPlaneOf(progress)
@@ -79,6 +82,28 @@ async function serveHttp(what: string, at: string, routes: Routes, log: Logger):
   return () => {
     server.close()
     server.closeAllConnections()
+  }
+}
+
+async function serviceUse(
+  parts: StatusParts,
+  dataPlane: DataPlane,
+  { namespace, name, frontends }: ServiceDescription,
+): Promise<Pick<ServiceDetail, 'traffic' | 'clients' | 'problems'>> {
+  const { addon, config, ipam, world } = parts
+  const sources = {
+    addon,
+    fds: dataPlane.datapath.maps,
+    world,
+    netnsPaths: ipam.attachments().map(({ netns }) => netns.path),
+    nodeName: config.nodeName,
+    nodeCookie: ownCookie(addon),
+  }
+  const service = world.service(objectName(namespace, name))
+  return {
+    traffic: service === undefined ? [] : await backendTraffic(sources, service, frontends),
+    clients: service === undefined ? [] : await serviceClients(sources, service),
+    problems: await boundPortNotices(boundPortSources(parts, dataPlane), objectName(namespace, name)),
   }
 }
 

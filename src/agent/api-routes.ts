@@ -6,14 +6,14 @@ import type { PlanReply, ServiceDetail, Status, SyncReply, TraceReply } from './
 import { json, type Reply, type Routes, text } from './http.ts'
 import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
 import { policyObjects } from './policy-objects.ts'
-import { describeService } from './service-detail.ts'
+import { describeService, type ServiceDescription } from './service-detail.ts'
 
 export interface Answers {
   status(): Promise<Status>
   /** Rejects with a sentence while the data plane is not up. */
   lists(): ListSources
-  /** Ports of this node that a process holds as well as the Service ("namespace/name"). */
-  boundPortNotices(service: string): Promise<readonly string[]>
+  /** What only the node can say of a Service. */
+  serviceUse(service: ServiceDescription): Promise<Pick<ServiceDetail, 'traffic' | 'clients' | 'problems'>>
   plan(): Promise<readonly string[]>
   trace(query: URLSearchParams): Promise<TraceReply>
   sync(signal: AbortSignal): Promise<SyncReply>
@@ -37,8 +37,9 @@ export function apiRoutes(answers: Answers): Routes {
 }
 
 async function serviceDetail(answers: Answers, name: string): Promise<ServiceDetail> {
-  const detail = await describeService(answers.lists(), name)
-  return { ...detail, problems: [...detail.problems, ...(await answers.boundPortNotices(name))] }
+  const described = await describeService(answers.lists(), name)
+  const { problems, ...use } = await answers.serviceUse(described)
+  return { ...described, ...use, problems: [...described.problems, ...problems] }
 }
 
 export interface Probes {

@@ -176,6 +176,28 @@ export interface ServiceFrontend {
   readonly drift: Drift
 }
 
+/** What this node's clients, and those that come by this node, have of a backend now. */
+export interface BackendTraffic {
+  readonly address: Address
+  readonly port: number
+  readonly protocol: string
+  readonly connections: number
+  /** Of the connections of this node's own sockets, those of its pods among them; what is translated packet by packet is
+   *  not counted. */
+  readonly bytesSent: number
+  readonly bytesReceived: number
+}
+
+/** One client whom affinity leads. */
+export interface ServiceClient {
+  readonly portName: string
+  /** An address; of sockets 'NS/POD', 'node NAME', or 'netns COOKIE' where their pod is gone. */
+  readonly client: string
+  readonly backend: { readonly address: Address; readonly port: number }
+  /** Since it was led there last. */
+  readonly idleSeconds: number
+}
+
 export interface ServiceDetail {
   readonly namespace: string
   readonly name: string
@@ -199,6 +221,10 @@ export interface ServiceDetail {
     /** Why it is not among the cluster's; '' when it is. */
     readonly excluded: string
   }[]
+  /** Backends that have connections; some may be endpoints no more. */
+  readonly traffic: readonly BackendTraffic[]
+  /** Those that came last first. */
+  readonly clients: readonly ServiceClient[]
   /** Where load balancers ask for this node's ready endpoints; null: nowhere. */
   readonly healthCheck: { readonly port: number; readonly localEndpoints: number } | null
   /** What is not as the objects say, one sentence each. */

@@ -213,7 +213,8 @@ async function restorePods(
   if (repaired > 0) log.info({ routes: repaired }, 'routes to pods repaired')
 }
 
-function ownCookie(addon: Addon): bigint {
+/** Of this process's network namespace. */
+export function ownCookie(addon: Addon): bigint {
   const netns = addon.openNetns('/proc/self/ns/net')
   try {
     return addon.netnsCookie(netns)

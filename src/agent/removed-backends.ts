@@ -11,7 +11,7 @@ import { readValue } from '../datapath/tables.ts'
 import { backendKey, frontendKey, maps, sockPeer, sockPeerKey, translation, tuple } from '../generated/abi.ts'
 import type { Addon } from '../kernel/addon.ts'
 import type { Datapath } from '../kernel/loader.ts'
-import { type ConnectedSocket, destroyUdpSockets, type SocketPeer } from '../kernel/sock-diag.ts'
+import { type ConnectedSocket, destroyUdpSockets, inEachNetns, type SocketPeer } from '../kernel/sock-diag.ts'
 import type { Backend } from '../services/frontends.ts'
 
 export interface RemovedBackends {
@@ -36,16 +36,8 @@ export async function cutRemovedBackends(
     const called = addon.mapLookup(fds.sock_frontends, key)
     return called !== null && !hasBackend(store, sockPeer.read(called, 0), peer)
   }
-  let sockets = await destroyUdpSockets(addon, null, mustGo)
-  for (const path of netnsPaths) {
-    const netns = openIfThere(addon, path)
-    if (netns === undefined) continue
-    try {
-      sockets += await destroyUdpSockets(addon, netns, mustGo)
-    } finally {
-      addon.closeFd(netns)
-    }
-  }
+  const destroyed = await inEachNetns(addon, netnsPaths, (netns) => destroyUdpSockets(addon, netns, mustGo))
+  const sockets = destroyed.reduce((sum, count) => sum + count)
   return { sockets, translations: await deleteTranslations(addon, fds.translations, store, isGone) }
 }
 
@@ -95,14 +87,6 @@ async function deleteTranslations(
     deleted++
   }
   return deleted
-}
-
-function openIfThere(addon: Addon, path: string): ReturnType<Addon['openNetns']> | undefined {
-  try {
-    return addon.openNetns(path)
-  } catch {
-    return undefined
-  }
 }
 
 function membership(removed: readonly Backend[] | 'unknown'): (backend: SocketPeer) => boolean {

@@ -9,8 +9,11 @@ import { RequestError } from './http.ts'
 import { type ListSources, listServices } from './lists.ts'
 import { refusedServices, serviceNotices } from './service-problems.ts'
 
+/** What the tables say; the rest is asked of the node. */
+export type ServiceDescription = Omit<ServiceDetail, 'traffic' | 'clients'>
+
 /** name: "namespace/name". Throws RequestError where there is no such Service. */
-export async function describeService(sources: ListSources, name: string): Promise<ServiceDetail> {
+export async function describeService(sources: ListSources, name: string): Promise<ServiceDescription> {
   const { world, store, compiled } = sources
   const service = world.service(name)
   if (service === undefined) throw new RequestError(400, `there is no Service ${name} here`)

@@ -306,7 +306,7 @@ function backendTable(rows: readonly ServiceRow[]): string {
 }
 
 function serviceText(call: Call, service: ServiceDetail): string {
-  const { frontends, endpoints, healthCheck, problems } = service
+  const { frontends, endpoints, traffic, clients, healthCheck, problems } = service
   const parts = [
     table(
       ['KIND', 'PORT', 'FRONTEND', 'INSIDE', 'OUTSIDE', 'ONLY FROM', 'BALANCING', 'AFFINITY', 'DRIFT'],
@@ -337,9 +337,33 @@ function serviceText(call: Call, service: ServiceDetail): string {
       ]),
     ),
   ]
+  if (traffic.length > 0) parts.push(trafficTable(traffic))
+  if (clients.length > 0) parts.push(clientTable(clients))
   if (healthCheck !== null) parts.push(`health check on port ${healthCheck.port}: ${healthCheck.localEndpoints} here\n`)
   if (problems.length > 0) parts.push(problems.map((problem) => `${paint(call, 'yellow', problem)}\n`).join(''))
   return parts.join('\n')
+}
+
+function trafficTable(traffic: ServiceDetail['traffic']): string {
+  return table(
+    ['BACKEND', 'CONNECTIONS FROM HERE', 'BYTES SENT', 'BYTES RECEIVED'],
+    traffic.map((each) => [frontendText(each), each.connections, each.bytesSent, each.bytesReceived]),
+  )
+}
+
+const CLIENTS_MAX = 20
+
+function clientTable(clients: ServiceDetail['clients']): string {
+  const rows = clients
+    .slice(0, CLIENTS_MAX)
+    .map(({ portName, client, backend, idleSeconds }) => [
+      portName,
+      client,
+      hostPort(backend.address, backend.port),
+      `${Math.round(idleSeconds)} s`,
+    ])
+  const more = clients.length - rows.length
+  return `${table(['PORT', 'CLIENT', 'IS LED TO', 'CAME LAST'], rows)}${more > 0 ? `and ${more} more\n` : ''}`
 }
 
 function candidatesText({ backends, policy, whenEmpty }: ServiceCandidates): string {

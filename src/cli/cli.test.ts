@@ -149,6 +149,12 @@ describe('commands that ask the agent', () => {
             excluded: '',
           },
         ],
+        traffic: [
+          { address: '10.1.0.1', port: 8080, protocol: 'TCP', connections: 2, bytesSent: 1201, bytesReceived: 90_000 },
+        ],
+        clients: [
+          { portName: 'http', client: 'shop/cart', backend: { address: '10.1.0.1', port: 8080 }, idleSeconds: 3.2 },
+        ],
         healthCheck: { port: 31000, localEndpoints: 0 },
         problems: ['Service shop/web: ignored of its slices: 1 × loopback'],
       },
@@ -202,6 +208,12 @@ describe('commands that ask the agent', () => {
 
       PORT      ENDPOINT       NODE  STATE                 HINTS  WEIGHT  CLUSTER  LOCAL  EXCLUDED
       http/TCP  10.1.0.1:8080  n2    terminating, serving  z1          3  yes      no     -
+
+      BACKEND            CONNECTIONS FROM HERE  BYTES SENT  BYTES RECEIVED
+      10.1.0.1:8080/TCP                      2        1201           90000
+
+      PORT  CLIENT     IS LED TO      CAME LAST
+      http  shop/cart  10.1.0.1:8080  3 s
 
       health check on port 31000: 0 here
 

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
 import { createNamespaces } from '../../test/support/netns.ts'
 import { loadAddon } from './load-addon.ts'
-import { type ConnectedSocket, destroyUdpSockets, listBoundSockets } from './sock-diag.ts'
+import { type ConnectedSocket, destroyUdpSockets, listBoundSockets, listConnectedSockets } from './sock-diag.ts'
 
 const addon = loadAddon()
 
@@ -76,5 +76,38 @@ test('what is bound is listed with its address, port and family; what has a peer
   } finally {
     addon.closeFd(netns)
     server.stdin.end()
+  }
+})
+
+const TALK = `
+const { connect, createServer } = require('node:net')
+const { createSocket } = require('node:dgram')
+createServer((socket) => socket.write('hello')).listen(5000, '127.0.0.1', () => {
+  connect(5000, '127.0.0.1').on('data', () => {
+    const udp = createSocket('udp4')
+    udp.connect(5001, '127.0.0.1', () => console.log('talked'))
+  })
+})
+process.stdin.resume().on('end', () => process.exit())`
+
+test('what has a peer is listed with it, and TCP with what it has received', async () => {
+  using namespaces = createNamespaces(['pod'])
+  namespaces.run('pod', 'ip', 'link', 'set', 'lo', 'up')
+  const program = spawn('nsenter', [`--net=${namespaces.path('pod')}`, process.execPath, '-e', TALK], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const netns = addon.openNetns(namespaces.path('pod'))
+  try {
+    expect((await createInterface({ input: program.stdout })[Symbol.asyncIterator]().next()).value).toBe('talked')
+    const sockets = await listConnectedSockets(addon, netns)
+    expect(new Set(sockets.map(({ cookie }) => cookie)).size).toBe(3)
+    const peers = sockets.filter(({ peer }) => [5000, 5001].includes(peer.port))
+    expect(peers).toMatchObject([
+      { protocol: 6, peer: { address: '127.0.0.1', port: 5000 }, bytesReceived: 5 },
+      { protocol: 17, peer: { address: '127.0.0.1', port: 5001 }, bytesSent: 0, bytesReceived: 0 },
+    ])
+  } finally {
+    addon.closeFd(netns)
+    program.stdin.end()
   }
 })

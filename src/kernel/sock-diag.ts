@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sockets of a network namespace by NETLINK_SOCK_DIAG (include/uapi/linux/inet_diag.h): a connected UDP socket keeps its
-// peer for ever, so that one whose backend was removed must be told; and one that was bound before a Service took its port
-// hears nothing any more.
+// peer for ever, so that one whose backend was removed must be told; one that was bound before a Service took its port
+// hears nothing any more; and what clients have of a Service is what their sockets have.
 
 import { type Address, addressFromBytes } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
@@ -18,7 +18,11 @@ const ESTABLISHED = 1 << 1
 /** Of TCP; the state of a UDP socket without a peer is CLOSE. */
 const LISTEN = 1 << 10
 const CLOSE = 1 << 7
+const INET_DIAG_INFO = 2
 const INET_DIAG_SKV6ONLY = 11
+/** In struct tcp_info (include/uapi/linux/tcp.h). */
+const BYTES_ACKED_OFFSET = 120
+const BYTES_RECEIVED_OFFSET = 128
 
 /** struct inet_diag_req_v2 and its inet_diag_sockid; struct inet_diag_msg holds one as well. */
 const REQUEST_BYTES = 56
@@ -36,11 +40,15 @@ export interface SocketPeer {
   readonly port: number
 }
 
-/** A connected UDP socket. */
+/** A UDP socket with a peer, or an established TCP connection. */
 export interface ConnectedSocket {
+  readonly protocol: typeof Protocol.TCP | typeof Protocol.UDP
   /** As bpf_get_socket_cookie gives it. */
   readonly cookie: bigint
   readonly peer: SocketPeer
+  /** What TCP has acknowledged, its SYN among it, and received; of UDP 0. */
+  readonly bytesSent: number
+  readonly bytesReceived: number
 }
 
 /** A TCP socket that listens, or a UDP socket without a peer. */
@@ -53,22 +61,63 @@ export interface BoundSocket {
 }
 
 /** netns null: the caller's. Cost: its sockets. */
-export async function listBoundSockets(addon: Addon, netns: Fd | null): Promise<BoundSocket[]> {
+export function listBoundSockets(addon: Addon, netns: Fd | null): Promise<BoundSocket[]> {
+  const states = { [Protocol.TCP]: LISTEN, [Protocol.UDP]: CLOSE }
+  return listSockets(addon, netns, states, boundSocket)
+}
+
+/** netns null: the caller's. Cost: its sockets. */
+export function listConnectedSockets(addon: Addon, netns: Fd | null): Promise<ConnectedSocket[]> {
+  const states = { [Protocol.TCP]: ESTABLISHED, [Protocol.UDP]: ESTABLISHED }
+  return listSockets(addon, netns, states, connectedSocket)
+}
+
+async function listSockets<T>(
+  addon: Addon,
+  netns: Fd | null,
+  states: Readonly<Record<BoundSocket['protocol'], number>>,
+  read: (protocol: BoundSocket['protocol'], answer: Uint8Array) => T,
+): Promise<T[]> {
   const socket = addon.openNetlink(NETLINK_SOCK_DIAG, netns)
   try {
-    const bound: BoundSocket[] = []
-    for (const [protocol, states] of [
-      [Protocol.TCP, LISTEN],
-      [Protocol.UDP, CLOSE],
-    ] as const) {
+    const sockets: T[] = []
+    for (const protocol of [Protocol.TCP, Protocol.UDP] as const) {
       for (const family of [AF_INET, AF_INET6]) {
-        const answers = await attempt('list bound sockets', () => socket.request(dump(family, protocol, states)))
-        bound.push(...answers.map((answer) => boundSocket(protocol, parseMessage(answer).body)))
+        const question = dump(family, protocol, states[protocol])
+        const answers = await attempt('list sockets', () => socket.request(question))
+        for (const answer of answers) sockets.push(read(protocol, parseMessage(answer).body))
       }
     }
-    return bound
+    return sockets
   } finally {
     socket.close()
+  }
+}
+
+/** What `look` finds in the caller's network namespace (null), then in each of `paths` that is still there. */
+export async function inEachNetns<T>(
+  addon: Addon,
+  paths: readonly string[],
+  look: (netns: Fd | null) => Promise<T>,
+): Promise<T[]> {
+  const found = [await look(null)]
+  for (const path of paths) {
+    const netns = openIfThere(addon, path)
+    if (netns === undefined) continue
+    try {
+      found.push(await look(netns))
+    } finally {
+      addon.closeFd(netns)
+    }
+  }
+  return found
+}
+
+function openIfThere(addon: Addon, path: string): Fd | undefined {
+  try {
+    return addon.openNetns(path)
+  } catch {
+    return undefined
   }
 }
 
@@ -86,7 +135,7 @@ export async function destroyUdpSockets(
       const answers = await attempt('list UDP sockets', () => socket.request(dump(family, Protocol.UDP, ESTABLISHED)))
       for (const answer of answers) {
         const { body } = parseMessage(answer)
-        if (mustGo(connectedSocket(body)) && (await destroy(socket, family, body))) destroyed++
+        if (mustGo(connectedSocket(Protocol.UDP, body)) && (await destroy(socket, family, body))) destroyed++
       }
     }
     return destroyed
@@ -116,6 +165,7 @@ function request(family: number, protocol: number, states: number): Uint8Array {
   const body = new Uint8Array(REQUEST_BYTES)
   body[0] = family
   body[1] = protocol
+  if (states === ESTABLISHED) body[2] = 1 << (INET_DIAG_INFO - 1)
   viewOf(body).setUint32(4, states, true)
   return body
 }
@@ -130,14 +180,16 @@ function boundSocket(protocol: BoundSocket['protocol'], answer: Uint8Array): Bou
   }
 }
 
-function connectedSocket(answer: Uint8Array): ConnectedSocket {
-  const id = idOf(answer)
+function connectedSocket(protocol: ConnectedSocket['protocol'], answer: Uint8Array): ConnectedSocket {
+  const id = viewOf(idOf(answer))
+  const info = protocol === Protocol.TCP ? findAttribute(answer, ANSWER_BYTES, INET_DIAG_INFO) : undefined
+  const bytesAt = (offset: number) => (info === undefined ? 0 : Number(viewOf(info).getBigUint64(offset, true)))
   return {
-    cookie: viewOf(id).getBigUint64(COOKIE_OFFSET, true),
-    peer: {
-      address: addressAt(answer, DESTINATION_OFFSET),
-      port: viewOf(id).getUint16(DESTINATION_PORT_OFFSET),
-    },
+    protocol,
+    cookie: id.getBigUint64(COOKIE_OFFSET, true),
+    peer: { address: addressAt(answer, DESTINATION_OFFSET), port: id.getUint16(DESTINATION_PORT_OFFSET) },
+    bytesSent: bytesAt(BYTES_ACKED_OFFSET),
+    bytesReceived: bytesAt(BYTES_RECEIVED_OFFSET),
   }
 }
 

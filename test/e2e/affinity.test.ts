@@ -5,6 +5,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ServiceDetail } from '../../src/agent/api.ts'
+import { askAgent } from '../../src/agent/client.ts'
+import { agentSocket } from '../../src/lab/agents.ts'
 import { netnsPath } from '../../src/lab/names.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { runProgram } from '../../src/lab/process.ts'
@@ -98,6 +101,19 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
     await lab.killAgents()
     await lab.startAgents()
     expect(await keptByAll()).toEqual(before)
+  })
+
+  test('a Service is shown with whom it leads where', async () => {
+    const server = await kept(at(`${namespace}/client`), clusterIP('TCP'))
+    const socket = agentSocket(lab.name, 'n1')
+    const { clients } = await askAgent<ServiceDetail>(socket, 'GET', '/v1/service?name=test/sticky')
+    const backend = { address: lab.podIP(`${namespace}/${server}`, family), port: httpPort }
+    expect(clients).toContainEqual({
+      portName: 'http',
+      client: `${namespace}/client`,
+      backend,
+      idleSeconds: expect.closeTo(0, -2),
+    })
   })
 
   test.each(clients)(

@@ -2,16 +2,20 @@
 // Services as their backends come and go.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { agentReady, endAgent, startAgent } from '../../src/lab/agents.ts'
-import { netnsPath } from '../../src/lab/names.ts'
+import type { ServiceDetail } from '../../src/agent/api.ts'
+import { askAgent } from '../../src/agent/client.ts'
+import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/agents.ts'
+import { checkout, netnsPath } from '../../src/lab/names.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
+import { startBackground } from '../support/background.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
-import { idlePod, namespace, serverPod, service } from '../support/manifests.ts'
+import { httpPort, idlePod, namespace, serverPod, service } from '../support/manifests.ts'
 import { startUdpClient, type UdpClient } from '../support/udp-exchange.ts'
 
 let lab: TestLab
 const client = `${namespace}/client`
+const hold = `${checkout}/test/support/hold.py`
 
 beforeAll(async () => {
   lab = await startTestLab('services', { mode: 'vxlan', families: '46' })
@@ -118,6 +122,39 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
     console.log(`IPv${family}: unconnected: ${first.server}, then ${moved.server} without an error`)
     await udp.stop()
     await lab.delete(...backends)
+  })
+
+  test('a Service is shown with its connections and their bytes, by sockets and by translated packets', async () => {
+    const echo = idlePod('echo', 'n2', { app: 'echo' })
+    await lab.apply(echo, service('echo', { app: 'echo' }))
+    const server = lab.start(`${namespace}/echo`, ['python3', hold, 'serve', String(httpPort)])
+    await server.until((output) => output.includes('listening\n'))
+    const argv = (tag: string) => ['python3', hold, 'hold', lab.clusterIP('test/echo', family), '80', '3', tag]
+    const bySocket = lab.start(client, argv('socket'))
+    const byPacket = startBackground([
+      'nsenter',
+      `--net=${netnsPath(lab.name, lab.pod(client).place)}`,
+      ...argv('packet'),
+    ])
+    for (const each of [bySocket, byPacket]) await each.until((output) => output.includes('held\n'))
+    bySocket.write('go\n')
+    await bySocket.until((output) => output.includes('\n3 '))
+    const traffic = async () => {
+      const socket = agentSocket(lab.name, 'n1')
+      return (await askAgent<ServiceDetail>(socket, 'GET', '/v1/service?name=test/echo')).traffic
+    }
+    const backend = { address: lab.podIP(`${namespace}/echo`, family), port: httpPort, protocol: 'TCP' }
+    const [told, ...others] = await traffic()
+    expect(others).toEqual([])
+    expect(told).toMatchObject({ ...backend, connections: 6 })
+    expect(told!.bytesSent, 'socket-0 to socket-2').toBeGreaterThanOrEqual(3 * 'socket-0\n'.length)
+    expect(told!.bytesReceived, 'the same, with the address of the client').toBeGreaterThan(3 * 'socket-0\n'.length)
+    await bySocket.stop()
+    expect(await traffic()).toEqual([{ ...backend, connections: 3, bytesSent: 0, bytesReceived: 0 }])
+    await byPacket.stop()
+    expect(await traffic()).toEqual([])
+    await server.stop()
+    await lab.delete(echo)
   })
 
   test('the peer of a socket is the Service, not the backend', async () => {
