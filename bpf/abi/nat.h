@@ -2,8 +2,9 @@
 /* translations: directed tuple -> rewritten tuple. A translated flow has two
  * entries, forward and reverse, each the other's inverse. Host flows to the
  * world enter too, unchanged, so that a masqueraded port never collides with a
- * socket of the node. Plain hash: full means refuse and count, never evict.
- * Writer: lib/nat.h; the timer of hooks/collect.bpf.c deletes what is idle, also
+ * socket of the node. Plain hash: what is established is never evicted; where it is full, a new
+ * one takes the place of the oldest of `openings` that nobody has gone on with, or is
+ * refused and counted. Writer: lib/nat.h; the timer of hooks/collect.bpf.c deletes what is idle, also
  * without the agent. Readers: the agent, trace. */
 #pragma once
 #include "address.h"
@@ -21,6 +22,7 @@ enum translation_flags {
 	TRANSLATION_REPLIED = 1 << 1,
 	TRANSLATION_CLOSING = 1 << 2, /* FIN or RST seen */
 	TRANSLATION_HOST = 1 << 3,    /* belongs to the node's own stack */
+	TRANSLATION_WENT_ON = 1 << 4, /* forward: the client of a TCP connection has sent an ACK */
 };
 
 struct translation {
@@ -40,6 +42,15 @@ struct nat_kinds {
 	__u32 between_nodes; /* 1: this node's address at one end, another node's at the other */
 };
 _Static_assert(sizeof(struct nat_kinds) == 4, "nat_kinds");
+
+/* openings: a ring of the forward keys that were entered last; opening_ends: how many were ever
+ * written, and how many of them are no longer to be given up. Readers and writers: lib/openings.h. */
+#define OPENINGS 65536
+
+struct opening_ends {
+	__u64 newest, oldest;
+};
+_Static_assert(sizeof(struct opening_ends) == 16, "opening_ends");
 
 /* fragments: LRU, first fragment -> ports, so that later ones find their flow. */
 struct fragment_key {
@@ -69,6 +80,20 @@ struct {
 	__type(key, __u32);
 	__type(value, struct nat_kinds);
 } nat_kinds SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OPENINGS);
+	__type(key, __u32);
+	__type(value, struct tuple);
+} openings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct opening_ends);
+} opening_ends SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

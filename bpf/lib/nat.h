@@ -20,23 +20,27 @@
  *                its client.
  *   nat_enter    enters a new translation, once policy has allowed the flow: the
  *                reverse first, whose NOEXIST decides who owns a port.
- *                DROP_TRANSLATIONS_FULL, DROP_NAT_PORTS (no port is free, or another
- *                packet of this flow has made another choice meanwhile). Of PACKET_DIRECT
- *                it removes the one whose answers would still be the Service's.
+ *                DROP_TRANSLATIONS_FULL (and lib/openings.h gives none up), DROP_NAT_PORTS (no
+ *                port is free, or another packet of this flow has made another choice
+ *                meanwhile). Of PACKET_DIRECT it removes the one whose answers would still be
+ *                the Service's.
  *
  * The source port stays where it is free and within the node's masquerading range;
- * otherwise random ones of that range are tried, NAT_PORT_TRIES in all. A host's own
+ * otherwise random ones of that range are tried, NAT_PORT_TRIES in all, and after the first
+ * NAT_PORT_FREE_TRIES also those of connections that nobody has gone on with. A host's own
  * flow (PACKET_HOST) keeps its port wherever it is free, as does one whose source
  * address stays. Towards a pod or another node no port is taken that a socket of this
  * node speaks from. Protocols other than TCP, UDP and ICMP echo keep what they have. */
 #pragma once
 #include "conntrack.h"
 #include "icmp.h"
+#include "openings.h"
 #include "service.h"
 #include "takeover.h"
 #include "tuple.h"
 
 #define NAT_PORT_TRIES 32
+#define NAT_PORT_FREE_TRIES 16
 #define EEXIST 17
 
 /* Who asks: the stack for a pod is given no Service. */
@@ -52,6 +56,7 @@ static __always_inline void translation_touch(struct translation *t, const struc
 	if (flags & TRANSLATION_REVERSE) flags |= TRANSLATION_REPLIED;
 	if (p->tcp_flags & (TCP_FIN | TCP_RST)) flags |= TRANSLATION_CLOSING;
 	if (packet_is_syn(p)) flags &= ~TRANSLATION_CLOSING;
+	if (!(flags & TRANSLATION_REVERSE) && p->tcp_flags & TCP_ACK) flags |= TRANSLATION_WENT_ON;
 	if (flags != t->flags) t->flags = flags;
 	if (now - t->seen_ns >= SECOND_NS) t->seen_ns = now;
 }
@@ -295,7 +300,10 @@ __noinline int nat_insert(struct packet *p)
 	tuple_copy(&t.to, &p->to);
 	t.flags &= ~TRANSLATION_REVERSE;
 	error = bpf_map_update_elem(&translations, &from, &t, BPF_NOEXIST);
-	if (!error) return NAT_ENTERED;
+	if (!error) {
+		opening_note(&from);
+		return NAT_ENTERED;
+	}
 	bpf_map_delete_elem(&translations, &answer);
 	return error == -EEXIST ? NAT_RACED : NAT_FULL;
 }
@@ -350,6 +358,13 @@ __noinline int nat_is_of_socket(struct __sk_buff *skb, struct packet *p)
 	return true;
 }
 
+/* What stood in the way has gone. */
+static __always_inline bool nat_finds_way(struct packet *p, int entered, bool may_end_owner)
+{
+	if (entered == NAT_FULL) return opening_give_up();
+	return entered == NAT_TAKEN && may_end_owner && opening_end_owner(p);
+}
+
 __noinline int nat_claim(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 ports = self()->nat_port_max - self()->nat_port_min + 1;
@@ -363,6 +378,7 @@ __noinline int nat_claim(struct __sk_buff *skb, struct packet *p)
 			p->to.source_port = bpf_htons(self()->nat_port_min + bpf_get_prandom_u32() % ports);
 		if (choose && packet_returns(p) && nat_is_of_socket(skb, p)) continue;
 		entered = nat_insert(p);
+		if (nat_finds_way(p, entered, choose && try >= NAT_PORT_FREE_TRIES)) entered = nat_insert(p);
 		if (entered == NAT_ENTERED) return NEXT;
 		if (entered == NAT_FULL) return drop(p, DROP_TRANSLATIONS_FULL);
 		if (entered == NAT_RACED || !choose) break;

@@ -16,11 +16,23 @@ import {
   type Tuple,
 } from '../generated/abi.ts'
 import { answersFlow, hasFlow, isPlainAnswer, touched } from './trace-conntrack.ts'
+import { endOwner, giveUpOldest, mayEndOwner } from './trace-openings.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
 import { type List, newSlot } from './trace-service.ts'
 import { affinityText, longestPrefix, lookup, type Tables, tupleText } from './trace-tables.ts'
-import { drop, endsFlow, isOwnAddress, isSyn, note, returns, reverse, type Stage, type Walk } from './trace-walk.ts'
+import {
+  drop,
+  endsFlow,
+  hasAck,
+  isOwnAddress,
+  isSyn,
+  note,
+  returns,
+  reverse,
+  type Stage,
+  type Walk,
+} from './trace-walk.ts'
 
 /** Who asks; the stack for a pod is given no Service. */
 export type Asker = 'stack' | 'pod' | 'host' | 'network'
@@ -171,25 +183,32 @@ export function enterTranslation(walk: Walk): Stage {
   if (!walk.isNewTranslation || walk.destination.kind === 'nobody') return null
   const to = walk.to!
   const withPort = (sourcePort: number): Tuple => ({ ...to, sourcePort })
+  const ownerOf = (port: number) => {
+    const owner = walk.input.state.translations.get(tupleText(reverse(withPort(port))))?.[1]
+    return owner && tupleText(owner.to) !== tupleText(reverse(walk.asked)) ? owner : undefined
+  }
   const isTaken = (port: number) => {
-    const owner = walk.input.state.translations.get(tupleText(reverse(withPort(port))))
-    return owner !== undefined && tupleText(owner[1].to) !== tupleText(reverse(walk.asked))
+    const owner = ownerOf(port)
+    return owner !== undefined && !(mayChoosePort(walk) && mayEndOwner(walk, owner))
   }
   let port: number | null = to.sourcePort
-  if (mayChoosePort(walk) && (!mayKeepPort(walk, port) || isTaken(port))) {
+  if (mayChoosePort(walk) && (!mayKeepPort(walk, port) || ownerOf(port))) {
     port = walk.input.choices.natPort(walk.asked, isTaken)
   }
   if (port === null || isTaken(port)) return drop(DropReason.NAT_PORTS)
   walk.to = withPort(port)
+  const owner = ownerOf(port)
+  if (owner) endOwner(walk, owner)
   if (tupleText(reverse(walk.to)) === tupleText(walk.asked)) return drop(DropReason.NAT_PORTS)
-  if (!insert(walk, walk.to)) return drop(DropReason.TRANSLATIONS_FULL)
+  const isEntered = insert(walk, walk.to) || (giveUpOldest(walk) && insert(walk, walk.to))
+  if (!isEntered) return drop(DropReason.TRANSLATIONS_FULL)
   note(walk, 'translation', `new, becomes ${tupleWords(walk.to)}`)
   return null
 }
 
 /** Both entries, or none where the table is full. */
 function insert({ input, asked, isHost, service }: Walk, to: Tuple): boolean {
-  const { translations } = input.state
+  const { translations, openings } = input.state
   const host = isHost ? TranslationFlags.HOST : 0
   const fresh = { seenNs: input.nowNs, service }
   const answer = reverse(to)
@@ -200,6 +219,7 @@ function insert({ input, asked, isHost, service }: Walk, to: Tuple): boolean {
     translations.set(tupleText(answer), [answer, back])
   }
   translations.set(tupleText(asked), [asked, { ...fresh, to, flags: host }])
+  openings.push(asked)
   return true
 }
 
@@ -229,6 +249,7 @@ function used(translation: Translation, { packet, input }: Walk): Translation {
   if (flags & TranslationFlags.REVERSE) flags |= TranslationFlags.REPLIED
   if (endsFlow(packet)) flags |= TranslationFlags.CLOSING
   if (isSyn(packet)) flags &= ~TranslationFlags.CLOSING
+  if (!(flags & TranslationFlags.REVERSE) && hasAck(packet)) flags |= TranslationFlags.WENT_ON
   return touched({ ...translation, flags }, input.nowNs)
 }
 

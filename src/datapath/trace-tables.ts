@@ -47,6 +47,8 @@ export interface FlowState {
   readonly flows: Map<string, readonly [FlowKey, Flow]>
   readonly flows_opening: Map<string, readonly [FlowKey, Flow]>
   readonly translations: Map<string, readonly [Tuple, Translation]>
+  /** The forward keys of translations that were entered, the oldest first (bpf/lib/openings.h). */
+  readonly openings: Tuple[]
   readonly fragments: Map<string, readonly [FragmentKey, Fragment]>
   readonly affinity: Map<string, readonly [AffinityKey, Affinity]>
 }
@@ -56,6 +58,7 @@ export function emptyFlowState(): FlowState {
     flows: new Map(),
     flows_opening: new Map(),
     translations: new Map(),
+    openings: [],
     fragments: new Map(),
     affinity: new Map(),
   }

@@ -115,6 +115,10 @@ export function isSyn({ transport }: IpPacket): boolean {
   return transport.kind === 'tcp' && (transport.flags & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN
 }
 
+export function hasAck({ transport }: IpPacket): boolean {
+  return transport.kind === 'tcp' && (transport.flags & TcpFlag.ACK) !== 0
+}
+
 export function endsFlow({ transport }: IpPacket): boolean {
   return transport.kind === 'tcp' && (transport.flags & (TcpFlag.FIN | TcpFlag.RST)) !== 0
 }

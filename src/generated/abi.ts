@@ -5,6 +5,7 @@ import { type Address, readAddress, writeAddress } from '../core/address.ts'
 import type { Codec } from '../core/codec.ts'
 
 export const DROPS_CAPACITY = 64
+export const OPENINGS = 65536
 export const POLICY_FIXED_BITS = 160
 export const POLICY_PROTOCOL_BITS = 16
 export const SLOT_TABLE_SIZE = 16381
@@ -101,6 +102,7 @@ export const TranslationFlags = {
   REPLIED: 2,
   CLOSING: 4,
   HOST: 8,
+  WENT_ON: 16,
 } as const
 export type TranslationFlags = (typeof TranslationFlags)[keyof typeof TranslationFlags]
 
@@ -630,6 +632,29 @@ export const natKinds: Codec<NatKinds> = {
     const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
     return {
       betweenNodes: view.getUint32(0, true),
+    }
+  },
+}
+
+export interface OpeningEnds {
+  readonly newest: bigint
+  readonly oldest: bigint
+}
+
+export const openingEnds: Codec<OpeningEnds> = {
+  name: 'opening_ends',
+  size: 16,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
+    bytes.fill(0, offset, offset + 16)
+    view.setBigUint64(0, value.newest, true)
+    view.setBigUint64(8, value.oldest, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
+    return {
+      newest: view.getBigUint64(0, true),
+      oldest: view.getBigUint64(8, true),
     }
   },
 }
@@ -1404,6 +1429,28 @@ export const maps = {
     layout: 'add0695c',
     key: nodeKey,
     value: node,
+  },
+  opening_ends: {
+    name: 'opening_ends',
+    type: 2,
+    keySize: 4,
+    valueSize: 16,
+    maxEntries: 1,
+    flags: 0,
+    layout: '34036b10',
+    key: u32,
+    value: openingEnds,
+  },
+  openings: {
+    name: 'openings',
+    type: 2,
+    keySize: 4,
+    valueSize: 40,
+    maxEntries: 65536,
+    flags: 0,
+    layout: 'e9e6d80e',
+    key: u32,
+    value: tuple,
   },
   policies: {
     name: 'policies',

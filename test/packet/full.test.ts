@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A full table of translations refuses what is new and counts it; what it holds goes on.
+// A full table of translations gives up the oldest that nobody has gone on with, or else refuses what is new and counts it;
+// what is established goes on.
 
 import { emptyFlowState, type FlowState, tupleText } from '../../src/datapath/trace-tables.ts'
 import type { Tuple } from '../../src/generated/abi.ts'
 import { address } from '../support/packet.ts'
 import { MAX_ENTRIES, pod, service, world } from './cluster.ts'
-import { dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev } from './row.ts'
-import { tcp } from './vocabulary.ts'
+import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toNetdev } from './row.ts'
+import { tcp, udp } from './vocabulary.ts'
 
 const cluster = world(pod('cart'), service('shop:80', 'away:8080'))
 
@@ -72,4 +73,56 @@ packet('a translated connection goes on while the table is full', {
   ],
   when: fromPod('cart', tcp('cart:40000', 'outside:443', 'A')),
   then: sent(null, tcp('n1:40000', 'outside:443', 'A', { hopLimit: 63 })),
+})
+
+const synFlood = Array.from({ length: 20 }, (_, i) => fromPod('cart', tcp(`cart:${41000 + i}`, 'outside:443', 'S')))
+const fills = MAX_ENTRIES - 2 * synFlood.length
+
+packet('a new connection takes the place of the oldest that nobody has gone on with', {
+  world: cluster,
+  state: others(fills),
+  given: synFlood,
+  when: fromPod('cart', tcp('cart:42000', 'outside:443', 'S')),
+  then: sent(null, tcp('n1:42000', 'outside:443', 'S', { hopLimit: 63 })),
+})
+
+packet('the answer to what was given up is nobody’s', {
+  world: cluster,
+  state: others(fills),
+  given: [...synFlood, fromPod('cart', tcp('cart:42000', 'outside:443', 'S'))],
+  when: fromNetdev(tcp('outside:443', 'n1:41000', 'SA')),
+  then: passed(tcp('outside:443', 'n1:41000', 'SA')),
+})
+
+packet('an answer alone keeps no TCP connection: a backend answers a forged SYN too', {
+  world: cluster,
+  state: others(fills),
+  given: [
+    ...synFlood,
+    fromNetdev(tcp('outside:443', 'n1:41000', 'SA')),
+    fromPod('cart', tcp('cart:42000', 'outside:443', 'S')),
+  ],
+  when: fromNetdev(tcp('outside:443', 'n1:41000', 'SA')),
+  then: passed(tcp('outside:443', 'n1:41000', 'SA')),
+})
+
+packet('a connection whose client has gone on is not given up', {
+  world: cluster,
+  state: others(fills),
+  given: [
+    ...synFlood,
+    fromNetdev(tcp('outside:443', 'n1:41000', 'SA')),
+    fromPod('cart', tcp('cart:41000', 'outside:443', 'A')),
+    fromPod('cart', tcp('cart:42000', 'outside:443', 'S')),
+  ],
+  when: fromNetdev(tcp('outside:443', 'n1:41000', 'A')),
+  then: delivered('cart', tcp('outside:443', 'cart:41000', 'A', { hopLimit: 63 })),
+})
+
+packet('UDP that was answered is not given up', {
+  world: cluster,
+  state: others(MAX_ENTRIES - 2),
+  given: [fromPod('cart', udp('cart:40000', 'outside:53')), fromNetdev(udp('outside:53', 'n1:40000'))],
+  when: fromPod('cart', udp('cart:40001', 'outside:53')),
+  then: dropped('TRANSLATIONS_FULL'),
 })

@@ -28,6 +28,8 @@ import {
   type NodeConfig,
   natKinds,
   nodeConfig,
+  openingEnds,
+  type Tuple,
   u32,
 } from '../../src/generated/abi.ts'
 import type { Addon, Fd } from '../../src/kernel/addon.ts'
@@ -163,9 +165,25 @@ async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunR
   await clear(addon, loaded.maps.get('turns')!, maps.turns.keySize)
   const kinds = encode(natKinds, { betweenNodes: state.translations.size > 0 ? 1 : 0 })
   addon.mapUpdate(loaded.maps.get('nat_kinds')!, encode(u32, 0), kinds, 0)
+  writeOpenings(addon, loaded, state.openings)
   const { epoch } = tables.policy_epoch[0]![1]
   if (lastEpoch.get(loaded) === epoch) for (const fd of loaded.seen) zero(addon, fd)
   lastEpoch.set(loaded, epoch)
+}
+
+function writeOpenings(addon: Addon, loaded: Loaded, openings: readonly Tuple[]) {
+  const ends = { newest: BigInt(openings.length), oldest: 0n }
+  addon.mapUpdate(loaded.maps.get('opening_ends')!, encode(u32, 0), encode(openingEnds, ends), 0)
+  const ring = loaded.maps.get('openings')!
+  for (const [slot, key] of openings.entries())
+    addon.mapUpdate(ring, encode(u32, slot), encode(maps.openings.value, key), 0)
+}
+
+function readOpenings(addon: Addon, loaded: Loaded): Tuple[] {
+  const { newest, oldest } = openingEnds.read(addon.mapLookup(loaded.maps.get('opening_ends')!, encode(u32, 0))!, 0)
+  return Array.from({ length: Number(newest - oldest) }, (_, i) =>
+    maps.openings.value.read(addon.mapLookup(loaded.maps.get('openings')!, encode(u32, Number(oldest) + i))!, 0),
+  )
 }
 
 function zero(addon: Addon, perCpuArray: Fd) {
@@ -202,6 +220,7 @@ async function readState(addon: Addon, loaded: Loaded): Promise<FlowState> {
     flows: await read('flows', flowText),
     flows_opening: await read('flows_opening', flowText),
     translations: await read('translations', tupleText),
+    openings: readOpenings(addon, loaded),
     fragments: await read('fragments', fragmentText),
     affinity: await read('affinity', affinityText),
   }

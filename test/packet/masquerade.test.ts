@@ -2,8 +2,11 @@
 // What leaves the cluster wears the node's address; the answer finds its pod; no port is used twice, not even one of
 // the node's own sockets.
 
+import type { FlowState } from '../../src/datapath/trace-tables.ts'
+import { TranslationFlags } from '../../src/generated/abi.ts'
 import { address } from '../support/packet.ts'
 import { config, egress, ingress, pod, service, tunnelled, world } from './cluster.ts'
+import { translationOf } from './flow.ts'
 import {
   delivered,
   dropped,
@@ -16,7 +19,7 @@ import {
   toNetdev,
   toPod,
 } from './row.ts'
-import { echoReply, echoRequest, firstFragment, icmpError, tcp, udp } from './vocabulary.ts'
+import { echoReply, echoRequest, firstFragment, type InFamily, icmpError, tcp, udp } from './vocabulary.ts'
 
 const syn = fromPod('cart', tcp('cart:40000', 'outside:443', 'S'))
 const synAck = fromNetdev(tcp('outside:443', 'n1:40000', 'SA'))
@@ -107,6 +110,36 @@ packet('no free port: refused and counted', {
   config: onePort,
   world: cluster,
   given: [syn],
+  when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
+  then: dropped('NAT_PORTS'),
+})
+
+/** A connection of another pod, whose forward entry has these flags. */
+function opened(flags: number, ageSeconds = 5): InFamily<FlowState> {
+  const asked = tcp('cart:50000', 'outside:443', 'S')
+  return translationOf(asked, tcp('n1:40000', 'outside:443', 'S'), ageSeconds, flags)
+}
+
+packet('the only port is that of a connection that nobody has gone on with', {
+  config: onePort,
+  world: cluster,
+  state: opened(0),
+  when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
+  then: sent(null, tcp('n1:40000', 'outside:443', 'S', { hopLimit: 63 })),
+})
+
+packet('the only port is that of a connection whose client has gone on', {
+  config: onePort,
+  world: cluster,
+  state: opened(TranslationFlags.WENT_ON),
+  when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
+  then: dropped('NAT_PORTS'),
+})
+
+packet('the only port is that of a connection that may still go on', {
+  config: onePort,
+  world: cluster,
+  state: opened(0, 0),
   when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
   then: dropped('NAT_PORTS'),
 })

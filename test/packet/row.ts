@@ -293,11 +293,11 @@ function withoutTunnelPort(packet: Packet): Packet {
 }
 
 /** Times become 'now' or stay; the coarse clock may lag by a tick. */
-function comparable(state: FlowState, startNs: bigint): unknown {
+function comparable({ openings, ...tables }: FlowState, startNs: bigint): unknown {
   const time = (seenNs: bigint) =>
     seenNs >= startNs - 20_000_000n && seenNs < startNs + 10n ** 12n ? 'now' : BigInt.asUintN(64, seenNs)
-  return Object.fromEntries(
-    Object.entries(state).map(([table, entries]) => [
+  const entries = Object.fromEntries(
+    Object.entries(tables).map(([table, entries]) => [
       table,
       Object.fromEntries(
         [...(entries as Map<string, readonly [unknown, object]>)].map(([key, [, value]]) => [
@@ -307,6 +307,7 @@ function comparable(state: FlowState, startNs: bigint): unknown {
       ),
     ]),
   )
+  return { ...entries, openings: openings.map(tupleText) }
 }
 
 function describeOutcome({ traced: { verdict } }: Outcome): object {
