@@ -90,7 +90,7 @@ test('the configuration names the architecture and the launcher', () => {
   expect(archive.config).toMatchObject({
     architecture,
     os: 'linux',
-    config: { Entrypoint: ['/usr/bin/heddle'], Env: ['PATH=/usr/bin'] },
+    config: { Entrypoint: ['/usr/bin/heddle'], Env: ['PATH=/usr/bin', 'MALLOC_ARENA_MAX=2'] },
   })
 })
 
