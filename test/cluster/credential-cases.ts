@@ -9,7 +9,7 @@ import { scriptArgv } from '../support/lab.ts'
 import type { Cluster } from './cluster.ts'
 import { clusterDir } from './names.ts'
 import { makeAccountKey } from './pki.ts'
-import { agentLabel, agentStatus, podsOf } from './pods.ts'
+import { agentLabel, agentStatus, readyPods } from './pods.ts'
 
 const namespace = 'kube-system'
 
@@ -71,7 +71,8 @@ export async function outlivesItsToken(cluster: Cluster, from: 'a file' | 'an ex
 /** Has every token refused at once and kubelet write new ones into the pods that run: it asks for them anew when it was
  *  started anew, or after most of their hour. Asserts that the agents say so, then go on, without a restart. */
 export async function takesTokensOfKubelet(cluster: Cluster): Promise<void> {
-  const before = await podsOf(cluster, namespace, agentLabel)
+  const agents = () => readyPods(cluster, namespace, agentLabel, cluster.nodes.length)
+  const before = await agents()
   const statuses = () => Promise.all(before.map((agent) => agentStatus(cluster, agent)))
   for (const program of ['kube-controller-manager', 'kube-apiserver'] as const) await cluster.stopControl(program)
   await makeAccountKey(`${clusterDir(cluster.state.name)}/pki`)
@@ -82,5 +83,5 @@ export async function takesTokensOfKubelet(cluster: Cluster): Promise<void> {
   await expect.poll(statuses, { timeout: 60_000 }).toEqual(before.map(() => isRefused))
   for (const node of cluster.nodes) await cluster.killProgram(node, 'kubelet')
   await expect.poll(statuses, { timeout: 120_000 }).toEqual(before.map(() => expect.not.stringMatching(/401|as of/)))
-  await expect.poll(() => podsOf(cluster, namespace, agentLabel), { timeout: 60_000 }).toEqual(before)
+  expect(await agents()).toEqual(before)
 }
