@@ -83,7 +83,7 @@ export async function startAgent(addon: Addon, config: Config, log: Logger): Pro
   const onBroken = broken.resolve
   const followed = { config, log, world, progress, api, servers, onOwnNode: ownNode.resolve, onBroken }
   progress.source = starting.use(await followSource(followed))
-  progress.waitingFor = `Node ${config.nodeName} with an InternalIP in ${sourceName(config)}`
+  progress.waitingFor = `${sourceName(config)}: Node ${config.nodeName} with an InternalIP and all that its pods depend on`
 
   progress.announcer = starting.use(createAnnouncer({ ...parts, api }))
   if (api !== null) {
