@@ -39,10 +39,13 @@ enum drop_reason {
 	DROP_TOO_LARGE = 28,        /* for the way to a backend elsewhere; Packet Too Big */
 	DROP_HOP_LIMIT = 29,        /* used up on the way to a backend elsewhere; Time Exceeded */
 	DROP_PORT_IN_USE = 30,      /* not a packet: a bind to a port that a Service has */
-	DROP_REASONS = 31,          /* how many; grows at the end */
+	DROP_AUDIT_EGRESS = 31,     /* not a drop: what audited policies let begin and would deny */
+	DROP_AUDIT_INGRESS = 32,
+	DROP_REASONS = 33, /* how many; grows at the end */
 };
 
-enum event_type { EVENT_DROP = 1 };
+/* EVENT_AUDIT: the packet passed; reason, direction, rule and set are those of the drop that it would be. */
+enum event_type { EVENT_DROP = 1, EVENT_AUDIT = 2 };
 
 enum hook {
 	HOOK_FROM_POD = 1,

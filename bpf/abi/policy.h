@@ -16,6 +16,10 @@
 enum policy_direction { DIRECTION_EGRESS = 1, DIRECTION_INGRESS = 2 };
 enum policy_verdict { VERDICT_ALLOW = 1, VERDICT_DENY = 2 };
 
+/* POLICY_AUDIT: allowed, and told (event.h EVENT_AUDIT), for audited policies would deny it: by
+ * the rule, or, where that is 0, since they isolate. */
+enum policy_flags { POLICY_AUDIT = 1 << 0 };
+
 #define POLICY_FIXED_BITS 160   /* direction .. scope */
 #define POLICY_PROTOCOL_BITS 16 /* protocol and its pad */
 
@@ -35,7 +39,7 @@ _Static_assert(sizeof(struct policy_key) == 32, "policy_key");
 
 struct policy_entry {
 	__u8 verdict; /* enum policy_verdict; anything else denies */
-	__u8 flags;   /* 0 */
+	__u8 flags;   /* enum policy_flags */
 	__u16 l7;     /* 0; a program that does not know the value denies */
 	__u32 pad;
 	id64 rule;

@@ -68,7 +68,9 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (p->flags & PACKET_TRANSLATED) p->flags |= PACKET_NETWORK;
 	v = nat_source(p);
 	if (v == NEXT && p->destination == TO_ENDPOINT) v = conntrack(p, skb->ifindex);
-	return v == NEXT ? nat_enter(skb, p) : v;
+	if (v == NEXT) v = nat_enter(skb, p);
+	if (v == NEXT) finish_audit(skb, p, HOOK_FROM_NETDEV);
+	return v;
 }
 
 /* ARP, VLANs, what the stack itself refuses; for this node, fragments that it puts together,

@@ -32,6 +32,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (v == NEXT) v = nat_source(p);
 	if (v == NEXT) v = conntrack(p, skb->ifindex);
 	if (v == NEXT) v = nat_enter(skb, p);
+	if (v == NEXT) finish_audit(skb, p, HOOK_FROM_POD);
 	return v;
 }
 

@@ -18,6 +18,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (v == NEXT) v = nat_lookup(skb, p, NAT_STACK);
 	if (v == NEXT) v = conntrack(p, skb->ifindex | FROM_STACK);
 	if (v == NEXT) v = rewrite(skb, p);
+	if (v == NEXT) finish_audit(skb, p, HOOK_TO_POD);
 	return v;
 }
 

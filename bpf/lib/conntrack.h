@@ -15,7 +15,8 @@
  *     node's stack goes back there: iptables may have given it this destination
  *     (a hostPort), and must take it back.
  *   - otherwise a new flow, judged in the packet's direction. A TCP packet without
- *     SYN may belong to a flow older than the table: it is also judged as a reply.
+ *     SYN may belong to a flow older than the table: it is also judged as a reply,
+ *     also where audited policies alone would deny it.
  *     (Not so UDP and ICMP, whose first packet looks like any other: judged as a
  *     reply, it would pass an egress policy wherever ingress is open.) An echo reply
  *     opens nothing: the flow of its id runs the other way, the request's to open.
@@ -221,12 +222,15 @@ static __always_inline bool flow_is_rerouted(const struct flow *flow, const stru
 
 static __always_inline enum verdict conntrack_new(struct packet *p, __u32 ifindex_in)
 {
-	bool answer = p->tuple.protocol == IPPROTO_TCP && !packet_is_syn(p);
+	bool answer = p->tuple.protocol == IPPROTO_TCP && !packet_is_syn(p), reversed = false;
+	enum verdict v = policy_check(p, false);
 
-	if (policy_check(p, false) == NEXT)
-		return packet_is_echo_reply(p) ? NEXT : flow_open(p, ifindex_in, false);
-	if (answer && policy_check(p, true) == NEXT) return flow_open(p, ifindex_in, true);
-	return answer ? policy_check(p, false) : DROP; /* the event names the packet's own direction */
+	if (answer && (v != NEXT || p->flags & PACKET_AUDITED)) {
+		reversed = policy_check(p, true) == NEXT && (v != NEXT || !(p->flags & PACKET_AUDITED));
+		v = reversed ? NEXT : policy_check(p, false); /* the event names the packet's own direction */
+	}
+	if (v != NEXT) return v;
+	return packet_is_echo_reply(p) ? NEXT : flow_open(p, ifindex_in, reversed);
 }
 
 __noinline int conntrack(struct packet *p, __u32 ifindex_in)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The only exit of a packet hook. PASS is TC_ACT_OK, REDIRECT is
  * TC_ACT_REDIRECT, DROP is TC_ACT_SHOT after its reason is counted in `drops`
- * and told in `events`. */
+ * and told in `events`. finish_audit counts and tells what passes, but would not if audited
+ * policies were enforced: what conntrack has judged, not each packet of a flow. */
 #pragma once
+#include "../abi/policy.h"
 #include "event.h"
 #include "packet.h"
 #include "route.h"
@@ -14,12 +16,19 @@ static __always_inline id64 event_pod(const struct tuple *tuple, bool from_pod)
 	return endpoint ? endpoint->pod : 0;
 }
 
-__noinline int finish_drop(struct __sk_buff *skb, struct packet *p, enum hook hook)
+static __always_inline enum drop_reason finish_counter(const struct packet *p, enum event_type type)
+{
+	if (type == EVENT_AUDIT)
+		return p->direction == DIRECTION_EGRESS ? DROP_AUDIT_EGRESS : DROP_AUDIT_INGRESS;
+	return p->reason < DROPS_CAPACITY ? p->reason : DROP_NONE;
+}
+
+__noinline int finish_tell(struct __sk_buff *skb, struct packet *p, enum hook hook, enum event_type type)
 {
 	struct event *event;
 
 	if (!p) return TC_ACT_SHOT;
-	drops_add(p->reason < DROPS_CAPACITY ? p->reason : DROP_NONE, skb->len);
+	drops_add(finish_counter(p, type), skb->len);
 	event = event_reserve();
 	if (!event) return TC_ACT_SHOT;
 	event->time_ns = bpf_ktime_get_ns();
@@ -29,7 +38,7 @@ __noinline int finish_drop(struct __sk_buff *skb, struct packet *p, enum hook ho
 	event->destination_port = p->tuple.destination_port;
 	event->protocol = p->tuple.protocol;
 	event->tcp_flags = p->tcp_flags;
-	event->type = EVENT_DROP;
+	event->type = type;
 	event->reason = p->reason;
 	event->hook = hook;
 	event->direction = p->direction;
@@ -51,5 +60,10 @@ static __always_inline int finish(struct __sk_buff *skb, struct packet *p, enum 
 {
 	if (v == REDIRECT) return TC_ACT_REDIRECT;
 	if (v == PASS) return TC_ACT_OK;
-	return finish_drop(skb, p, hook);
+	return finish_tell(skb, p, hook, EVENT_DROP);
+}
+
+static __always_inline void finish_audit(struct __sk_buff *skb, struct packet *p, enum hook hook)
+{
+	if (p->flags & PACKET_AUDITED) finish_tell(skb, p, hook, EVENT_AUDIT);
 }

@@ -25,6 +25,7 @@ enum packet_flags {
 	PACKET_HOST = 1 << 7,       /* this node's own stack sends it */
 	PACKET_NETWORK = 1 << 8,    /* translated, and the uplink has brought it */
 	PACKET_DIRECT = 1 << 9,     /* of a flow that went by a Service until now */
+	PACKET_AUDITED = 1 << 10,   /* allowed; .reason, .direction and .rule say what would deny it */
 };
 
 /* Where lib/route.h sends it. */
@@ -57,7 +58,7 @@ struct packet {
 	__u8 icmp_type, icmp_code;
 	__u8 destination; /* enum destination */
 	__u8 unreachable; /* enum drop_reason */
-	__u8 reason;      /* enum drop_reason, where the verdict is DROP */
+	__u8 reason;      /* enum drop_reason, where the verdict is DROP or the packet audited */
 	__u8 direction;   /* enum policy_direction, where policy decided */
 } ALIGNED;
 

@@ -7,7 +7,8 @@
  *   - the first of class, realm, any that has an entry decides; none: denied with
  *     rule 0. DROP_POLICY_EGRESS, DROP_POLICY_INGRESS.
  * Always allowed: a pod to itself, and own host to a pod.
- * On a denial the packet names direction, set, class and rule. */
+ * On a denial the packet names direction, set, class and rule; so it does, as PACKET_AUDITED, on
+ * what passes although audited policies would deny it. */
 #pragma once
 #include "../abi/class.h"
 #include "../abi/policy.h"
@@ -50,11 +51,10 @@ static __always_inline const struct policy_entry *policy_level(struct policy_key
 	return bpf_map_lookup_elem(&policies, key);
 }
 
-static __always_inline enum verdict policy_deny(struct packet *p, enum policy_direction direction,
-						enum drop_reason reason)
+static __always_inline enum verdict policy_deny(struct packet *p, enum policy_direction direction)
 {
 	p->direction = direction;
-	return drop(p, reason);
+	return drop(p, direction == DIRECTION_EGRESS ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS);
 }
 
 /* One direction. `reversed`: the packet is an answer, its destination the originator. */
@@ -78,7 +78,10 @@ __noinline int policy_judge(struct packet *p, bool reversed, enum policy_directi
 	endpoint = endpoint_of(pod);
 	if (!endpoint || address_equal(pod, peer)) return NEXT;
 	if (direction == DIRECTION_INGRESS && self_has(peer)) return NEXT;
-	if (endpoint->isolated) return policy_deny(p, direction, DROP_NOT_READY);
+	if (endpoint->isolated) {
+		p->direction = direction;
+		return drop(p, DROP_NOT_READY);
+	}
 
 	key.set = direction == DIRECTION_EGRESS ? endpoint->egress_set : endpoint->ingress_set;
 	levels = direction == DIRECTION_EGRESS ? endpoint->egress_levels : endpoint->ingress_levels;
@@ -96,14 +99,23 @@ __noinline int policy_judge(struct packet *p, bool reversed, enum policy_directi
 	}
 	if (!entry) entry = policy_level(&key, levels, LEVEL_ANY, 0);
 	p->rule = entry ? entry->rule : 0;
-	if (entry && entry->verdict == VERDICT_ALLOW && !entry->l7) return NEXT;
-	return policy_deny(p, direction,
-			   direction == DIRECTION_EGRESS ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS);
+	if (!entry || entry->verdict != VERDICT_ALLOW || entry->l7) return policy_deny(p, direction);
+	if (entry->flags & POLICY_AUDIT) {
+		policy_deny(p, direction);
+		p->flags |= PACKET_AUDITED;
+	}
+	return NEXT;
 }
 
 static __always_inline enum verdict policy_check(struct packet *p, bool reversed)
 {
-	enum verdict v = policy_judge(p, reversed, DIRECTION_EGRESS);
+	enum verdict v;
+	bool audited;
 
-	return v == NEXT ? policy_judge(p, reversed, DIRECTION_INGRESS) : v;
+	p->flags &= ~PACKET_AUDITED;
+	v = policy_judge(p, reversed, DIRECTION_EGRESS);
+	audited = p->flags & PACKET_AUDITED;
+	if (v == NEXT) v = policy_judge(p, reversed, DIRECTION_INGRESS);
+	if (v == NEXT && audited) v = policy_judge(p, reversed, DIRECTION_EGRESS); /* which is named */
+	return v;
 }

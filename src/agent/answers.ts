@@ -7,7 +7,7 @@ import { objectName } from '../core/names.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { ServiceDetail, SyncReply } from './api.ts'
 import { apiRoutes, probeRoutes } from './api-routes.ts'
-import type { Config } from './config.ts'
+import { type Config, policySettings } from './config.ts'
 import { type DataPlane, ownCookie } from './data-plane.ts'
 import type { EventStream } from './event-stream.ts'
 import { createHttpServer, listening, listenPrivately, RequestError, type Routes } from './http.ts'
@@ -32,6 +32,7 @@ export async function serveApi(
     status: () => currentStatus(parts),
     lists: () => ({ ...dataPlaneOf(progress), ...dataPlaneOf(progress).reconciler, world }),
     serviceUse: (service) => serviceUse(parts, dataPlaneOf(progress), service),
+    policySettings: policySettings(config),
     plan: () => dataPlaneOf(progress).reconciler.planNow(),
     trace: (query) => {
       const { kernel, local } = dataPlaneOf(progress)

@@ -2,6 +2,7 @@
 // The requests that the agent answers: api.ts on its socket, Prometheus and probes over HTTP.
 
 import type { ServerResponse } from 'node:http'
+import type { PolicySettings } from '../policy/compile.ts'
 import type { PlanReply, ServiceDetail, Status, SyncReply, TraceReply } from './api.ts'
 import { json, type Reply, type Routes, text } from './http.ts'
 import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
@@ -14,6 +15,7 @@ export interface Answers {
   lists(): ListSources
   /** What only the node can say of a Service. */
   serviceUse(service: ServiceDescription): Promise<Pick<ServiceDetail, 'traffic' | 'clients' | 'problems'>>
+  readonly policySettings: PolicySettings
   plan(): Promise<readonly string[]>
   trace(query: URLSearchParams): Promise<TraceReply>
   sync(signal: AbortSignal): Promise<SyncReply>
@@ -27,7 +29,7 @@ export function apiRoutes(answers: Answers): Routes {
     'GET /v1/services': async () => json(await listServices(answers.lists())),
     'GET /v1/service': async ({ query }) => json(await serviceDetail(answers, query.get('name') ?? '')),
     'GET /v1/policies': async () => json(await listPolicies(answers.lists())),
-    'GET /v1/policy-objects': async () => json(policyObjects(answers.lists().world)),
+    'GET /v1/policy-objects': async () => json(policyObjects(answers.lists().world, answers.policySettings)),
     'GET /v1/nodes': async () => json(await listNodes(answers.lists())),
     'GET /v1/plan': async () => json({ steps: await answers.plan() } satisfies PlanReply),
     'GET /v1/trace': async ({ query }) => json(await answers.trace(query)),

@@ -7,7 +7,7 @@
 //   GET  /v1/services                  ServiceRow[]        with drift against what is desired
 //   GET  /v1/service?name              ServiceDetail       one Service, NS/NAME: what is desired, and drift
 //   GET  /v1/policies                  PolicyRow[]
-//   GET  /v1/policy-objects            KubeObject[]        namespaces, nodes, pods and policies that this node knows
+//   GET  /v1/policy-objects            PolicyObjects       namespaces, nodes, pods and policies that this node knows
 //   GET  /v1/nodes                     NodeRow[]
 //   GET  /v1/plan                      PlanReply           what would change in the kernel now
 //   GET  /v1/trace?from&to&port&protocol   TraceReply      from and to as in CONTRACT.md
@@ -15,6 +15,8 @@
 //   POST /v1/sync                      SyncReply           reads every source again; replies when all is in force
 
 import type { Address, Family, Prefix } from '../core/address.ts'
+import type { PolicySettings } from '../policy/compile.ts'
+import type { KubeObject } from '../world/objects.ts'
 import type { SourcePart } from '../world/source.ts'
 
 export interface ApiError {
@@ -114,6 +116,8 @@ export interface Status {
   readonly sources: readonly SourceStatus[]
   readonly pools: readonly PoolStatus[]
   readonly drops: readonly DropCount[]
+  /** What passed and audited policies would have dropped, of a flow what was judged. */
+  readonly audited: readonly DropCount[]
   /** The last time that tables were written; null before the first. */
   readonly lastApply: {
     readonly at: string
@@ -231,12 +235,20 @@ export interface ServiceDetail {
   readonly problems: readonly string[]
 }
 
+/** What policy is about, and how this node's configuration wants it. */
+export interface PolicyObjects {
+  readonly settings: PolicySettings
+  readonly objects: readonly KubeObject[]
+}
+
 /** One policy set in one direction, as the kernel holds it. */
 export interface PolicyRow {
   readonly set: string
   readonly direction: 'egress' | 'ingress'
-  /** namespace/name of the policies in it. */
+  /** namespace/name of the policies by which it isolates. */
   readonly policies: readonly string[]
+  /** Of those by which it would if they were not audited. */
+  readonly audited: readonly string[]
   /** namespace/name of the endpoints that it is enforced on. */
   readonly endpoints: readonly string[]
   readonly entries: readonly {
@@ -247,7 +259,7 @@ export interface PolicyRow {
     readonly protocol: string
     /** '80', '80/14' (a prefix of ports), or 'any'. */
     readonly port: string
-    readonly verdict: 'allow' | 'deny'
+    readonly verdict: 'allow' | 'deny' | 'audit'
     readonly rule: string
     readonly drift: Drift
   }[]
@@ -281,6 +293,8 @@ export interface TraceReply {
   readonly reason: string | null
   /** Rule that decided, by name. */
   readonly rule: string | null
+  /** What would deny it if policies were enforced that are audited; null: nothing. */
+  readonly audit: string | null
   readonly steps: readonly { readonly stage: string; readonly text: string }[]
 }
 

@@ -9,6 +9,7 @@ import type { Prefix } from '../core/address.ts'
 import { coversMapped, isParseError, parsePrefix } from '../core/address.ts'
 import { maps } from '../generated/abi.ts'
 import { IN_CLUSTER } from '../kube/connection.ts'
+import { EVERY_NAMESPACE, type PolicySettings } from '../policy/compile.ts'
 
 export type Mode = 'native' | 'vxlan'
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
@@ -25,6 +26,9 @@ export interface Config {
   readonly mtu: 'auto' | number
   readonly bigTCP: 'auto' | 'always' | 'never'
   readonly masquerade: boolean
+  readonly policyAudit: boolean
+  readonly policyDefaultDeny: readonly string[]
+  readonly policyDefaultAllow: readonly string[]
   readonly serviceCIDRs: readonly Prefix[]
   readonly nodePortAddresses: readonly Prefix[]
   readonly tunnelPort: number
@@ -121,6 +125,20 @@ const listenAddress = (value: unknown): string | Expected =>
     ? value
     : { expected: 'ADDRESS:PORT or off' }
 
+/** RFC 1123, as Kubernetes wants the name of a Namespace. */
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/
+
+const namespaces =
+  (...words: readonly string[]) =>
+  (value: unknown): readonly string[] | Expected => {
+    if (!Array.isArray(value)) return { expected: 'a list of namespaces' }
+    const bad = value.find((item) => typeof item !== 'string' || !(words.includes(item) || DNS_LABEL.test(item)))
+    return bad === undefined ? (value as string[]) : { expected: `namespaces such as kube-system, not ${String(bad)}` }
+  }
+
+const bool = (value: unknown): boolean | Expected =>
+  typeof value === 'boolean' ? value : { expected: 'true or false' }
+
 const mapSizes = (value: unknown): Readonly<Record<string, number>> | Expected => {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return { expected: 'map names with a size each' }
@@ -179,7 +197,24 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
   masquerade: {
     meaning: "Give packets that leave the cluster the node's own address.",
     initial: true,
-    read: (value) => (typeof value === 'boolean' ? value : { expected: 'true or false' }),
+    read: bool,
+  },
+  policyAudit: {
+    meaning:
+      'Let pass what policies deny, and tell and count it: every policy is audited, as heddle.network/audit does for one.',
+    initial: false,
+    read: bool,
+  },
+  policyDefaultDeny: {
+    meaning:
+      "Namespaces in which pods reach, and are reached by, only what a policy admits; '*': every one but policyDefaultAllow.",
+    initial: [],
+    read: namespaces(EVERY_NAMESPACE),
+  },
+  policyDefaultAllow: {
+    meaning: "Namespaces that '*' of policyDefaultDeny leaves out.",
+    initial: ['kube-system'],
+    read: namespaces(),
   },
   serviceCIDRs: {
     meaning: 'Prefixes of ClusterIPs: an address in them that no Service has is refused.',
@@ -303,6 +338,11 @@ export function parseConfig(source: string, file: string): Config | ConfigProble
   const config = values as unknown as Config
   if (config.natPortMin > config.natPortMax) return at(0, 'natPortMin must not be above natPortMax')
   return config
+}
+
+/** What of it the policy compiler reads. */
+export function policySettings({ policyAudit, policyDefaultDeny, policyDefaultAllow }: Config): PolicySettings {
+  return { auditAll: policyAudit, defaultDeny: policyDefaultDeny, defaultAllow: policyDefaultAllow }
 }
 
 export function readConfig(file: string): Config | ConfigProblem {

@@ -19,7 +19,7 @@ import { deleteNodeRoute, putNodeRoute, putPodBlackholes, readNodeRoutes, repair
 import { sameValue } from '../world/equal.ts'
 import type { Kind, Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
-import type { Config } from './config.ts'
+import { type Config, policySettings } from './config.ts'
 import { type Loop, startLoop } from './loop.ts'
 import {
   examineNode,
@@ -104,6 +104,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
       uplink: local.uplink.ifindex,
       uplinkMtu: local.uplink.mtu,
     },
+    policy: policySettings(config),
     gateways: (addresses) => findGateways(network, local.uplink, addresses),
     nodePortAddresses: () => findNodePortAddresses(network, config, node),
     async onRemovedBackends(backends, store) {

@@ -6,15 +6,10 @@ import { compareText, endpointKey, nodeId, objectName, serviceId, servicePortNam
 import type { Compiled } from '../datapath/compile.ts'
 import type { TableStore } from '../datapath/desired.ts'
 import { directionText, idText, levelText, portsText, protocolText, verdictText } from '../datapath/tables.ts'
-import {
-  NodeFlags,
-  PolicyDirection,
-  type PolicyEntry,
-  type PolicyKey,
-  PolicyLevels,
-  PolicyVerdict,
-} from '../generated/abi.ts'
+import { NodeFlags, PolicyDirection, type PolicyEntry, type PolicyKey, PolicyLevels } from '../generated/abi.ts'
 import type { Kernel } from '../kernel/apply.ts'
+import type { PolicySet } from '../policy/tables.ts'
+import { isolating } from '../policy/verdict.ts'
 import type { Endpoint } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import type { EndpointRow, NodeRow, PolicyRow, ServiceRow } from './api.ts'
@@ -112,18 +107,19 @@ export async function listPolicies(sources: ListSources): Promise<PolicyRow[]> {
   return [...new Set([...wanted, ...users.keys(), ...entries.keys()])].sort().map((key) => {
     const [set, direction] = key.split(' ') as [string, string]
     const held = entries.get(key) ?? []
-    const policies = compiled.sets.get(BigInt(`0x${set}`))?.policies ?? []
+    const known = compiled.sets.get(BigInt(`0x${set}`))
     return {
       set,
       direction: directionText(Number(direction)),
-      policies,
+      policies: isolating(known, false) ?? [],
+      audited: known?.withAudited.filter((name) => !known.policies.includes(name)) ?? [],
       endpoints: [...(users.get(key) ?? [])].sort(),
       entries: held.map(({ key, value, drift }) => ({
         level: levelName(key),
         scope: key.level === PolicyLevels.CLASS ? className(key.scope, sources.compiled()) : levelText(key),
         ...protocolAndPort(key),
-        verdict: verdictText(value.verdict),
-        rule: value.rule === 0n ? withoutRule(value, policies) : (compiled.rules.get(value.rule) ?? idText(value.rule)),
+        verdict: verdictText(value),
+        rule: value.rule === 0n ? withoutRule(value, known) : (compiled.rules.get(value.rule) ?? idText(value.rule)),
         drift,
       })),
       drift: driftOf(held),
@@ -132,8 +128,9 @@ export async function listPolicies(sources: ListSources): Promise<PolicyRow[]> {
 }
 
 /** No rule decides: policies isolate, or nothing forbids. */
-function withoutRule({ verdict }: PolicyEntry, policies: readonly string[]): string {
-  return verdict === PolicyVerdict.ALLOW ? '' : policies.join(', ')
+function withoutRule(entry: PolicyEntry, set: PolicySet | undefined): string {
+  const verdict = verdictText(entry)
+  return verdict === 'allow' ? '' : (isolating(set, verdict === 'audit') ?? []).join(', ')
 }
 
 function levelName({ level }: PolicyKey): 'class' | 'realm' | 'any' {

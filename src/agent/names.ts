@@ -5,6 +5,7 @@ import type { Address } from '../core/address.ts'
 import { objectName, podId, serviceId, servicePortName } from '../core/names.ts'
 import type { Compiled } from '../datapath/compile.ts'
 import type { Names } from '../observe/events.ts'
+import { isolating } from '../policy/verdict.ts'
 import type { WorldView } from '../world/world.ts'
 
 /** How long a table of names may be behind World. */
@@ -19,7 +20,7 @@ export function createNames(world: WorldView, compiled: () => Compiled): Names {
   return {
     pod: (id) => pods().get(id),
     rule: (id) => compiled().policies.rules.get(id),
-    isolating: (set) => compiled().policies.sets.get(set)?.policies,
+    isolating: (set, audited) => isolating(compiled().policies.sets.get(set), audited),
     service: (id) => services().get(id),
     address: (address: Address) => world.ownerOf(address) ?? nodes().get(address),
   }

@@ -3,11 +3,11 @@
 
 import { prefixToKey } from '../core/address.ts'
 import { invariant } from '../core/errors.ts'
-import { PolicyDirection, PolicyVerdict } from '../generated/abi.ts'
+import { PolicyDirection } from '../generated/abi.ts'
 import { openPolicyProbe, type PolicyProbe, type ProbeTables } from '../kernel/policy-probe.ts'
 import { type Engine, type PolicyQuestion, setOf } from '../policy/offline.ts'
 import type { CompiledPolicies } from '../policy/tables.ts'
-import type { PolicyAnswer } from '../policy/verdict.ts'
+import { answerOf, ISOLATED, type PolicyAnswer } from '../policy/verdict.ts'
 import { type Config, parseConfig } from './config.ts'
 
 export interface KernelEngine extends Disposable {
@@ -43,9 +43,10 @@ async function judge(probe: PolicyProbe, question: PolicyQuestion): Promise<Poli
   const { direction, address: pod, peer, protocol, port, policy } = question
   const set = setOf(policy, direction)
   const levels = direction === PolicyDirection.EGRESS ? policy.egressLevels : policy.ingressLevels
-  const { allowed, entry, level } = await probe.judge({ direction, pod, peer, protocol, port, set, levels })
-  if (set === 0n || pod === peer) return { allowed, rule: 0n, level: 0 }
-  const says = entry?.verdict === PolicyVerdict.ALLOW && entry.l7 === 0
-  invariant(says === allowed, `the program and its maps disagree: ${pod} and ${peer}, ${protocol}/${port}`)
-  return { allowed, rule: entry?.rule ?? 0n, level }
+  const { allowed, audited, entry, level } = await probe.judge({ direction, pod, peer, protocol, port, set, levels })
+  if (set === 0n || pod === peer) return { allowed, audited, rule: 0n, level: 0 }
+  const answer = entry === undefined ? ISOLATED : answerOf(entry)
+  const isAsSaid = answer.allowed === allowed && answer.audited === audited
+  invariant(isAsSaid, `the program and its maps disagree: ${pod} and ${peer}, ${protocol}/${port}`)
+  return { ...answer, level }
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // GET /v1/policy-objects: what this node knows of the cluster that policy is about.
 
-import { API_SERVERS, type KubeObject, type Pod } from '../world/objects.ts'
+import type { PolicySettings } from '../policy/compile.ts'
+import { API_SERVERS, type Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
+import type { PolicyObjects } from './api.ts'
 
 /** Pods elsewhere and namespaces are known where some policy of this node asks for them. A local pod has its addresses
  *  before its status tells them. */
-export function policyObjects(world: WorldView): readonly KubeObject[] {
+export function policyObjects(world: WorldView, settings: PolicySettings): PolicyObjects {
   const namespaces = [...new Set([...world.pods()].map(({ namespace }) => namespace))]
     .map((name) => world.namespace(name))
     .filter((namespace) => namespace !== undefined)
@@ -16,5 +18,6 @@ export function policyObjects(world: WorldView): readonly KubeObject[] {
     if (pod !== undefined) pods.set(pod, { ...pod, podIPs: endpoint.addresses } satisfies Pod)
   }
   const policies = [...world.networkPolicies(), ...world.clusterPolicies(), ...world.ciliumPolicies()]
-  return [...namespaces, ...world.nodes(), ...pods.values(), ...world.slicesOfService(API_SERVERS), ...policies]
+  const servers = world.slicesOfService(API_SERVERS)
+  return { settings, objects: [...namespaces, ...world.nodes(), ...pods.values(), ...servers, ...policies] }
 }

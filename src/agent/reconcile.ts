@@ -20,6 +20,7 @@ import {
 import { readValue, tableNames } from '../datapath/tables.ts'
 import { endpointKey } from '../generated/abi.ts'
 import { apply, type Kernel } from '../kernel/apply.ts'
+import type { PolicySettings } from '../policy/compile.ts'
 import { NOWHERE, type RoutingInput } from '../routing/compile.ts'
 import type { Backend } from '../services/frontends.ts'
 import { sameValue } from '../world/equal.ts'
@@ -43,6 +44,8 @@ export interface ReconcilerOptions {
   readonly world: World
   readonly kernel: Kernel
   readonly node: NodeFacts
+  /** By default every policy is as its object says. */
+  readonly policy?: PolicySettings
   /** Kinds of which not every object is known yet: what one of them may want stays as it is (datapath/hold.ts). */
   readonly unseenKinds?: () => ReadonlySet<Kind>
   /** For each node address the neighbour on the uplink that leads there; absent: unreachable now. */
@@ -78,7 +81,7 @@ const NO_KINDS: ReadonlySet<Kind> = new Set()
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { world, kernel } = options
   const store = createTableStore()
-  const compiler = createCompiler(store, kernel.maxEntries)
+  const compiler = createCompiler(store, kernel.maxEntries, options.policy)
   let isKernelKnown = false
   let kernelRoutes: readonly KernelRoute[] | undefined // unknown: somebody else may have changed them
   let removed: readonly Backend[] | 'unknown' = 'unknown' // since the last pass that succeeded

@@ -8,7 +8,7 @@ import type { PoolStatus as IpamPool } from '../ipam/allocator.ts'
 import type { Ipam } from '../ipam/ipam.ts'
 import type { Addon } from '../kernel/addon.ts'
 import { listBoundSockets } from '../kernel/sock-diag.ts'
-import { type DropTotal, readDrops } from '../observe/drops.ts'
+import { readDrops } from '../observe/drops.ts'
 import type { Readings } from '../observe/metrics.ts'
 import { KINDS } from '../world/objects.ts'
 import type { HeldProblem, SourceState } from '../world/source.ts'
@@ -37,6 +37,7 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
   const local = progress.dataPlane?.local
   const addresses = local?.node.internalIPs ?? []
   const conditions = notReady(progress)
+  const { dropped, audited } = await drops(parts)
   return {
     nodeName: config.nodeName,
     version: parts.version,
@@ -67,7 +68,8 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
     maps: mapFills(parts),
     sources: [sourceStatus(parts)],
     pools: parts.ipam.status().map(poolStatus),
-    drops: await drops(parts),
+    drops: dropped,
+    audited,
     lastApply: progress.lastApplied === undefined ? null : describeApplied(progress.lastApplied),
   }
 }
@@ -83,8 +85,10 @@ export function boundPortSources(
 /** The same for Prometheus. */
 export async function readings(parts: StatusParts): Promise<Readings> {
   const { ipam, progress, world } = parts
+  const { dropped, audited } = await drops(parts)
   return {
-    drops: await drops(parts),
+    drops: dropped,
+    audited,
     tables: await tableFills(parts),
     endpointCount: [...world.endpoints()].length,
     pools: ipam.status().map(poolStatus),
@@ -123,8 +127,9 @@ function serviceReadings({ dataPlane }: Progress): Readings['services'] {
   return { refused: refusedServices.size, conflicts: conflicts(store).length, ignored }
 }
 
-async function drops({ addon, progress }: StatusParts): Promise<readonly DropTotal[]> {
-  return progress.dataPlane === undefined ? [] : readDrops(addon, progress.dataPlane.datapath.maps.drops)
+async function drops({ addon, progress }: StatusParts): ReturnType<typeof readDrops> {
+  if (progress.dataPlane === undefined) return { dropped: [], audited: [] }
+  return readDrops(addon, progress.dataPlane.datapath.maps.drops)
 }
 
 export function objectCounts(world: WorldView): Readonly<Record<string, number>> {

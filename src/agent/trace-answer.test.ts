@@ -2,7 +2,7 @@
 // GET /v1/trace: places by name, tables from the kernel, an answer in words.
 
 import { beforeEach, describe, expect, test } from 'vitest'
-import { native, pod, service, world as tablesOf } from '../../test/packet/cluster.ts'
+import { audit, ingress, native, pod, ruleIdOf, service, world as tablesOf } from '../../test/packet/cluster.ts'
 import { address } from '../../test/support/packet.ts'
 import { serviceWith } from '../../test/support/services.ts'
 import { type TableName, tableEntry } from '../datapath/tables.ts'
@@ -68,6 +68,21 @@ test('a pod asks a Service: both by name, the family that both have', async () =
     'translation',
     'forward',
   ])
+})
+
+test('what audited policies would deny is allowed, and says by what', async () => {
+  const audited = tablesOf(pod('web', { ingress: ingress('s', audit('no', 'any')) }))
+  for (const name of ['policies', 'endpoints'] as const) {
+    const entries = audited[name] as readonly (readonly [never, never])[]
+    await kernel.put(
+      name,
+      entries.map(([key, value]) => tableEntry(name, key, value)),
+    )
+  }
+  const query = new URLSearchParams({ from: 'node/n2', to: '10.1.0.6', port: '80', protocol: 'TCP' })
+  const ruleNames = { ...names, rule: (id: bigint) => (id === ruleIdOf('no') ? 'shop/web ingress[0]' : undefined) }
+  const answer = await answerTrace({ kernel, world, names: ruleNames, config: native, mtuBytes: 1500 }, query)
+  expect(answer).toMatchObject({ verdict: 'allow', reason: null, rule: null, audit: 'shop/web ingress[0]' })
 })
 
 test('a denial gives its reason', async () => {

@@ -37,16 +37,21 @@ export async function answerTrace(sources: TraceSources, query: URLSearchParams)
   }
   const tables = await readTables(sources.kernel)
   const nameOf = nameOfIds(sources)
-  const { verdict, steps } = askTrace({ ...addresses, tables, config, mtuBytes, nameOf, port, protocol })
+  const { verdict, audited, steps } = askTrace({ ...addresses, tables, config, mtuBytes, nameOf, port, protocol })
   const isDenied = verdict.kind === 'drop'
   return {
     from,
     to,
     verdict: isDenied ? 'deny' : 'allow',
     reason: isDenied ? reasonText(verdict.reason) : null,
-    rule: isDenied ? (names.rule(verdict.rule) ?? names.isolating(verdict.set)?.join(', ') ?? null) : null,
+    rule: isDenied ? ruleText(names, verdict, false) : null,
+    audit: isDenied || audited === null ? null : ruleText(names, audited, true),
     steps,
   }
+}
+
+function ruleText(names: Names, { rule, set }: { readonly rule: bigint; readonly set: bigint }, audited: boolean) {
+  return names.rule(rule) ?? names.isolating(set, audited)?.join(', ') ?? null
 }
 
 /** 'NS/POD', 'svc/NS/NAME', 'node/NAME' or an address. */
@@ -105,6 +110,6 @@ function nameOfIds({ names, world }: TraceSources): (id: bigint) => string {
     names.rule(id) ??
     names.service(id) ??
     nodes.get(id) ??
-    names.isolating(id)?.join(', ') ??
+    names.isolating(id, true)?.join(', ') ??
     idText(id)
 }

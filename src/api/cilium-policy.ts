@@ -32,7 +32,7 @@ import {
   prefix,
   text,
 } from './cursor.ts'
-import { fieldsOf, onlyFields, readMetadata } from './fields.ts'
+import { fieldsOf, onlyFields, readAudited, readMetadata } from './fields.ts'
 import { ICMP_TYPES, ICMPV6_TYPES } from './icmp-types.ts'
 import { EVERY_POD, orElse, readPortName, readRequirement } from './network-policy.ts'
 
@@ -42,6 +42,7 @@ type DirectionName = 'ingress' | 'egress'
 interface Scope {
   readonly namespace: string
   readonly policy: string
+  readonly audited?: true
 }
 
 export function readCiliumNetworkPolicy(object: Cursor): CiliumPolicy {
@@ -54,7 +55,7 @@ export function readCiliumClusterwideNetworkPolicy(object: Cursor): CiliumPolicy
 
 function readPolicy(kind: CiliumPolicy['kind'], object: Cursor): CiliumPolicy {
   const { namespace, name } = namesOf(kind, object)
-  const scope = { namespace, policy: objectName(namespace, name) }
+  const scope = { namespace, policy: objectName(namespace, name), ...readAudited(object) }
   return { kind, namespace, name, specs: specsOf(object).map(({ spec, place }) => readSpec(spec, place, scope)) }
 }
 
@@ -71,7 +72,7 @@ export function standInForCiliumClusterwideNetworkPolicy(object: Cursor): Cilium
 
 function standIn(kind: CiliumPolicy['kind'], object: Cursor): CiliumPolicy | null {
   const { namespace, name } = namesOf(kind, object)
-  const scope = { namespace, policy: objectName(namespace, name) }
+  const scope = { namespace, policy: objectName(namespace, name), ...readAudited(object) }
   const unreadable = [{ spec: { value: false, parent: object, key: 'spec' }, place: '' }]
   const specs = orElse(unreadable, () => specsOf(object)).flatMap(({ spec, place }) => closedSpec(spec, place, scope))
   return specs.length === 0 ? null : { kind, namespace, name, specs, unreadable: true }

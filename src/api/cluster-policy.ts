@@ -26,7 +26,7 @@ import {
   prefix,
   text,
 } from './cursor.ts'
-import { fieldsOf, onlyField, onlyFields, readMetadata } from './fields.ts'
+import { fieldsOf, onlyField, onlyFields, readAudited, readMetadata } from './fields.ts'
 import { EVERY_POD, orElse, readPortName, readSelector } from './network-policy.ts'
 
 const RULES_MAX = 25
@@ -48,6 +48,7 @@ export function readClusterNetworkPolicy(object: Cursor): ClusterNetworkPolicy {
     subject: readSubject(field(spec, 'subject')),
     ingress: list(field(spec, 'ingress'), RULES_MAX).map((rule) => readRule(rule, 'from')),
     egress: list(field(spec, 'egress'), RULES_MAX).map((rule) => readRule(rule, 'to')),
+    ...readAudited(object),
   }
 }
 
@@ -70,6 +71,7 @@ export function standInForClusterPolicy(object: Cursor): ClusterNetworkPolicy | 
     ingress: closed('ingress'),
     egress: closed('egress'),
     unreadable: true,
+    ...readAudited(object),
   }
 }
 

@@ -12,6 +12,14 @@ export function readMetadata(object: Cursor): { readonly namespace: string; read
   return { namespace: dnsName(field(metadata, 'namespace'), 'default'), name: dnsName(field(metadata, 'name')) }
 }
 
+export const AUDIT_ANNOTATION = 'heddle.network/audit'
+
+/** Any text but "true" leaves a policy enforced. */
+export function readAudited(policy: Cursor): { readonly audited?: true } {
+  const annotation = field(field(field(policy, 'metadata'), 'annotations'), AUDIT_ANNOTATION)
+  return annotation.value === 'true' ? { audited: true } : {}
+}
+
 /** Labels of a Service or slice that is another proxy's, or that needs none. Source: kube-proxy's own selectors. */
 export const NOT_SERVED_LABELS = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless'] as const
 

@@ -20,7 +20,7 @@ import {
   prefix,
   text,
 } from './cursor.ts'
-import { readMetadata, readProtocol } from './fields.ts'
+import { readAudited, readMetadata, readProtocol } from './fields.ts'
 
 export function readNetworkPolicy(object: Cursor): NetworkPolicy {
   const spec = field(object, 'spec')
@@ -36,6 +36,7 @@ export function readNetworkPolicy(object: Cursor): NetworkPolicy {
     podSelector: readSelector(field(spec, 'podSelector')),
     ingress: isolated.ingress ? ingress.map((rule) => readRule(rule, 'from')) : null,
     egress: isolated.egress ? egress.map((rule) => readRule(rule, 'to')) : null,
+    ...readAudited(object),
   }
 }
 
@@ -53,6 +54,7 @@ export function standInForPolicy(object: Cursor): NetworkPolicy {
     ingress: isolated.ingress ? [] : null,
     egress: isolated.egress ? [] : null,
     unreadable: true,
+    ...readAudited(object),
   }
 }
 

@@ -5,6 +5,7 @@
 import type { Kind } from '../world/objects.ts'
 import { BALANCING_ANNOTATION, WEIGHTS_ANNOTATION } from './balancing.ts'
 import { TRIGGER_TIME_ANNOTATION } from './endpoint-slice.ts'
+import { AUDIT_ANNOTATION } from './fields.ts'
 import { MIRROR_ANNOTATION } from './object.ts'
 import { SOURCE_RANGES_ANNOTATION } from './service.ts'
 
@@ -26,6 +27,8 @@ const metadata = {
   labels: KEEP,
 } as const
 
+const policyMetadata = { ...metadata, annotations: { [AUDIT_ANNOTATION]: KEEP } } as const
+
 const ports = { name: KEEP, port: KEEP, protocol: KEEP } as const
 
 const containerPorts = { name: KEEP, containerPort: KEEP, protocol: KEEP } as const
@@ -37,7 +40,7 @@ const ciliumSpec = {
   ingressDeny: { [OTHERS]: KEEP },
   egressDeny: { [OTHERS]: KEEP },
 } as const
-const ciliumPolicy = { metadata, spec: ciliumSpec, specs: ciliumSpec } as const
+const ciliumPolicy = { metadata: policyMetadata, spec: ciliumSpec, specs: ciliumSpec } as const
 
 export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>> = {
   Namespace: { metadata },
@@ -88,13 +91,13 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
     },
   },
   ClusterNetworkPolicy: {
-    metadata,
+    metadata: policyMetadata,
     spec: { subject: KEEP, ...policyLists },
   },
   CiliumNetworkPolicy: ciliumPolicy,
   CiliumClusterwideNetworkPolicy: ciliumPolicy,
   NetworkPolicy: {
-    metadata,
+    metadata: policyMetadata,
     // Fields that nobody knows too: they decide what a rule means. Lists have a shape, so that they can be cut.
     spec: {
       podSelector: KEEP,

@@ -129,7 +129,7 @@ export const agentCommands: readonly CommandRow[] = [
   },
   {
     usage: 'monitor',
-    summary: 'Packet events as they happen: what was dropped, why, and by which rule.',
+    summary: 'Packet events as they happen: what was dropped, or would be by audited policies, why, and by which rule.',
     examples: ['heddle monitor -f --lab lab --node n2', 'heddle monitor --drops --pod shop/cart -f --lab lab'],
     options: [
       ['--drops', 'drops only'],
@@ -165,7 +165,7 @@ export function eventLine(call: { readonly colour: boolean }, event: PacketEvent
     `${name ? `${name} ` : ''}${isIcmp ? address : hostPort(address, port)}`
   return [
     event.time.slice(11, 23),
-    paint(call, 'red', `${event.type} ${event.reason}`),
+    paint(call, event.type === 'audit' ? 'yellow' : 'red', `${event.type} ${event.reason}`),
     event.hook,
     `${event.protocol}${event.tcpFlags ? ` ${event.tcpFlags}` : ''}`,
     `${end(event.sourceName, event.source, event.sourcePort)} -> ${end(event.destinationName, event.destination, event.destinationPort)}`,
@@ -248,6 +248,14 @@ function statusText(call: Call, status: Status): string {
           table(
             ['DROPPED BECAUSE', 'PACKETS', 'BYTES'],
             status.drops.map(({ reason, packets, bytes }) => [reason, packets, bytes]),
+          ),
+        ]
+      : []),
+    ...(status.audited.length > 0
+      ? [
+          table(
+            ['AUDITED: WOULD DROP', 'PACKETS', 'BYTES'],
+            status.audited.map(({ reason, packets, bytes }) => [reason, packets, bytes]),
           ),
         ]
       : []),
@@ -422,10 +430,14 @@ function nodeTable(rows: readonly NodeRow[]): string {
   )
 }
 
+function allowedText({ audit }: TraceReply): string {
+  return audit === null ? 'allowed' : `allowed (audit: would be denied by ${audit})`
+}
+
 function traceText(call: Call, trace: TraceReply): string {
   const verdict =
     trace.verdict === 'allow'
-      ? paint(call, 'green', 'allowed')
+      ? paint(call, trace.audit === null ? 'green' : 'yellow', allowedText(trace))
       : paint(call, 'red', `denied: ${trace.reason ?? 'policy'}`)
   return [
     `${trace.from} -> ${trace.to}\n`,

@@ -90,8 +90,8 @@ describe('heddle policy why', () => {
       pod: '</svg><script>"&',
       node: '',
       addresses: [],
-      ingress: { isolatedBy: [], rules: [] },
-      egress: { isolatedBy: ['a/b'], rules: [] },
+      ingress: { isolatedBy: [], auditedBy: [], otherwise: 'allow', rules: [] },
+      egress: { isolatedBy: ['a/b'], auditedBy: [], otherwise: 'allow', rules: [] },
     })
     expect(svg).toContain('&#60;/svg&#62;&#60;script&#62;&#34;&#38;')
     expect(svg).not.toContain('<script')
@@ -121,6 +121,25 @@ describe('heddle policy verdict', () => {
         '{"verdict":"allow","egress":"allow","ingress":"allow","egressRule":null,"ingressRule":null,"rule":null}\n',
       ].join('\n'),
     )
+  })
+
+  test('the configuration of the nodes counts: audit for all, and namespaces that deny by default', async () => {
+    const queries = write('q.jsonl', JSON.stringify({ from: { pod: 'shop/cart' }, to: { pod: 'shop/web' }, port: 81 }))
+    const ask = (config: string) => {
+      const file = write('config.yaml', config)
+      const argv = ['--manifests', write('m.yaml', manifests), '--queries', queries, '--config', file]
+      return heddle('policy', 'verdict', ...argv)
+    }
+    expect((await ask('policyAudit: true\n')).stdout).toBe(
+      '{"verdict":"allow","egress":"allow","ingress":"allow","egressRule":null,"ingressRule":"shop/web","rule":"shop/web","audit":"shop/web"}\n',
+    )
+    expect((await ask('policyDefaultDeny: ["*"]\n')).stdout).toBe(
+      '{"verdict":"deny","egress":"deny","ingress":"deny","egressRule":"default deny","ingressRule":"shop/web","rule":"default deny"}\n',
+    )
+    expect(await ask('policyDefaultDeny: all\n')).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining('policyDefaultDeny must be a list of namespaces'),
+    })
   })
 
   test.each([

@@ -3,11 +3,14 @@
 
 import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
+import type { PolicyObjects } from '../agent/api.ts'
 import { askAgent } from '../agent/client.ts'
+import { isConfigProblem, policySettings, readConfig } from '../agent/config.ts'
 import { BadField, pathText, root } from '../api/cursor.ts'
 import { readPolicyQuery } from '../api/policy-query.ts'
 import { CommandError } from '../core/command-error.ts'
 import { readManifests, withNamespaces } from '../manifests/read.ts'
+import { BY_POLICY, type PolicySettings } from '../policy/compile.ts'
 import { type PairChange, policyDiff } from '../policy/diff.ts'
 import {
   createOfflineCluster,
@@ -17,12 +20,15 @@ import {
   type PolicyQuestion,
   verdictsOf,
 } from '../policy/offline.ts'
+import { DEFAULT_DENY } from '../policy/verdict.ts'
 import { type DirectionPolicies, type PodPolicies, type PodRule, podPolicies } from '../policy/why.ts'
 import { type Kind, type KubeObject, POLICY_KINDS } from '../world/objects.ts'
 import { objectKey } from '../world/world.ts'
 import { type Call, type CommandRow, textOption } from './command.ts'
 import { podDot, podSvg } from './policy-picture.ts'
 import { type Cell, facts, paint, printData, table } from './print.ts'
+
+const configOption = ['--config <file>', 'configuration of the nodes, for what it says of policy'] as const
 
 export const policyCommands: readonly CommandRow[] = [
   {
@@ -32,6 +38,7 @@ export const policyCommands: readonly CommandRow[] = [
     options: [
       ['--manifests <path>', 'a file or a folder'],
       ['--queries <file>', 'one JSON query per line; - is standard input', '-'],
+      configOption,
       ['--engine <engine>', 'the compiled rules in TypeScript, or the programs in the kernel (root)', 'model'],
     ],
     choices: { engine: ['model', 'kernel'] },
@@ -46,6 +53,7 @@ export const policyCommands: readonly CommandRow[] = [
     ],
     options: [
       ['--manifests <path>', 'from a file or a folder instead of an agent'],
+      configOption,
       ['--dot', 'as a graph for Graphviz'],
       ['--svg', 'as a picture'],
     ],
@@ -66,12 +74,14 @@ export const policyCommands: readonly CommandRow[] = [
 
 async function why(call: Call): Promise<undefined> {
   const [name] = call.args as [string]
-  const objects =
-    textOption(call, 'manifests') === undefined ? await runningObjects(call) : withNamespaces(readObjects(call))
+  const { objects, settings } =
+    textOption(call, 'manifests') === undefined
+      ? await runningObjects(call)
+      : { objects: withNamespaces(readObjects(call)), settings: readSettings(call) }
   const { world } = createOfflineCluster(objects)
   const pod = world.pod(name)
   if (pod === undefined) throw new CommandError(`there is no pod ${name}; a pod is NS/POD`, 2)
-  const policies = podPolicies(world, pod)
+  const policies = podPolicies(world, pod, settings)
   if (call.options.svg === true) call.print(podSvg(policies))
   else if (call.options.dot === true) call.print(podDot(policies))
   else printData(call, policies, (data) => whyText(call, data))
@@ -85,15 +95,15 @@ async function diff(call: Call): Promise<undefined> {
   const isPolicy = ({ kind }: KubeObject) => policyKinds.has(kind)
   const others = applied.filter((object) => !isPolicy(object)).length
   if (others > 0) call.warn(`${others} objects are neither policies nor namespaces and change nothing here`)
-  const running = await runningObjects(call)
+  const { objects: running, settings } = await runningObjects(call)
   const after = new Map([...running, ...applied.filter(isPolicy)].map((object) => [objectKey(object), object]))
-  const changes = policyDiff(createOfflineCluster(running), createOfflineCluster(after.values()))
+  const changes = policyDiff(createOfflineCluster(running, settings), createOfflineCluster(after.values(), settings))
   printData(call, changes, diffText)
   return undefined
 }
 
-function runningObjects(call: Call): Promise<KubeObject[]> {
-  return askAgent<KubeObject[]>(call.socket, 'GET', '/v1/policy-objects')
+function runningObjects(call: Call): Promise<PolicyObjects> {
+  return askAgent<PolicyObjects>(call.socket, 'GET', '/v1/policy-objects')
 }
 
 function whyText(call: Call, { pod, node, addresses, ingress, egress }: PodPolicies): string {
@@ -120,19 +130,30 @@ function whyText(call: Call, { pod, node, addresses, ingress, egress }: PodPolic
   ].join('\n')
 }
 
-function isolationText({ isolatedBy, rules }: DirectionPolicies): string {
-  if (isolatedBy.length > 0) {
-    return `${rules.length === 0 ? 'nothing' : 'only what the rules below admit'}: isolated by ${isolatedBy.join(', ')}`
+function isolationText(direction: DirectionPolicies): string {
+  const { isolatedBy, auditedBy, otherwise } = direction
+  const would = auditedBy.length > 0 ? auditedBy : otherwise === 'audit' ? [DEFAULT_DENY] : []
+  const text = enforcedText(direction)
+  return isolatedBy.length > 0 || would.length === 0
+    ? text
+    : `${text} (audit: would be isolated by ${would.join(', ')})`
+}
+
+function enforcedText({ isolatedBy, otherwise, rules }: DirectionPolicies): string {
+  const by = isolatedBy.length === 0 && otherwise === 'deny' ? [DEFAULT_DENY] : isolatedBy
+  if (by.length > 0) {
+    return `${rules.length === 0 ? 'nothing' : 'only what the rules below admit'}: isolated by ${by.join(', ')}`
   }
   return rules.length === 0 ? 'everything: no policy selects it' : 'everything that no rule below denies'
 }
 
 const NAMES_SHOWN = 5
 
-function ruleCells({ rule, action, peers, ports, pods }: PodRule): readonly Cell[] {
+function ruleCells({ rule, action, audited, peers, ports, pods }: PodRule): readonly Cell[] {
   const more = (pods?.length ?? 0) - NAMES_SHOWN
   const names = pods === null ? ['any'] : pods.slice(0, NAMES_SHOWN)
-  return [rule, action, peers.length === 0 ? 'nobody' : peers, ports, more > 0 ? [...names, `${more} more`] : names]
+  const effect = audited ? `${action} (audit)` : action
+  return [rule, effect, peers.length === 0 ? 'nobody' : peers, ports, more > 0 ? [...names, `${more} more`] : names]
 }
 
 function diffText(changes: readonly PairChange[]): string {
@@ -144,7 +165,7 @@ function diffText(changes: readonly PairChange[]): string {
 }
 
 async function verdict(call: Call): Promise<undefined> {
-  const cluster = createOfflineCluster(withNamespaces(readObjects(call)))
+  const cluster = createOfflineCluster(withNamespaces(readObjects(call)), readSettings(call))
   const queries = await readQueries(textOption(call, 'queries')!)
   const resolved = queries.map(({ line, text }) => resolve(cluster, line, text))
   const answers = await withEngine(textOption(call, 'engine')!, (engine) => verdictsOf(cluster, resolved, engine))
@@ -165,6 +186,15 @@ function readObjects(call: Call): readonly KubeObject[] {
   }
   for (const notice of notices) call.warn(notice)
   return objects
+}
+
+/** What a node's configuration says of policy; without one, its defaults. */
+function readSettings(call: Call): PolicySettings {
+  const file = textOption(call, 'config')
+  if (file === undefined) return BY_POLICY
+  const config = readConfig(file)
+  if (isConfigProblem(config)) throw new CommandError(config.configProblem, 2)
+  return policySettings(config)
 }
 
 function read(path: string): ReturnType<typeof readManifests> {

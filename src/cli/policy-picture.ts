@@ -55,14 +55,14 @@ ${parts.join('\n')}
 `
 }
 
-function arrowsOf({ isolatedBy, rules }: DirectionPolicies): readonly Arrow[] {
+function arrowsOf({ isolatedBy, otherwise, rules }: DirectionPolicies): readonly Arrow[] {
   const arrows = rules.filter(({ peers }) => peers.length > 0).map(arrowOf)
-  if (isolatedBy.length > 0) return arrows
+  if (isolatedBy.length > 0 || otherwise === 'deny') return arrows
   return [...arrows, { peers: 'everybody', label: arrows.length === 0 ? 'everything: no policy' : 'everything else' }]
 }
 
-function arrowOf({ rule, action, peers, ports }: PodRule): Arrow {
-  const effect = action === 'Accept' ? '' : `${action}: `
+function arrowOf({ rule, action, audited, peers, ports }: PodRule): Arrow {
+  const effect = `${audited ? 'audit: ' : ''}${action === 'Accept' ? '' : `${action}: `}`
   return { peers: peers.join(' or '), label: `${effect}${ports.join(', ')} (${rule})` }
 }
 

@@ -4,7 +4,7 @@
 
 import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
 import { objectName, podId } from '../core/names.ts'
-import { createPolicyCompiler } from '../policy/compile.ts'
+import { createPolicyCompiler, type PolicySettings } from '../policy/compile.ts'
 import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
 import { type CompiledRouting, compileRouting, type RoutingInput } from '../routing/compile.ts'
 import { type CompiledServices, createServiceCompiler, type ServiceInput } from '../services/compile.ts'
@@ -68,8 +68,12 @@ export const NOTHING_COMPILED: Compiled = {
 }
 
 /** The first compilation must be given every object as dirty, as a new World does. */
-export function createCompiler(store: TableStore, maxEntries: (table: TableName) => number): Compiler {
-  const compilePolicies = createPolicyCompiler()
+export function createCompiler(
+  store: TableStore,
+  maxEntries: (table: TableName) => number,
+  policy?: PolicySettings,
+): Compiler {
+  const compilePolicies = createPolicyCompiler(policy)
   const services = createServiceCompiler()
   const admission = createAdmission(store, maxEntries)
   let compiled: Compiled = { ...NOTHING_COMPILED, services: services.compiled, refusedServices: admission.refused }

@@ -12,6 +12,8 @@ import {
   POLICY_FIXED_BITS,
   POLICY_PROTOCOL_BITS,
   PolicyDirection,
+  type PolicyEntry,
+  PolicyFlags,
   type PolicyKey,
   PolicyLevels,
   PolicyVerdict,
@@ -160,8 +162,8 @@ const valueTexts: { readonly [M in TableName]: (value: ByteText) => string } = {
     return `${kind === RouteKind.OWN_PODS ? 'own pods' : 'pods'} of ${idText(node)}`
   },
   policies: (value) => {
-    const { verdict, rule } = readValue('policies', value)
-    return `${verdictText(verdict)} by ${idText(rule)}`
+    const entry = readValue('policies', value)
+    return `${verdictText(entry)} by ${idText(entry.rule)}`
   },
   class_prefixes: classText,
   classes: classText,
@@ -214,8 +216,10 @@ export function directionText(direction: number): 'egress' | 'ingress' {
   return direction === PolicyDirection.EGRESS ? 'egress' : 'ingress'
 }
 
-export function verdictText(verdict: number): 'allow' | 'deny' {
-  return verdict === PolicyVerdict.ALLOW ? 'allow' : 'deny'
+/** audit: allowed, but audited policies would deny it. */
+export function verdictText({ verdict, flags }: PolicyEntry): 'allow' | 'deny' | 'audit' {
+  if (verdict !== PolicyVerdict.ALLOW) return 'deny'
+  return flags & PolicyFlags.AUDIT ? 'audit' : 'allow'
 }
 
 export function realmText(realm: number): string {

@@ -124,9 +124,15 @@ function openFlow(walk: Walk, ifindexIn: number): Stage {
   const { packet, tuple } = walk
   const orientations = isTcp(tuple) && !isSyn(packet) ? [false, true] : [false]
   note(walk, 'conntrack', 'new flow')
-  const verdicts = orientations.map((isAnswer) => ({ isAnswer, denied: judge(walk, isAnswer) }))
-  const allowed = verdicts.find(({ denied }) => denied === null)
+  const verdicts = orientations.map((isAnswer) => ({
+    isAnswer,
+    denied: judge(walk, isAnswer),
+    audited: walk.audited,
+  }))
+  const allowing = verdicts.filter(({ denied }) => denied === null)
+  const allowed = allowing.find(({ audited }) => audited === null) ?? allowing[0]
   if (!allowed) return verdicts[0]!.denied
+  walk.audited = allowed.audited
   if (isEchoReply(packet, tuple)) return null
   const { key, side } = flowKeyOf(tuple)
   const fresh: Flow = {

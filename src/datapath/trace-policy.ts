@@ -9,6 +9,7 @@ import {
   POLICY_PROTOCOL_BITS,
   PolicyDirection,
   type PolicyEntry,
+  PolicyFlags,
   type PolicyKey,
   PolicyLevels,
   PolicyVerdict,
@@ -33,6 +34,7 @@ interface Question {
 export function judge(walk: Walk, answer: boolean): Stage {
   const { source, destination } = walk.tuple
   const [originator, target] = answer ? [destination, source] : [source, destination]
+  walk.audited = null
   return (
     judgeDirection(walk, answer, PolicyDirection.EGRESS, originator, target) ??
     judgeDirection(walk, answer, PolicyDirection.INGRESS, target, originator)
@@ -61,8 +63,12 @@ function judgeDirection(walk: Walk, answer: boolean, direction: PolicyDirection,
   const peerClass = lookup(tables.classes, { address: peer }) ?? longestPrefix(tables.class_prefixes, peer)
   const { protocol } = walk.tuple
   const entry = decidingEntry(tables, { direction, set, levels, peerClass, protocol, port: policyPort(walk, answer) })
-  const why = entry ? `rule ${nameOf(entry.rule)}` : `no rule of ${nameOf(set)} matches`
-  if (entry?.verdict === PolicyVerdict.ALLOW && entry.l7 === 0) return allow(why)
+  const why = entry && entry.rule !== 0n ? `rule ${nameOf(entry.rule)}` : `no rule of ${nameOf(set)} matches`
+  if (entry?.verdict === PolicyVerdict.ALLOW && entry.l7 === 0) {
+    if ((entry.flags & PolicyFlags.AUDIT) === 0) return allow(why)
+    walk.audited ??= { direction, rule: entry.rule, set }
+    return allow(`audit, would be denied: ${why}`)
+  }
   note(walk, 'policy', `${name} of ${nameOf(endpoint.pod)} denied: ${why}`)
   return drop(isEgress ? DropReason.POLICY_EGRESS : DropReason.POLICY_INGRESS, entry?.rule ?? 0n, set)
 }

@@ -10,7 +10,7 @@ import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, TcpFlag, type Transp
 import { endpointOf } from './trace-route.ts'
 import { newSlot } from './trace-service.ts'
 import { emptyFlowState, longestPrefix, lookup, type Tables } from './trace-tables.ts'
-import { drop, isOwnAddress, type Step, type TraceInput, type Verdict } from './trace-walk.ts'
+import { type Audited, drop, isOwnAddress, type Step, type TraceInput, type Verdict } from './trace-walk.ts'
 
 /** A client's port like any other, one that masquerading keeps. */
 const CLIENT_PORT = 40000
@@ -30,6 +30,7 @@ export interface TraceQuestion {
 
 export interface TraceAnswer {
   readonly verdict: Verdict
+  readonly audited: Audited | null
   readonly steps: readonly Step[]
 }
 
@@ -73,7 +74,7 @@ function askFromNode(question: TraceQuestion, start: readonly Step[]): TraceAnsw
     const backend = lookup(tables.backends, { backendList, slot })
     if (!backend) {
       const step = { stage: 'service', text: `${nameOf(service)} has no endpoints` }
-      return { verdict: drop(DropReason.NO_BACKEND), steps: [...start, step] }
+      return { verdict: drop(DropReason.NO_BACKEND), audited: null, steps: [...start, step] }
     }
     const text = `${nameOf(service)}: backend ${backend.address} port ${backend.port}, of ${count}`
     const chosen = { ...question, to: backend.address, port: backend.port }
@@ -91,7 +92,7 @@ function walk(
   start: readonly Step[],
   at: Pick<TraceInput, 'hook' | 'ifindex' | 'ingressIfindex' | 'packet'>,
 ): TraceAnswer {
-  const { verdict, steps } = trace({
+  const { verdict, audited, steps } = trace({
     ...at,
     config,
     tables,
@@ -104,7 +105,7 @@ function walk(
     hasRoute: true,
     choices: { backendSlot: () => 0, natPort: () => CLIENT_PORT },
   })
-  return { verdict, steps: [...start, ...steps] }
+  return { verdict, audited, steps: [...start, ...steps] }
 }
 
 function firstPacket({ from, to, port, protocol }: TraceQuestion): IpPacket {

@@ -3,7 +3,7 @@
 
 import type { Address } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
-import type { DropReason, NodeConfig, Tuple } from '../generated/abi.ts'
+import type { DropReason, NodeConfig, PolicyDirection, Tuple } from '../generated/abi.ts'
 import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
 import type { FlowState, Tables } from './trace-tables.ts'
 
@@ -88,8 +88,17 @@ export interface Walk {
   destination: Destination
   /** Node that sent the packet here in VXLAN; 0 for a bare one. */
   tunnelNode: bigint
+  /** What would deny the packet if policies were enforced that are audited. */
+  audited: Audited | null
   mark: number
   readonly steps: Step[]
+}
+
+/** What an audited policy says; rule 0: the set's policies would isolate. */
+export interface Audited {
+  readonly direction: PolicyDirection
+  readonly rule: bigint
+  readonly set: bigint
 }
 
 export type Stage = Verdict | null

@@ -21,6 +21,7 @@ import { withAnswer } from './trace-refuse.ts'
 import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod, sourceOfStack } from './trace-route.ts'
 import { lookup, tupleText } from './trace-tables.ts'
 import {
+  type Audited,
   drop,
   type HookName,
   isOwnAddress,
@@ -40,6 +41,8 @@ export interface Traced {
   /** After rewriting; of a dropped packet as far as it came. */
   readonly packet: Packet
   readonly mark: number
+  /** What was told: audited policies would deny it. */
+  readonly audited: Audited | null
   readonly steps: readonly Step[]
 }
 
@@ -54,11 +57,11 @@ const hooks: Record<HookName, (walk: Walk) => Verdict> = {
 export function trace(input: TraceInput): Traced {
   const { packet } = input
   if (input.hook === 'to_netdev' && input.mark === PacketMark.MARK) {
-    return { verdict: toStack, packet, mark: input.mark, steps: [] }
+    return { verdict: toStack, packet, mark: input.mark, audited: null, steps: [] }
   }
   const network = parseNetwork(packet)
   if (packet.kind !== 'ip')
-    return { verdict: leftToStack(input.hook, network as Verdict), packet, mark: input.mark, steps: [] }
+    return { verdict: leftToStack(input.hook, network as Verdict), packet, mark: input.mark, audited: null, steps: [] }
   const tuple = {
     source: packet.source,
     destination: packet.destination,
@@ -80,11 +83,12 @@ export function trace(input: TraceInput): Traced {
     mtuBytes: 0,
     destination: { kind: 'stack' },
     tunnelNode: 0n,
+    audited: null,
     mark: input.mark,
     steps: [],
   }
   const verdict = isPacket(network) ? hooks[input.hook](walk) : leftToStack(input.hook, network, walk)
-  return { verdict, packet: walk.packet, mark: walk.mark, steps: walk.steps }
+  return { verdict, packet: walk.packet, mark: walk.mark, audited: walk.audited, steps: walk.steps }
 }
 
 /** What a pod sends. */
@@ -100,7 +104,13 @@ function fromPod(walk: Walk): Verdict {
 function admit(walk: Walk): Stage {
   walk.destination = routeOf(walk)
   translateSource(walk)
-  return conntrack(walk, walk.input.ifindex) ?? enterTranslation(walk)
+  return judged(walk, conntrack(walk, walk.input.ifindex) ?? enterTranslation(walk))
+}
+
+/** What is dropped is not told as audited too. */
+function judged(walk: Walk, refused: Stage): Stage {
+  if (refused) walk.audited = null
+  return refused
 }
 
 /** What the node's stack sends to a pod: of its own, or forwarded. */
@@ -108,10 +118,12 @@ function toPod(walk: Walk): Verdict {
   const refused = parse(walk)
   if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
-  const denied =
+  const denied = judged(
+    walk,
     proven(walk, sourceOfStack(walk)) ??
-    lookupTranslation(walk, 'stack') ??
-    conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0)
+      lookupTranslation(walk, 'stack') ??
+      conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0),
+  )
   if (denied) return denied
   rewrite(walk)
   return toStack
@@ -151,7 +163,7 @@ function admitFromNetdev(walk: Walk): Stage {
   walk.isFromNetwork = walk.to !== null
   translateSource(walk)
   const denied = walk.destination.kind === 'endpoint' ? conntrack(walk, walk.input.ifindex) : null
-  return denied ?? enterTranslation(walk)
+  return judged(walk, denied ?? enterTranslation(walk))
 }
 
 /** For nobody's address here, which may be a Service's; otherwise the stack may forward it. Multicast stays here. */

@@ -79,12 +79,15 @@ export const DropReason = {
   TOO_LARGE: 28,
   HOP_LIMIT: 29,
   PORT_IN_USE: 30,
-  REASONS: 31,
+  AUDIT_EGRESS: 31,
+  AUDIT_INGRESS: 32,
+  REASONS: 33,
 } as const
 export type DropReason = (typeof DropReason)[keyof typeof DropReason]
 
 export const EventType = {
   DROP: 1,
+  AUDIT: 2,
 } as const
 export type EventType = (typeof EventType)[keyof typeof EventType]
 
@@ -117,6 +120,11 @@ export const PolicyVerdict = {
   DENY: 2,
 } as const
 export type PolicyVerdict = (typeof PolicyVerdict)[keyof typeof PolicyVerdict]
+
+export const PolicyFlags = {
+  AUDIT: 1,
+} as const
+export type PolicyFlags = (typeof PolicyFlags)[keyof typeof PolicyFlags]
 
 export const RouteKind = {
   OWN_PODS: 1,

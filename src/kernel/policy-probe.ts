@@ -54,6 +54,8 @@ export interface ProbeQuestion {
 
 export interface ProbeAnswer {
   readonly allowed: boolean
+  /** Counted as one that audited policies would deny. */
+  readonly audited: boolean
   /** What the maps give for the packet, as the program looks it up; undefined: nothing. */
   readonly entry: PolicyEntry | undefined
   /** Level of the entry; 0: none. */
@@ -146,16 +148,17 @@ export async function openPolicyProbe(objectsDir: string): Promise<PolicyProbe> 
     return packets
   }
 
-  async function run(question: ProbeQuestion): Promise<boolean> {
+  async function run(question: ProbeQuestion): Promise<Pick<ProbeAnswer, 'allowed' | 'audited'>> {
     const isEgress = question.direction === PolicyDirection.EGRESS
     const reason = isEgress ? DropReason.POLICY_EGRESS : DropReason.POLICY_INGRESS
     const [source, destination] = isEgress ? [question.pod, question.peer] : [question.peer, question.pod]
     const frame = probeFrame({ source, destination, protocol: question.protocol, port: question.port })
-    const before = countOf(reason)
+    const auditReason = isEgress ? DropReason.AUDIT_EGRESS : DropReason.AUDIT_INGRESS
+    const [before, auditBefore] = [countOf(reason), countOf(auditReason)]
     const program = programs.get(isEgress ? 'from_pod' : 'from_netdev')!
     const { retval } = await addon.testRun(program, frame, new Uint8Array(SK_BUFF_BYTES), 1)
-    if (retval !== TC_ACT_SHOT) return true
-    if (countOf(reason) > before) return false
+    if (retval !== TC_ACT_SHOT) return { allowed: true, audited: countOf(auditReason) > auditBefore }
+    if (countOf(reason) > before) return { allowed: false, audited: false }
     throw new Error(
       `${source} to ${destination}, protocol ${question.protocol} ${question.port}: dropped, but not by policy`,
     )
@@ -170,7 +173,7 @@ export async function openPolicyProbe(objectsDir: string): Promise<PolicyProbe> 
     async judge(question) {
       replace('endpoints', [[{ address: question.pod }, endpointEntry(question)]])
       put('policy_epoch', 0, { epoch: ++epoch }) // a flow that an earlier probe opened is judged again
-      return { allowed: await run(question), ...lookUp(question) }
+      return { ...(await run(question)), ...lookUp(question) }
     },
     [Symbol.dispose]() {
       for (const fd of [...fds.values(), ...programs.values()]) addon.closeFd(fd)

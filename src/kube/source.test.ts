@@ -484,6 +484,26 @@ describe('bad days', () => {
     await eventually(() => expect(followed.source.problems()).toEqual([]))
   })
 
+  test('an annotation audits a policy, and also what stands for one that cannot be read', async () => {
+    const annotated = (name: string, text: string, spec: object): ApiJson => ({
+      ...policy(name, true),
+      metadata: { namespace: 'a', name, annotations: { 'heddle.network/audit': text, other: 'x' } },
+      spec,
+    })
+    const { spec } = policy('p', true) as unknown as { readonly spec: object }
+    await using server = await startApiServer()
+    server.put(node)
+    server.put(annotated('good', 'true', spec))
+    server.put(annotated('bad', 'true', { ...spec, action: 'Deny' }))
+    server.put(annotated('enforced', 'yes', spec))
+    using followed = follow([server.url], { journalPath: join(folder, 'journal') })
+    const of = (name: string) => contents(followed.world)[`NetworkPolicy a/${name}`]
+    await eventually(() => expect(of('good')).toMatchObject({ audited: true }))
+    await eventually(() => expect(of('bad')).toMatchObject({ audited: true, unreadable: true }))
+    await eventually(() => expect(of('enforced')).toBeDefined())
+    expect(of('enforced')).not.toHaveProperty('audited')
+  })
+
   describe('a policy that cannot be read and never could isolates what it may select', () => {
     const cidrs = (count: number) =>
       Array.from({ length: count }, (_, at) => ({

@@ -11,8 +11,28 @@ export interface DropTotal {
   readonly bytes: number
 }
 
-/** One for each reason that has counted anything, in the order of their numbers. */
-export async function readDrops(addon: Addon, drops: Fd): Promise<DropTotal[]> {
+const audits: ReadonlyMap<string, string> = new Map([
+  [reasonText(DropReason.AUDIT_EGRESS), reasonText(DropReason.POLICY_EGRESS)],
+  [reasonText(DropReason.AUDIT_INGRESS), reasonText(DropReason.POLICY_INGRESS)],
+])
+
+/** One for each reason that has counted anything, in the order of their numbers. `audited`: what passed, and would have
+ *  been dropped for that reason. */
+export async function readDrops(
+  addon: Addon,
+  drops: Fd,
+): Promise<{ readonly dropped: readonly DropTotal[]; readonly audited: readonly DropTotal[] }> {
+  const totals = await readTotals(addon, drops)
+  return {
+    dropped: totals.filter(({ reason }) => !audits.has(reason)),
+    audited: totals.flatMap((total) => {
+      const reason = audits.get(total.reason)
+      return reason === undefined ? [] : [{ ...total, reason }]
+    }),
+  }
+}
+
+async function readTotals(addon: Addon, drops: Fd): Promise<DropTotal[]> {
   const { values, count } = await addon.mapDump(drops)
   const cpus = addon.possibleCpus()
   const stride = Math.ceil(maps.drops.valueSize / 8) * 8

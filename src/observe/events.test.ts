@@ -32,7 +32,8 @@ const dropped: Event = {
 const names: Names = {
   pod: (id) => (id === 0x11n ? 'shop/cart' : undefined),
   rule: (id) => (id === 9n ? 'shop/web ingress[0]' : undefined),
-  isolating: (set) => (set === 0xabcn ? ['shop/deny', 'shop/web'] : undefined),
+  isolating: (set, audited) =>
+    set === 0xabcn ? [...(audited ? ['shop/audited'] : []), 'shop/deny', 'shop/web'] : undefined,
   service: () => undefined,
   address: (address) => (address === '10.2.0.9' ? 'shop/cart' : undefined),
 }
@@ -70,6 +71,18 @@ describe('a drop that does not say who and why cannot be acted on', () => {
       '0000000000000002',
     ])
     expect(describeEvent({ ...dropped, set: 1n }, names, 0).rule).toBe('0000000000000001')
+  })
+
+  test('what an audited policy would deny is told as that, and its isolation by those policies too', () => {
+    const audited = { ...dropped, type: EventType.AUDIT }
+    expect(describeEvent({ ...audited, rule: 9n }, names, 0)).toMatchObject({
+      type: 'audit',
+      reason: 'policy-ingress',
+      rule: 'shop/web ingress[0]',
+    })
+    expect(describeEvent(audited, names, 0).rule).toBe(
+      'no rule allows it; isolated by shop/audited, shop/deny, shop/web',
+    )
   })
 
   test('what policy did not decide names none', () => {

@@ -3,12 +3,13 @@
 
 import { type Address, UNSPECIFIED } from '../core/address.ts'
 import { directionText, idText, protocolText } from '../datapath/tables.ts'
-import { DropReason, type Event, event, Hook } from '../generated/abi.ts'
+import { DropReason, type Event, EventType, event, Hook } from '../generated/abi.ts'
 
 export interface PacketEvent {
   /** RFC 3339. */
   readonly time: string
-  readonly type: 'drop'
+  /** audit: it passed, but audited policies would drop it, for this reason and by this rule. */
+  readonly type: 'drop' | 'audit'
   /** Name of enum drop_reason in lower case with dashes: 'policy-ingress'. */
   readonly reason: string
   /** 'from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock'. */
@@ -38,8 +39,8 @@ export interface PacketEvent {
 export interface Names {
   pod(id: bigint): string | undefined
   rule(id: bigint): string | undefined
-  /** Policies of a set, by which it isolates. */
-  isolating(set: bigint): readonly string[] | undefined
+  /** Policies of a set, by which it isolates; audited: those too by which it would. */
+  isolating(set: bigint, audited: boolean): readonly string[] | undefined
   service(id: bigint): string | undefined
   address(address: Address): string | undefined
 }
@@ -52,7 +53,7 @@ export function decodeEvents(bytes: Uint8Array, count: number): Event[] {
 export function describeEvent(raw: Event, names: Names, bootMs: number): PacketEvent {
   return {
     time: new Date(bootMs + Number(raw.timeNs / 1_000_000n)).toISOString(),
-    type: 'drop',
+    type: raw.type === EventType.AUDIT ? 'audit' : 'drop',
     reason: reasonText(raw.reason),
     hook: hookTexts.get(raw.hook) ?? String(raw.hook),
     direction: raw.direction === 0 ? null : directionText(raw.direction),
@@ -89,11 +90,11 @@ function addressName(address: Address, names: Names): string | null {
   return address === UNSPECIFIED ? null : (names.address(address) ?? null)
 }
 
-/** The rule that denied; where none did, the policies that select the pod and so isolate it. */
-function ruleName({ rule, set }: Event, names: Names): string | null {
+/** The rule that denied, or would; where none did, the policies that select the pod and so isolate it. */
+function ruleName({ rule, set, type }: Event, names: Names): string | null {
   if (rule !== 0n) return names.rule(rule) ?? idText(rule)
   if (set === 0n) return null
-  const policies = names.isolating(set)
+  const policies = names.isolating(set, type === EventType.AUDIT)
   return policies === undefined ? idText(set) : `no rule allows it; isolated by ${policies.join(', ')}`
 }
 

@@ -5,6 +5,7 @@ import { createMetrics, type Readings } from './metrics.ts'
 
 const readings: Readings = {
   drops: [],
+  audited: [{ reason: 'policy-ingress', packets: 3, bytes: 180 }],
   tables: [],
   endpointCount: 0,
   pools: [],
@@ -19,6 +20,14 @@ const readings: Readings = {
     updatedMs: 9_000,
   },
 }
+
+test('what audited policies would drop is counted apart from what was dropped', async () => {
+  const metrics = createMetrics(async () => readings, {})
+  await metrics.text()
+  const text = await metrics.text()
+  expect(text).toContain('heddle_audit_packets_total{reason="policy-ingress"} 3')
+  expect(text).not.toContain('heddle_drop_packets_total{')
+})
 
 test('dashboards made for kube-proxy find its names with our numbers, at each scrape anew', async () => {
   const metrics = createMetrics(async () => readings, {})

@@ -11,6 +11,8 @@ interface Changes {
 /** Read at each scrape. */
 export interface Readings {
   readonly drops: readonly { readonly reason: string; readonly packets: number; readonly bytes: number }[]
+  /** What passed and would have been dropped. */
+  readonly audited: Readings['drops']
   readonly tables: readonly { readonly name: string; readonly entries: number; readonly maxEntries: number }[]
   readonly endpointCount: number
   readonly pools: readonly { readonly prefix: string; readonly allocated: number; readonly resting: number }[]
@@ -63,6 +65,11 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
   gauge('build_info', 'Always 1; the labels say which build runs.', Object.keys(version)).set({ ...version }, 1)
   const dropPackets = counter('drop_packets_total', 'Packets dropped, by reason; exact.', ['reason'])
   const dropBytes = counter('drop_bytes_total', 'Bytes of packets dropped, by reason; exact.', ['reason'])
+  const auditPackets = counter(
+    'audit_packets_total',
+    'Packets that passed and that audited policies would drop, by reason: of a flow those that were judged.',
+    ['reason'],
+  )
   const entries = gauge('table_entries', 'Entries of a table: what the agent has written, and translations.', ['table'])
   const maxEntries = gauge('table_entries_max', 'Entries that a table can hold.', ['table'])
   const endpoints = gauge('endpoints', 'Pods that this node has wired.')
@@ -118,6 +125,8 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
       dropPackets.inc({ reason }, packets)
       dropBytes.inc({ reason }, bytes)
     }
+    auditPackets.reset()
+    for (const { reason, packets } of now.audited) auditPackets.inc({ reason }, packets)
     for (const table of now.tables) {
       entries.set({ table: table.name }, table.entries)
       maxEntries.set({ table: table.name }, table.maxEntries)

@@ -15,21 +15,41 @@ import { type Class, type Classes, createClassifier, type Questions } from './cl
 import { resolveNamedPorts } from './ports.ts'
 import { ciliumPolicyName, ciliumRulesOf, clusterRulesOf, type Direction, type Rule, rulesOf } from './rules.ts'
 import { isEmpty, matches } from './selector.ts'
-import { classEntries, dependsOnPeer, levelsOf, type RuleSet, ruleSet, sharedEntries } from './sets.ts'
+import { classEntries, dependsOnPeer, levelsOf, type Otherwise, type RuleSet, ruleSet, sharedEntries } from './sets.ts'
 import type { CompiledPolicies, EndpointPolicy, PolicySet, PolicyTableEntry } from './tables.ts'
+
+/** What a cluster's configuration says beside its policies. */
+export interface PolicySettings {
+  /** Every policy is audited, whatever its annotation says. */
+  readonly auditAll: boolean
+  /** Namespaces in whose pods' directions is denied what no policy decides; EVERY_NAMESPACE: all. */
+  readonly defaultDeny: readonly string[]
+  /** Namespaces that EVERY_NAMESPACE leaves out. */
+  readonly defaultAllow: readonly string[]
+}
+
+export const EVERY_NAMESPACE = '*'
+export const BY_POLICY: PolicySettings = { auditAll: false, defaultDeny: [], defaultAllow: [] }
+
+/** What holds for pods of the namespace where no policy decides. */
+export function otherwiseOf({ auditAll, defaultDeny, defaultAllow }: PolicySettings, namespace: string): Otherwise {
+  const everywhere = defaultDeny.includes(EVERY_NAMESPACE) && !defaultAllow.includes(namespace)
+  if (!everywhere && !defaultDeny.includes(namespace)) return 'allow'
+  return auditAll ? 'audit' : 'deny'
+}
 
 /** What the node's endpoints need to enforce their policies. Cost: endpoints x policies of their namespaces and of the
  *  tiers, pods of the cluster x selectors in use, and the entries. Sources: networking.k8s.io/v1 NetworkPolicySpec,
  *  policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicySpec, docs.cilium.io "Deny Policies", "Policy Enforcement Modes". */
-export function compilePolicies(world: WorldView, nodeName: string): CompiledPolicies {
-  return createPolicyCompiler()(world, nodeName)
+export function compilePolicies(world: WorldView, nodeName: string, settings = BY_POLICY): CompiledPolicies {
+  return createPolicyCompiler(settings)(world, nodeName)
 }
 
 /** compilePolicies that remembers: parts that did not change cost a look, and unchanged sets come out as the same
  *  objects. What it yields depends on the world alone. */
-export function createPolicyCompiler(): typeof compilePolicies {
-  const rulesOfPolicy = createRuleReader()
-  const setsOfPod = createSetFinder(rulesOfPolicy)
+export function createPolicyCompiler(settings = BY_POLICY): (world: WorldView, nodeName: string) => CompiledPolicies {
+  const rulesOfPolicy = createRuleReader(settings)
+  const setsOfPod = createSetFinder(rulesOfPolicy, settings)
   const classify = createClassifier()
   const compileSets = createSetCompiler()
 
@@ -37,7 +57,7 @@ export function createPolicyCompiler(): typeof compilePolicies {
     const sets = new Map<Id64, RuleSet>()
     const endpoints = new Map<string, EndpointPolicy>()
     for (const endpoint of world.endpoints()) {
-      const pod = podOf(world, endpoint)
+      const pod = podOf(world, endpoint, settings)
       if (pod === undefined) continue
       const { egress, ingress, policy } = pod === null ? FREE : setsOfPod(world, pod)
       if (egress !== null) sets.set(egress.id, egress)
@@ -83,12 +103,17 @@ interface RuleReader {
 }
 
 /** rulesOf and its kin, once for each policy object and direction. */
-function createRuleReader(): RuleReader {
+function createRuleReader(settings: PolicySettings): RuleReader {
   return {
-    rules: oncePerDirection(rulesOf),
-    clusterRules: oncePerDirection(clusterRulesOf),
-    ciliumRules: oncePerDirection(ciliumRulesOf),
+    rules: oncePerDirection((policy, direction) => rulesOf(configured(policy, settings), direction)),
+    clusterRules: oncePerDirection((policy, direction) => clusterRulesOf(configured(policy, settings), direction)),
+    ciliumRules: oncePerDirection((spec, direction) => ciliumRulesOf(configured(spec, settings), direction)),
   }
+}
+
+/** The policy as the configuration wants it. */
+export function configured<P extends { readonly audited?: true }>(policy: P, settings: PolicySettings): P {
+  return settings.auditAll ? { ...policy, audited: true } : policy
 }
 
 function oncePerDirection<P extends object, R>(
@@ -113,26 +138,24 @@ interface Selecting {
 }
 
 /** The sets of a pod, made anew only when other policies select it. */
-function createSetFinder(reader: RuleReader): (world: WorldView, pod: Pod) => PodSets {
+function createSetFinder(reader: RuleReader, settings: PolicySettings): (world: WorldView, pod: Pod) => PodSets {
   const known = new WeakMap<Pod, { readonly selecting: Selecting; readonly sets: PodSets }>()
 
   function setOf(pod: Pod, { policies, cluster, cilium }: Selecting, direction: Direction): RuleSet | null {
     const isolating = policies.filter((policy) => reader.rules(policy, direction) !== null)
     const tier = (name: ClusterNetworkPolicy['tier']) =>
       cluster.filter((policy) => policy.tier === name).flatMap((policy) => reader.clusterRules(policy, direction))
-    const names = [
-      ...isolating.map((policy) => objectName(policy.namespace, policy.name)),
-      ...namesIsolating(cilium, direction),
-    ]
+    const names = isolatingOf(isolating, cilium, direction, settings)
     const rules = [
       ...tier('Admin'),
       ...isolating.flatMap((policy) => reader.rules(policy, direction)!),
       ...cilium.flatMap((spec) => reader.ciliumRules(spec, direction)),
-      ...(names.length > 0 ? [] : tier('Baseline')), // policies that isolate leave nothing for it to judge
+      ...(names.policies.length > 0 ? [] : tier('Baseline')), // policies that isolate leave nothing for it to judge
     ]
-    if (names.length + rules.length === 0) return null
+    const otherwise = otherwiseOf(settings, pod.namespace)
+    if (names.withAudited.length + rules.length === 0 && otherwise === 'allow') return null
     const portNames = new Set(direction === PolicyDirection.INGRESS ? rules.flatMap((rule) => rule.portNames) : [])
-    return ruleSet(direction, names, rules, resolveNamedPorts(pod, portNames))
+    return ruleSet(direction, { ...names, otherwise }, rules, resolveNamedPorts(pod, portNames))
   }
 
   return (world, pod) => {
@@ -144,7 +167,8 @@ function createSetFinder(reader: RuleReader): (world: WorldView, pod: Pod) => Po
     const before = known.get(pod)
     if (before !== undefined && isSameSelection(before.selecting, selecting)) return before.sets
     const sets =
-      selecting.policies.length + selecting.cluster.length + selecting.cilium.length === 0
+      selecting.policies.length + selecting.cluster.length + selecting.cilium.length === 0 &&
+      otherwiseOf(settings, pod.namespace) === 'allow'
         ? FREE
         : podSets(setOf(pod, selecting, PolicyDirection.EGRESS), setOf(pod, selecting, PolicyDirection.INGRESS))
     known.set(pod, { selecting, sets })
@@ -158,11 +182,12 @@ function isSameSelection(a: Selecting, b: Selecting): boolean {
 
 /** undefined: its pod is not known, so neither are its policies, and it stays isolated. null: no policy can select it,
  *  since it is nobody's pod, or since its namespace has none as far as the source could be asked last. */
-function podOf(world: WorldView, endpoint: Endpoint): Pod | null | undefined {
+function podOf(world: WorldView, endpoint: Endpoint, settings: PolicySettings): Pod | null | undefined {
   if (endpoint.name === '') return null
   const pod = world.podOf(endpoint)
   if (world.isLive()) return pod !== undefined && isSubjectClear(world, pod) ? pod : undefined
   if (pod !== undefined) return pod
+  if (otherwiseOf(settings, endpoint.namespace) !== 'allow') return undefined
   const [policy] = world.policiesOfNamespace(endpoint.namespace)
   const [clusterPolicy] = [
     ...world.clusterPolicies(),
@@ -204,8 +229,25 @@ export function ciliumSpecsSelecting(world: WorldView, pod: Pod): readonly Ciliu
     .sort((a, b) => compareText(a.policy, b.policy))
 }
 
+/** What isolates a pod in a direction: "namespace/name" of NetworkPolicies, then "Cilium:namespace/name". */
+export function isolatingOf(
+  policies: readonly NetworkPolicy[],
+  specs: readonly CiliumSpec[],
+  direction: Direction,
+  settings: PolicySettings,
+): Pick<RuleSet, 'policies' | 'withAudited'> {
+  const namesOf = (counts: (policy: NetworkPolicy | CiliumSpec) => boolean) => [
+    ...policies.filter(counts).map((policy) => objectName(policy.namespace, policy.name)),
+    ...namesIsolating(specs.filter(counts), direction),
+  ]
+  return {
+    policies: namesOf((policy) => configured(policy, settings).audited !== true),
+    withAudited: namesOf(() => true),
+  }
+}
+
 /** Each policy once. */
-export function namesIsolating(specs: readonly CiliumSpec[], direction: Direction): readonly string[] {
+function namesIsolating(specs: readonly CiliumSpec[], direction: Direction): readonly string[] {
   const isolating = specs.filter(({ egress, ingress }) =>
     direction === PolicyDirection.EGRESS ? egress.isolates : ingress.isolates,
   )
@@ -260,8 +302,9 @@ function createSetCompiler(): (sets: ReadonlyMap<Id64, RuleSet>, classes: Classe
     const shared = before?.shared ?? sharedEntries(set)
     const ofClass = mapValues(concerned, (each) => before?.ofClass.get(each.id) ?? classEntries(set, each))
     const entries = [...shared, ...[...ofClass.values()].flat()].sort(compareEntries)
-    const { id, direction, policies } = set
-    return { compiled: { id, direction, policies, levels: levelsOf(set), entries }, shared, ofClass }
+    const { id, direction, policies, withAudited, otherwise } = set
+    const compiled = { id, direction, policies, withAudited, otherwise, levels: levelsOf(set), entries }
+    return { compiled, shared, ofClass }
   }
 
   return (sets, classes) => {

@@ -22,18 +22,20 @@ test('every verdict and the rule that it names are what the NetworkPolicy docume
   timeout: 60_000 + RUNS * 20,
 }, async () => {
   const seed = process.env.HEDDLE_SEED ? { seed: Number(process.env.HEDDLE_SEED) } : {}
-  const counts = { verdicts: 0, denied: 0, named: 0 }
+  const counts = { verdicts: 0, denied: 0, named: 0, audited: 0 }
   await fc.assert(
     fc.asyncProperty(policyWorlds(QUERIES), async (world) => {
-      const { verdicts, denied, named } = await agree(world, modelEngine)
+      const { verdicts, denied, named, audited } = await agree(world, modelEngine)
       counts.verdicts += verdicts
       counts.denied += denied
       counts.named += named
+      counts.audited += audited
     }),
     { numRuns: RUNS, ...seed },
   )
   console.log(`policy, the compiled form against the documentation: ${JSON.stringify(counts)}`)
   expect(counts.verdicts).toBeGreaterThan(soak(200_000, 5_000_000))
   expect(counts.denied).toBeGreaterThan(counts.verdicts / 20)
+  expect(counts.audited).toBeGreaterThan(counts.verdicts / 50)
   expect(counts.named).toBeGreaterThan(counts.verdicts / 5)
 })

@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { clusterOf } from '../../test/support/policy-agreement.ts'
 import { type PolicyWorld, policyWorlds } from '../../test/support/policy-worlds.ts'
 import { Protocol } from '../core/protocol.ts'
+import { BY_POLICY } from './compile.ts'
 import { type PairChange, policyDiff } from './diff.ts'
 import { modelEngine, type OfflineCluster, verdictsOf } from './offline.ts'
 import { podPolicies } from './why.ts'
@@ -65,6 +66,32 @@ spec:
   expect(egress.rules[0]).toMatchObject({ peers: ['10.0.0.0/8', 'nodes()'], ports: ['all'] })
 })
 
+test('why: an audited policy isolates nobody, so Baseline counts beside it; the configuration audits all', () => {
+  const { world } = clusterOf(`
+{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: web}, spec: {containers: []}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: web, annotations: {heddle.network/audit: "true"}}
+spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: base}
+spec: {tier: Baseline, priority: 0, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}
+`)
+  const { ingress } = podPolicies(world, world.pod('shop/web')!)
+  expect(ingress).toMatchObject({ isolatedBy: [], auditedBy: ['shop/web'] })
+  expect(ingress.rules.map(({ rule, audited }) => [rule, audited])).toEqual([
+    ['shop/web ingress[0]', true],
+    ['Baseline:base ingress[0]', false],
+  ])
+  const all = podPolicies(world, world.pod('shop/web')!, { ...BY_POLICY, auditAll: true })
+  expect(all.ingress.rules.map(({ audited }) => audited)).toEqual([true, true])
+  const denying = { ...BY_POLICY, defaultDeny: ['shop'] }
+  expect(podPolicies(world, world.pod('shop/web')!, denying).egress).toMatchObject({ otherwise: 'deny', rules: [] })
+})
+
 test('why: the policies that isolate, and what each rule admits now', () => {
   const { world } = clusterOf(
     webPolicy(
@@ -77,10 +104,13 @@ test('why: the policies that isolate, and what each rule admits now', () => {
     addresses: ['10.1.0.5'],
     ingress: {
       isolatedBy: ['shop/web'],
+      auditedBy: [],
+      otherwise: 'allow',
       rules: [
         {
           rule: 'shop/web ingress[0]',
           action: 'Accept',
+          audited: false,
           peers: ['203.0.113.0/24', 'pods(app=cart) in shop'],
           ports: ['http/TCP=8080', 'TCP/1-9'],
           pods: ['shop/cart'],
@@ -89,6 +119,7 @@ test('why: the policies that isolate, and what each rule admits now', () => {
         {
           rule: 'shop/web ingress[1]',
           action: 'Accept',
+          audited: false,
           peers: ['everybody'],
           ports: ['UDP/53'],
           pods: null,
@@ -97,6 +128,7 @@ test('why: the policies that isolate, and what each rule admits now', () => {
         {
           rule: 'shop/web ingress[2]',
           action: 'Accept',
+          audited: false,
           peers: [],
           ports: ['all'],
           pods: [],
@@ -104,7 +136,7 @@ test('why: the policies that isolate, and what each rule admits now', () => {
         },
       ],
     },
-    egress: { isolatedBy: [], rules: [] },
+    egress: { isolatedBy: [], auditedBy: [], otherwise: 'allow', rules: [] },
   })
 })
 

@@ -11,7 +11,7 @@ import { PolicyDirection } from '../generated/abi.ts'
 import type { Endpoint, KubeObject, Pod } from '../world/objects.ts'
 import type { Place, PolicyQuery } from '../world/query.ts'
 import { createWorld, type WorldView } from '../world/world.ts'
-import { compilePolicies } from './compile.ts'
+import { BY_POLICY, compilePolicies } from './compile.ts'
 import type { Direction } from './rules.ts'
 import type { CompiledPolicies, EndpointPolicy } from './tables.ts'
 import { classOfAddress, judge, type PolicyAnswer, reasonText, UNISOLATED } from './verdict.ts'
@@ -39,6 +39,8 @@ export interface Verdict {
   readonly ingressRule: string | null
   /** What decided: the first denial, else what admitted on ingress, else on egress. */
   readonly rule: string | null
+  /** Only where audited policies would deny what passes: what would be the first denial. */
+  readonly audit?: string | null
 }
 
 export interface OfflineCluster {
@@ -51,7 +53,7 @@ export interface OfflineCluster {
 
 /** Pods without an address get one of each family that nobody has (RFC 2544, RFC 5180: for benchmarks), in the order of
  *  their names. */
-export function createOfflineCluster(objects: Iterable<KubeObject>): OfflineCluster {
+export function createOfflineCluster(objects: Iterable<KubeObject>, settings = BY_POLICY): OfflineCluster {
   const world = createWorld()
   for (const object of withAddresses([...objects])) world.put(object)
   const endpoints = Map.groupBy(endpointsOf(world), ({ node }) => node)
@@ -61,7 +63,7 @@ export function createOfflineCluster(objects: Iterable<KubeObject>): OfflineClus
     let found = compiledNodes.get(node)
     if (found === undefined) {
       const local = (endpoints.get(node) ?? []).map(({ endpoint }) => endpoint)
-      found = compilePolicies({ ...world, endpoints: () => local }, node)
+      found = compilePolicies({ ...world, endpoints: () => local }, node, settings)
       compiledNodes.set(node, found)
     }
     return found
@@ -128,13 +130,15 @@ function verdictOf(
 ): Verdict {
   const of = (direction: Direction) => {
     const question = questions.find((each) => each.direction === direction)
-    if (question === undefined) return { allowed: true, rule: null }
+    if (question === undefined) return { allowed: true, audited: false, rule: null }
     const answer = answers.get(question)!
     const set = question.address === question.peer ? 0n : setOf(question.policy, direction)
-    return { allowed: answer.allowed, rule: reasonText(cluster.compiled(question.node), set, answer) }
+    const { allowed, audited } = answer
+    return { allowed, audited, rule: reasonText(cluster.compiled(question.node), set, answer) }
   }
   const [egress, ingress] = [of(PolicyDirection.EGRESS), of(PolicyDirection.INGRESS)]
   const denying = [egress, ingress].find(({ allowed }) => !allowed)
+  const auditing = denying === undefined ? [egress, ingress].find(({ audited }) => audited) : undefined
   return {
     verdict: denying === undefined ? 'allow' : 'deny',
     egress: egress.allowed ? 'allow' : 'deny',
@@ -142,6 +146,7 @@ function verdictOf(
     egressRule: egress.rule,
     ingressRule: ingress.rule,
     rule: denying === undefined ? (ingress.rule ?? egress.rule) : denying.rule,
+    ...(auditing && { audit: auditing.rule }),
   }
 }
 

@@ -5,10 +5,10 @@ import { describe, expect, test } from 'vitest'
 import { soak } from '../../test/support/soak.ts'
 import { endpointsOf, objects } from '../../test/support/worlds.ts'
 import { objectName } from '../core/names.ts'
-import { PolicyDirection } from '../generated/abi.ts'
-import type { Endpoint, KubeObject, PolicyPort } from '../world/objects.ts'
+import { PolicyDirection, PolicyVerdict } from '../generated/abi.ts'
+import { type Endpoint, type KubeObject, POLICY_KINDS, type PolicyPort } from '../world/objects.ts'
 import { createWorld } from '../world/world.ts'
-import { compilePolicies, createPolicyCompiler } from './compile.ts'
+import { BY_POLICY, compilePolicies, createPolicyCompiler } from './compile.ts'
 import type { CompiledPolicies } from './tables.ts'
 
 function compile(kubeObjects: readonly KubeObject[], endpoints: readonly Endpoint[]): CompiledPolicies {
@@ -64,6 +64,27 @@ describe('a table that depends on more than the objects lets forbidden packets t
         }
       }),
       { numRuns: 60 },
+    )
+  })
+
+  test('to audit everything is to audit each policy', () => {
+    const annotated = (object: KubeObject): KubeObject => {
+      if ('specs' in object) return { ...object, specs: object.specs.map((spec) => ({ ...spec, audited: true })) }
+      return POLICY_KINDS.includes(object.kind) ? ({ ...object, audited: true } as KubeObject) : object
+    }
+    fc.assert(
+      fc.property(objects, (kept) => {
+        const world = createWorld()
+        for (const object of kept) world.put(object)
+        for (const endpoint of endpointsOf(kept)) world.putEndpoint(endpoint)
+        const all = compilePolicies(world, 'n1', { ...BY_POLICY, auditAll: true })
+        expect(all).toEqual(compile(kept.map(annotated), endpointsOf(kept)))
+        const denying = [...all.sets.values()].flatMap(({ entries }) =>
+          entries.filter(({ value }) => value.verdict !== PolicyVerdict.ALLOW),
+        )
+        expect(denying).toEqual([])
+      }),
+      { numRuns: soak(200, 10_000) },
     )
   })
 

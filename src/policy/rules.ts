@@ -64,6 +64,8 @@ export interface Rule {
   readonly tier: ClusterTier | 'NetworkPolicy'
   /** Of a NetworkPolicy Accept; Cilium's policies, which stand in its tier, deny too. */
   readonly action: ClusterAction
+  /** Its policy is audited: it opens and closes nothing. */
+  readonly audited: boolean
   /** It has no list of peers. */
   readonly everybody: boolean
   /** Those of which everybody is among its peers, sorted: every pod of every namespace, all that is outside ... */
@@ -90,7 +92,8 @@ export function rulesOf(policy: NetworkPolicy, direction: Direction): readonly R
   if (rules === null) return null
   return rules.map(({ peers, ports }, index) => {
     const name = `${objectName(policy.namespace, policy.name)} ${directionText(direction)}[${index}]`
-    return namedRule({ name, tier: 'NetworkPolicy', action: 'Accept', peers, ports }, policy.namespace)
+    const audited = policy.audited === true
+    return namedRule({ name, tier: 'NetworkPolicy', action: 'Accept', audited, peers, ports }, policy.namespace)
   })
 }
 
@@ -100,7 +103,7 @@ export function clusterRulesOf(policy: ClusterNetworkPolicy, direction: Directio
   return rules.map(({ name: own, action, peers, ports }, index) => {
     const place = `${clusterPolicyName(policy)} ${directionText(direction)}[${index}]`
     const name = own === '' ? place : `${place} ${JSON.stringify(own)}`
-    return namedRule({ name, tier: policy.tier, action, peers, ports }, '')
+    return namedRule({ name, tier: policy.tier, action, audited: policy.audited === true, peers, ports }, '')
   })
 }
 
@@ -112,9 +115,10 @@ export function clusterPolicyName({ tier, name }: ClusterNetworkPolicy): string 
 /** The rules of one spec of Cilium's and direction, in order. */
 export function ciliumRulesOf(spec: CiliumSpec, direction: Direction): readonly Rule[] {
   const { rules } = direction === PolicyDirection.EGRESS ? spec.egress : spec.ingress
+  const audited = spec.audited === true
   return rules.map(({ place, action, peers, ports }) => {
     const name = `${ciliumPolicyName(spec)} ${place}`
-    return namedRule({ name, tier: 'NetworkPolicy', action, peers, ports }, spec.namespace)
+    return namedRule({ name, tier: 'NetworkPolicy', action, audited, peers, ports }, spec.namespace)
   })
 }
 
@@ -125,12 +129,12 @@ export function ciliumPolicyName({ policy }: CiliumSpec): string {
 
 type Peer = ClusterPeer | CiliumPeer
 
-interface WrittenRule extends Pick<Rule, 'name' | 'tier' | 'action' | 'ports'> {
+interface WrittenRule extends Pick<Rule, 'name' | 'tier' | 'action' | 'audited' | 'ports'> {
   readonly peers: readonly Peer[] | null
 }
 
 function namedRule(rule: WrittenRule, ownNamespace: string): Rule {
-  const { name, tier, action, ports } = rule
+  const { name, tier, action, audited, ports } = rule
   const everybody = rule.peers === null
   const peers = rule.peers ?? []
   const realms = [...new Set(peers.flatMap(realmsOf))].sort((a, b) => a - b)
@@ -146,12 +150,13 @@ function namedRule(rule: WrittenRule, ownNamespace: string): Rule {
     name,
     tier,
     action,
+    audited,
     everybody,
     realms,
     selectors: [...selectors.values()],
     ports,
     portNames: (ports ?? []).filter((port) => typeof port.port === 'string').map(namedPort),
-    text: `${isPlain ? '' : `${action} `}${name}: ${peerTexts.join(' | ')}: ${portTexts.join(' ')}`,
+    text: `${audited ? 'audit ' : ''}${isPlain ? '' : `${action} `}${name}: ${peerTexts.join(' | ')}: ${portTexts.join(' ')}`,
   }
 }
 

@@ -2,24 +2,38 @@
 // One policy set and direction -> its table entries on the levels any, realm and class (bpf/abi/policy.h).
 //
 // Precedence is resolved here: an entry says how the tiers decide for its ports and peers, so the data plane looks up one
-// verdict whatever tiers there are. Within the tier of NetworkPolicy, to which Cilium's policies belong, a rule that denies
-// wins, and the broadest is named where several agree. A level holds an entry
+// verdict whatever tiers there are, and whether policies are enforced or audited. Within the tier of NetworkPolicy, to which
+// Cilium's policies belong, a rule that denies wins, and the broadest is named where several agree. A level holds an entry
 // only where a lookup would otherwise end otherwise: nothing matches above it, or a shorter prefix of the same level hides
 // what does.
 
 import { type Id64, id64 } from '../core/id64.ts'
-import { POLICY_FIXED_BITS, PolicyDirection, PolicyLevels, PolicyVerdict, type Realm } from '../generated/abi.ts'
+import {
+  POLICY_FIXED_BITS,
+  PolicyDirection,
+  PolicyFlags,
+  PolicyLevels,
+  PolicyVerdict,
+  type Realm,
+} from '../generated/abi.ts'
 import type { Class } from './classes.ts'
 import { covers, EVERYTHING, type NamedPorts, namedPortsText, type PortPrefix, portPrefixes } from './ports.ts'
 import { type Direction, directionText, type Rule } from './rules.ts'
 import type { PolicyTableEntry } from './tables.ts'
 
+/** What becomes of what no policy decides; audit: it passes, and is told. */
+export type Otherwise = 'allow' | 'audit' | 'deny'
+
 /** Policies that together judge a pod in one direction. */
 export interface RuleSet {
   readonly id: Id64
   readonly direction: Direction
-  /** Policies that isolate: "namespace/name", then "Cilium:namespace/name"; empty: what no rule judges passes. */
+  /** Enforced policies that isolate: "namespace/name", then "Cilium:namespace/name"; empty: `otherwise` holds for what no
+   *  rule judges. */
   readonly policies: readonly string[]
+  /** Those, and the audited ones that would. */
+  readonly withAudited: readonly string[]
+  readonly otherwise: Otherwise
   /** In order of precedence: tier Admin by priority, policy, index; NetworkPolicy, then Cilium's, by policy and index; Baseline. */
   readonly rules: readonly Rule[]
   /** What ingress rules' port names mean at the pods that have this set. */
@@ -29,13 +43,16 @@ export interface RuleSet {
 /** Equal policies and equal own ports give the same set, whichever pods have it. */
 export function ruleSet(
   direction: Direction,
-  policies: readonly string[],
+  { policies, withAudited, otherwise }: Pick<RuleSet, 'policies' | 'withAudited' | 'otherwise'>,
   rules: readonly Rule[],
   ownPorts: NamedPorts,
 ): RuleSet {
   const ruleTexts = rules.map((rule) => rule.text).join('\n')
-  const text = `${directionText(direction)} set ${policies.join(' ')}\n${namedPortsText(ownPorts)}\n${ruleTexts}`
-  return { id: id64(text), direction, policies, rules, ownPorts }
+  const audited = withAudited.filter((name) => !policies.includes(name)).map((name) => `audit:${name}`)
+  const isolating = [...policies, ...audited].join(' ')
+  const otherwiseText = otherwise === 'allow' ? '' : `\notherwise ${otherwise}`
+  const text = `${directionText(direction)} set ${isolating}\n${namedPortsText(ownPorts)}\n${ruleTexts}${otherwiseText}`
+  return { id: id64(text), direction, policies, withAudited, otherwise, rules, ownPorts }
 }
 
 /** Bits of PolicyLevels that lookups in this set visit: where its rules could stand, whoever is there. */
@@ -47,7 +64,7 @@ export function levelsOf(set: RuleSet): number {
       const any = rule.everybody ? PolicyLevels.ANY : 0
       return bits | any | realm | (perClass ? PolicyLevels.CLASS : 0)
     },
-    set.policies.length === 0 ? PolicyLevels.ANY : 0,
+    set.policies.length === 0 && set.otherwise !== 'deny' ? PolicyLevels.ANY : 0,
   )
 }
 
@@ -86,6 +103,8 @@ interface Grant {
 /** What a lookup ends with; rule 0: no rule decides, NetworkPolicies isolate or nothing forbids. */
 interface Decision {
   readonly verdict: PolicyVerdict
+  /** Of enum policy_flags. */
+  readonly flags: number
   readonly rule: Id64
 }
 
@@ -94,8 +113,8 @@ interface Decided extends Decision {
 }
 
 /** Also what a lookup without an entry ends with. */
-const DENIED: Decision = { verdict: PolicyVerdict.DENY, rule: 0n }
-const PASSED: Decision = { verdict: PolicyVerdict.ALLOW, rule: 0n }
+const DENIED: Decision = { verdict: PolicyVerdict.DENY, flags: 0, rule: 0n }
+const PASSED: Decision = { verdict: PolicyVerdict.ALLOW, flags: 0, rule: 0n }
 
 /** What the rules say, in order, for every address (realm null), for a realm as such (peer null), or for a class. */
 function grants(set: RuleSet, realm: Realm | null, peer: Class | null): readonly Grant[] {
@@ -124,7 +143,7 @@ function difference(set: RuleSet, own: readonly Grant[], above: readonly Grant[]
     // Shorter prefixes come first, so the last entry that covers this one is the nearest.
     const nearest = entries.findLast((each) => covers(each.prefix, prefix))
     const found = nearest ?? (above === null ? DENIED : decide(set, prefix, above))
-    if (found.rule !== wanted.rule || found.verdict !== wanted.verdict) entries.push({ ...wanted, prefix })
+    if (!sameDecision(found, wanted)) entries.push({ ...wanted, prefix })
   }
   return entries
 }
@@ -136,16 +155,34 @@ function distinctPrefixes(all: readonly Grant[]): readonly PortPrefix[] {
   return [...distinct.values()].sort((a, b) => a.length - b.length || a.protocol - b.protocol || a.port - b.port)
 }
 
+function sameDecision(a: Decision, b: Decision): boolean {
+  return a.rule === b.rule && a.verdict === b.verdict && a.flags === b.flags
+}
+
+/** What the enforced policies decide. What passes by them and would not if the audited ones were enforced too is marked,
+ *  with what would deny it; where they decide nothing, the audited rule that admits is named. */
+function decide(set: RuleSet, prefix: PortPrefix, all: readonly Grant[]): Decision {
+  const enforced = decideBy(set, prefix, all, false)
+  if (enforced.verdict === PolicyVerdict.DENY || !hasAudited(set)) return enforced
+  const whole = decideBy(set, prefix, all, true)
+  if (whole.verdict === PolicyVerdict.DENY) return { ...whole, verdict: PolicyVerdict.ALLOW, flags: PolicyFlags.AUDIT }
+  return enforced.rule === 0n ? whole : enforced
+}
+
+function hasAudited({ policies, withAudited, otherwise, rules }: RuleSet): boolean {
+  return otherwise === 'audit' || withAudited.length > policies.length || rules.some((rule) => rule.audited)
+}
+
 /** How the tiers judge a prefix of ports: the first rule of Admin and of Baseline counts, any of NetworkPolicy, and there
  *  denials before the rest. */
-function decide(set: RuleSet, prefix: PortPrefix, all: readonly Grant[]): Decision {
+function decideBy(set: RuleSet, prefix: PortPrefix, all: readonly Grant[], withAudited: boolean): Decision {
   let admin: Rule | undefined
   let denying: Grant | undefined
   let admitting: Grant | undefined
   let baseline: Rule | undefined
   for (const grant of all) {
-    if (!covers(grant.prefix, prefix)) continue
     const { rule } = grant
+    if (!covers(grant.prefix, prefix) || (rule.audited && !withAudited)) continue
     if (rule.tier === 'Admin') admin ??= rule
     else if (rule.tier === 'Baseline') baseline ??= rule
     else if (rule.action === 'Deny') denying = broader(denying, grant)
@@ -154,8 +191,9 @@ function decide(set: RuleSet, prefix: PortPrefix, all: readonly Grant[]): Decisi
   if (admin !== undefined && admin.action !== 'Pass') return decisionOf(admin)
   const own = denying ?? admitting
   if (own !== undefined) return decisionOf(own.rule)
-  if (set.policies.length > 0) return DENIED
-  return baseline === undefined || baseline.action === 'Pass' ? PASSED : decisionOf(baseline)
+  if ((withAudited ? set.withAudited : set.policies).length > 0) return DENIED
+  if (baseline !== undefined && baseline.action !== 'Pass') return decisionOf(baseline)
+  return set.otherwise === 'deny' || (withAudited && set.otherwise === 'audit') ? DENIED : PASSED
 }
 
 /** The first of those that are equally broad. */
@@ -164,10 +202,15 @@ function broader(best: Grant | undefined, grant: Grant): Grant {
 }
 
 function decisionOf({ action, id }: Rule): Decision {
-  return { verdict: action === 'Deny' ? PolicyVerdict.DENY : PolicyVerdict.ALLOW, rule: id }
+  return { verdict: action === 'Deny' ? PolicyVerdict.DENY : PolicyVerdict.ALLOW, flags: 0, rule: id }
 }
 
-function entry(set: RuleSet, level: number, scope: bigint, { prefix, verdict, rule }: Decided): PolicyTableEntry {
+function entry(
+  set: RuleSet,
+  level: number,
+  scope: bigint,
+  { prefix, verdict, flags, rule }: Decided,
+): PolicyTableEntry {
   return {
     key: {
       prefixLength: POLICY_FIXED_BITS + prefix.length,
@@ -178,6 +221,6 @@ function entry(set: RuleSet, level: number, scope: bigint, { prefix, verdict, ru
       protocol: prefix.protocol,
       port: prefix.port,
     },
-    value: { verdict, flags: 0, l7: 0, rule },
+    value: { verdict, flags, l7: 0, rule },
   }
 }

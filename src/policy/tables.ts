@@ -5,6 +5,7 @@
 import type { Address, Prefix } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import type { PeerClass, PolicyEntry, PolicyKey } from '../generated/abi.ts'
+import type { Otherwise } from './sets.ts'
 
 /** The policy part of a local endpoint's table entry. Set 0: no policy judges that direction. */
 export interface EndpointPolicy {
@@ -29,6 +30,10 @@ export interface PolicySet {
   /** Names of the policies that isolate, "namespace/name" or "Cilium:namespace/name": what a denial without a rule is due
    *  to; empty: none. */
   readonly policies: readonly string[]
+  /** Those, and the audited ones that would isolate. */
+  readonly withAudited: readonly string[]
+  /** What the configuration wants where nothing isolates and no rule decides. */
+  readonly otherwise: Otherwise
   /** Sorted by level, scope, protocol, port, length. */
   readonly entries: readonly PolicyTableEntry[]
 }

@@ -6,7 +6,7 @@ import type { Address } from '../core/address.ts'
 import { endpointKey } from '../core/names.ts'
 import type { Endpoint, Labels, NetworkPolicy, Pod } from '../world/objects.ts'
 import { createWorld, type World } from '../world/world.ts'
-import { compilePolicies } from './compile.ts'
+import { BY_POLICY, compilePolicies } from './compile.ts'
 
 const everyone = { matchLabels: {}, matchExpressions: [] }
 
@@ -56,8 +56,8 @@ function endpoint(uid: string, address = '10.1.0.5', name = 'db-0'): Endpoint {
 }
 
 /** 'isolated': nothing passes; 'guarded': the policy selects it; 'free': none does. */
-function stateOf(world: World, of: Endpoint): 'isolated' | 'guarded' | 'free' {
-  const found = compilePolicies(world, 'n1').endpoints.get(endpointKey(of))
+function stateOf(world: World, of: Endpoint, settings = BY_POLICY): 'isolated' | 'guarded' | 'free' {
+  const found = compilePolicies(world, 'n1', settings).endpoints.get(endpointKey(of))
   if (found === undefined) return 'isolated'
   return found.ingressSet === 0n ? 'free' : 'guarded'
 }
@@ -147,6 +147,16 @@ describe('a pod that nobody knows', () => {
     expect(stateOf(world, endpoint('1'))).toBe('free')
     world.put(policy)
     expect(stateOf(world, endpoint('1'))).toBe('isolated')
+  })
+
+  test('while the source cannot be asked: isolated where the configuration denies by default', () => {
+    const denying = { ...BY_POLICY, defaultDeny: ['shop'] }
+    const world = createWorld()
+    world.setLive(false)
+    world.putEndpoint(endpoint('1'))
+    expect(stateOf(world, endpoint('1'), denying)).toBe('isolated')
+    world.put(pod('1', {}))
+    expect(stateOf(world, endpoint('1'), denying)).toBe('guarded')
   })
 
   test('is isolated again when the source comes back and does not know it', () => {

@@ -7,6 +7,8 @@ import {
   type PeerClass,
   POLICY_FIXED_BITS,
   POLICY_PROTOCOL_BITS,
+  type PolicyEntry,
+  PolicyFlags,
   PolicyLevels,
   PolicyVerdict,
 } from '../generated/abi.ts'
@@ -15,6 +17,8 @@ import type { CompiledPolicies, PolicySet, PolicyTableEntry } from './tables.ts'
 
 export interface PolicyAnswer {
   readonly allowed: boolean
+  /** Allowed, but audited policies would deny it: by the rule, or, where that is 0, since they isolate. */
+  readonly audited: boolean
   /** Id of the rule that decided; 0: none did, either because nothing isolates or because nothing admits. */
   readonly rule: Id64
   /** Level that decided, a bit of PolicyLevels; 0: none. */
@@ -22,8 +26,12 @@ export interface PolicyAnswer {
 }
 
 /** Nothing forbids it. */
-export const UNISOLATED: PolicyAnswer = { allowed: true, rule: 0n, level: 0 }
-const ISOLATED: PolicyAnswer = { allowed: false, rule: 0n, level: 0 }
+export const UNISOLATED: PolicyAnswer = { allowed: true, audited: false, rule: 0n, level: 0 }
+/** What isolates where no policy does. */
+export const DEFAULT_DENY = 'default deny'
+
+/** No rule allows it. */
+export const ISOLATED: PolicyAnswer = { allowed: false, audited: false, rule: 0n, level: 0 }
 
 /** The class of any address: its own entry, else that of the longest prefix of its family. */
 export function classOfAddress(compiled: CompiledPolicies, address: Address): PeerClass {
@@ -56,20 +64,32 @@ export function judge(
   for (const [level, scope] of scopes) {
     const entry = (of.levels & level) === 0 ? null : longest(of, level, scope, protocol, port)
     if (entry !== null) {
-      return {
-        allowed: entry.value.verdict === PolicyVerdict.ALLOW && entry.value.l7 === 0,
-        rule: entry.value.rule,
-        level,
-      }
+      return { ...answerOf(entry.value), level }
     }
   }
   return ISOLATED
 }
 
+/** What an entry that a lookup ends at says. */
+export function answerOf({ verdict, flags, l7, rule }: PolicyEntry): Omit<PolicyAnswer, 'level'> {
+  const allowed = verdict === PolicyVerdict.ALLOW && l7 === 0
+  return { allowed, audited: allowed && (flags & PolicyFlags.AUDIT) !== 0, rule }
+}
+
 /** What a person reads: the rule's name, else the policies that isolate, else null where nothing forbids. */
 export function reasonText(compiled: CompiledPolicies, set: Id64, answer: PolicyAnswer): string | null {
   if (answer.rule !== 0n) return compiled.rules.get(answer.rule) ?? null
-  return answer.allowed ? null : (compiled.sets.get(set)?.policies.join(', ') ?? null)
+  if (answer.allowed && !answer.audited) return null
+  return isolating(compiled.sets.get(set), answer.audited)?.join(', ') ?? null
+}
+
+/** Names of the policies by which a set isolates; of an audited verdict those too that would. Where there are
+ *  none, the configuration does. */
+export function isolating(set: PolicySet | undefined, audited: boolean): readonly string[] | undefined {
+  if (set === undefined) return undefined
+  const names = audited ? set.withAudited : set.policies
+  const denies = set.otherwise === 'deny' || (audited && set.otherwise === 'audit')
+  return names.length === 0 && denies ? [DEFAULT_DENY] : names
 }
 
 function longest(

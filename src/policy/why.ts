@@ -7,7 +7,16 @@ import { PolicyDirection, Realm } from '../generated/abi.ts'
 import type { CiliumSpec, ClusterAction, ClusterNetworkPolicy, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { selectsNamespace, serverAddresses } from './classes.ts'
-import { ciliumSpecsSelecting, clusterPoliciesSelecting, namesIsolating, policiesSelecting } from './compile.ts'
+import {
+  BY_POLICY,
+  ciliumSpecsSelecting,
+  clusterPoliciesSelecting,
+  configured,
+  isolatingOf,
+  otherwiseOf,
+  type PolicySettings,
+  policiesSelecting,
+} from './compile.ts'
 import { portText, resolveNamedPorts } from './ports.ts'
 import {
   ciliumRulesOf,
@@ -19,6 +28,7 @@ import {
   type Selector,
 } from './rules.ts'
 import { matches } from './selector.ts'
+import type { Otherwise } from './sets.ts'
 
 export interface PodPolicies {
   /** "namespace/name". */
@@ -30,8 +40,12 @@ export interface PodPolicies {
 }
 
 export interface DirectionPolicies {
-  /** "namespace/name" of NetworkPolicies, then "Cilium:namespace/name"; empty: what no rule judges passes. */
+  /** "namespace/name" of NetworkPolicies, then "Cilium:namespace/name"; empty: `otherwise` holds for what no rule judges. */
   readonly isolatedBy: readonly string[]
+  /** Those that would isolate if they were not audited. */
+  readonly auditedBy: readonly string[]
+  /** What becomes of what neither decides. */
+  readonly otherwise: Otherwise
   /** In order of precedence: Admin, Cilium's denials, NetworkPolicy, the rest of Cilium's, Baseline. Policies that isolate
    *  leave Baseline out. */
   readonly rules: readonly PodRule[]
@@ -41,6 +55,7 @@ export interface PodRule {
   /** "namespace/name ingress[0]", "Cilium:namespace/name ingressDeny[0]", "Admin:name ingress[0]". */
   readonly rule: string
   readonly action: ClusterAction
+  readonly audited: boolean
   /** 'everybody', 'every pod' and other realms, selectors and blocks as in class names; empty: nobody. */
   readonly peers: readonly string[]
   /** 'all', "TCP/80-89", "http/TCP", with what the name means at this pod on ingress: "http/TCP=8080". */
@@ -52,12 +67,17 @@ export interface PodRule {
 }
 
 /** A finished pod and one on the host's network have no policies: nothing selects them. Cost: rules x pods. */
-export function podPolicies(world: WorldView, pod: Pod): PodPolicies {
+export function podPolicies(world: WorldView, pod: Pod, settings = BY_POLICY): PodPolicies {
   const isNobody = pod.hostNetwork || pod.finished
-  const selecting = isNobody ? [] : policiesSelecting(world, pod)
-  const cluster = isNobody ? [] : clusterPoliciesSelecting(world, pod)
-  const cilium = isNobody ? [] : ciliumSpecsSelecting(world, pod)
-  const direction = (of: Direction) => directionPolicies(world, pod, { policies: selecting, cluster, cilium }, of)
+  const as = <P extends { readonly audited?: true }>(policies: readonly P[]): readonly P[] =>
+    isNobody ? [] : policies.map((policy) => configured(policy, settings))
+  const selecting = {
+    policies: as(policiesSelecting(world, pod)),
+    cluster: as(clusterPoliciesSelecting(world, pod)),
+    cilium: as(ciliumSpecsSelecting(world, pod)),
+  }
+  const otherwise = isNobody ? 'allow' : otherwiseOf(settings, pod.namespace)
+  const direction = (of: Direction) => directionPolicies(world, pod, selecting, of, otherwise)
   return {
     pod: objectName(pod.namespace, pod.name),
     node: pod.nodeName,
@@ -78,6 +98,7 @@ function directionPolicies(
   pod: Pod,
   { policies, cluster, cilium }: Selecting,
   direction: Direction,
+  otherwise: Otherwise,
 ): DirectionPolicies {
   const isEgress = direction === PolicyDirection.EGRESS
   const isolating = policies.filter((policy) => rulesOf(policy, direction) !== null)
@@ -85,6 +106,7 @@ function directionPolicies(
     rules.map((rule, index) => ({
       rule: rule.name,
       action: rule.action,
+      audited: rule.audited,
       peers: peerTexts(rule),
       ports: portTexts(rule, isEgress ? null : pod),
       pods: rule.everybody ? null : podsAmong(world, rule),
@@ -101,18 +123,17 @@ function directionPolicies(
     described(cilium.flatMap((spec) => ciliumRulesOf(spec, direction))),
     ({ action }) => action,
   )
-  const isolatedBy = [
-    ...isolating.map(({ namespace, name }) => objectName(namespace, name)),
-    ...namesIsolating(cilium, direction),
-  ]
+  const names = isolatingOf(isolating, cilium, direction, BY_POLICY)
   return {
-    isolatedBy,
+    isolatedBy: names.policies,
+    auditedBy: names.withAudited.filter((name) => !names.policies.includes(name)),
+    otherwise,
     rules: [
       ...ofTier('Admin'),
       ...(ofCilium.get('Deny') ?? []),
       ...admitting,
       ...(ofCilium.get('Accept') ?? []),
-      ...(isolatedBy.length > 0 ? [] : ofTier('Baseline')),
+      ...(names.policies.length > 0 ? [] : ofTier('Baseline')),
     ],
   }
 }

@@ -171,6 +171,8 @@ export interface NetworkPolicy {
   readonly egress: readonly PolicyRule[] | null
   /** It stands for one that cannot be read, and has no rule: what that one may select is isolated. */
   readonly unreadable?: true
+  /** What it would deny passes, and is told. */
+  readonly audited?: true
 }
 
 /** Of policy.networking.k8s.io: the tiers around NetworkPolicy. */
@@ -204,6 +206,8 @@ export interface ClusterNetworkPolicy {
   readonly egress: readonly ClusterPolicyRule[]
   /** It stands for one that cannot be read. */
   readonly unreadable?: true
+  /** As NetworkPolicy's. */
+  readonly audited?: true
 }
 
 /** Of cilium.io. `all` comes as no list of peers. */
@@ -242,6 +246,8 @@ export interface CiliumSpec {
   readonly subject: { readonly namespaceSelector: LabelSelector | null; readonly podSelector: LabelSelector }
   readonly ingress: CiliumDirection
   readonly egress: CiliumDirection
+  /** As NetworkPolicy's. */
+  readonly audited?: true
 }
 
 /** cilium.io/v2, both kinds. */

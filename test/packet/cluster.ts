@@ -23,6 +23,7 @@ import {
   POLICY_FIXED_BITS,
   POLICY_PROTOCOL_BITS,
   PolicyDirection,
+  PolicyFlags,
   PolicyLevels,
   PolicyVerdict,
   Realm,
@@ -217,8 +218,9 @@ export interface PolicySet {
 }
 
 export interface Rule {
-  readonly name: string
-  readonly verdict: 'allow' | 'deny' | 'unknown l7'
+  /** null: no rule, but the set's policies. */
+  readonly name: string | null
+  readonly verdict: 'allow' | 'deny' | 'audit' | 'unknown l7'
   /** A host's or prefix's class, a realm, or any peer. */
   readonly peer: { readonly class: string } | { readonly realm: Realm } | 'any'
   readonly protocol: number | null
@@ -267,6 +269,11 @@ export function deny(name: string, peer: Rule['peer'], ports?: string): Rule {
   return rule(name, 'deny', peer, ports)
 }
 
+/** Allowed, but the rule would deny it if its policy were enforced; null: isolation would. */
+export function audit(name: string | null, peer: Rule['peer'], ports?: string): Rule {
+  return rule(name, 'audit', peer, ports)
+}
+
 export function unknownL7(name: string, peer: Rule['peer'], ports?: string): Rule {
   return rule(name, 'unknown l7', peer, ports)
 }
@@ -284,7 +291,7 @@ function policySet(name: string, direction: PolicyDirection, rules: readonly Rul
   return { id: id64(`set ${name}`), levels, direction, rules }
 }
 
-function rule(name: string, verdict: Rule['verdict'], peer: Rule['peer'], ports?: string): Rule {
+function rule(name: Rule['name'], verdict: Rule['verdict'], peer: Rule['peer'], ports?: string): Rule {
   if (ports === undefined) return { name, verdict, peer, protocol: null, port: null }
   const [protocolName, range] = ports.split('/')
   const protocol = Protocol[protocolName as keyof typeof Protocol]
@@ -311,9 +318,9 @@ function setEntries(set: PolicySet): Tables['policies'] {
     },
     {
       verdict: verdict === 'deny' ? PolicyVerdict.DENY : PolicyVerdict.ALLOW,
-      flags: 0,
+      flags: verdict === 'audit' ? PolicyFlags.AUDIT : 0,
       l7: verdict === 'unknown l7' ? 1 : 0,
-      rule: ruleIdOf(name),
+      rule: name === null ? 0n : ruleIdOf(name),
     },
   ])
 }

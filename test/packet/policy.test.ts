@@ -3,8 +3,8 @@
 // at the hook that this node owns; the rule that decided is named.
 
 import { Realm } from '../../src/generated/abi.ts'
-import { allow, deny, egress, ingress, peer, pod, unknownL7, world } from './cluster.ts'
-import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toPod } from './row.ts'
+import { allow, audit, deny, egress, epoch, ingress, peer, pod, service, UPLINK, unknownL7, world } from './cluster.ts'
+import { audited, delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toPod } from './row.ts'
 import { echoRequest, opaque, tcp, udp } from './vocabulary.ts'
 
 const cart = { class: 'cart' }
@@ -233,4 +233,91 @@ packet('a pod whose policy is not known yet is reached by its own node', {
   world: world(pod('web', { isolated: true })),
   when: toPod('web', tcp('n1:4000', 'web:80', 'S')),
   then: passed(),
+})
+
+// -- Audit: allowed, and told ------------------------------------------------------------------------------------------
+
+packet('what an audited rule would deny passes and is told', {
+  world: world(peer('away'), pod('web', { ingress: ingress('s', allow('all', 'any'), audit('not-away', away)) })),
+  when: fromNetdev(tcp('away:4000', 'web:80', 'S')),
+  then: audited(delivered('web'), 'INGRESS', 'not-away'),
+})
+
+packet('what audited policies would isolate passes and is told', {
+  world: world(pod('web', { ingress: ingress('s', audit(null, 'any')) })),
+  when: fromNetdev(udp('away:4000', 'web:80')),
+  then: audited(delivered('web'), 'INGRESS', null),
+})
+
+packet('what the node forwards to a pod is told as well', {
+  world: world(pod('web', { ingress: ingress('s', audit(null, 'any')) })),
+  when: toPod('web', tcp('away:4000', 'web:80', 'S'), UPLINK),
+  then: audited(passed(), 'INGRESS', null),
+})
+
+packet('the packets of a flow that has begun are not told again', {
+  world: world(pod('web', { ingress: ingress('s', audit(null, 'any')) })),
+  given: [fromNetdev(tcp('away:4000', 'web:80', 'S')), fromPod('web', tcp('web:80', 'away:4000', 'SA'))],
+  when: fromNetdev(tcp('away:4000', 'web:80', 'A')),
+  then: delivered('web'),
+})
+
+packet('a flow that began before is told when it is judged again', {
+  world: world(pod('web')),
+  given: [fromNetdev(tcp('away:4000', 'web:80', 'S')), fromPod('web', tcp('web:80', 'away:4000', 'SA'))],
+  changed: world(pod('web', { ingress: ingress('s', audit(null, 'any')) }), epoch(8)),
+  when: fromNetdev(tcp('away:4000', 'web:80', 'A')),
+  then: audited(delivered('web'), 'INGRESS', null),
+})
+
+packet('where audited policies would deny both directions, egress is told', {
+  world: world(
+    pod('cart', { egress: egress('e', audit('no-web', anyPod)) }),
+    pod('web', { ingress: ingress('s', audit('no', 'any')) }),
+  ),
+  when: fromPod('cart', tcp('cart:4000', 'web:80', 'S')),
+  then: audited(delivered('web'), 'EGRESS', 'no-web'),
+})
+
+packet('what is denied is not told as audited too', {
+  world: world(pod('cart', { egress: egress('e', audit(null, 'any')) }), pod('web', { ingress: ingress('s') })),
+  when: fromPod('cart', tcp('cart:4000', 'web:80', 'S')),
+  then: dropped('POLICY_INGRESS', null),
+})
+
+packet('an audited egress to a Service is judged and told by its backend', {
+  world: world(
+    pod('cart', { egress: egress('e', audit('no-web', anyPod)) }),
+    pod('web'),
+    service('shop:80', 'web:8080'),
+  ),
+  when: fromPod('cart', tcp('cart:4000', 'shop:80', 'S')),
+  then: audited(delivered('web'), 'EGRESS', 'no-web'),
+})
+
+packet('an answer whose flow is not known is no audited connection where its flow is allowed', {
+  world: world(
+    peer('away'),
+    pod('cart', { ingress: ingress('s', audit(null, 'any')), egress: egress('e', allow('away', away)) }),
+  ),
+  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  then: delivered('cart'),
+})
+
+packet('a packet whose flow is not known is told where both orientations are audited', {
+  world: world(pod('cart', { ingress: ingress('s', audit('in', 'any')), egress: egress('e', audit('out', 'any')) })),
+  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  then: audited(delivered('cart'), 'INGRESS', 'in'),
+})
+
+packet('an answer whose flow is denied but audited the other way passes and is told', {
+  world: world(pod('cart', { ingress: ingress('s'), egress: egress('e', audit('out', 'any')) })),
+  when: fromNetdev(tcp('away:80', 'cart:4000', 'A')),
+  then: audited(delivered('cart'), 'EGRESS', 'out'),
+})
+
+packet('an entry that denies denies, whatever its flags', {
+  world: world(pod('web', { ingress: ingress('s', unknownL7('http', 'any', 'TCP/80')) })),
+  when: fromNetdev(tcp('away:4000', 'web:80', 'S')),
+  then: dropped('POLICY_INGRESS', 'http'),
 })

@@ -8,8 +8,8 @@ import type { Family } from '../../src/core/address.ts'
 import { type Traced, trace } from '../../src/datapath/trace.ts'
 import { EtherType, type IpPacket, type Packet } from '../../src/datapath/trace-packet.ts'
 import { emptyFlowState, type FlowState, type Tables, tupleText } from '../../src/datapath/trace-tables.ts'
-import type { Choices, Verdict } from '../../src/datapath/trace-walk.ts'
-import { DropReason, type NodeConfig } from '../../src/generated/abi.ts'
+import type { Audited, Choices, Verdict } from '../../src/datapath/trace-walk.ts'
+import { DropReason, EventType, type NodeConfig, PolicyDirection } from '../../src/generated/abi.ts'
 import { packetBytes, parsePacket } from '../support/packet-bytes.ts'
 import {
   addressOf,
@@ -42,6 +42,8 @@ export interface Expected {
   readonly verdict: 'pass' | 'drop' | 'redirect'
   readonly reason?: ReasonName
   readonly rule?: bigint
+  /** What audited policies would do; absent: nothing else. */
+  readonly audit?: { readonly direction: PolicyDirection; readonly rule: bigint }
   /** Device of the redirect. */
   readonly ifindex?: number
   readonly gateway?: Host
@@ -98,6 +100,11 @@ export function dropped(reason: ReasonName, rule?: string | null): Expected {
   return { verdict: 'drop', reason, ...(rule !== undefined && { rule: rule === null ? 0n : ruleIdOf(rule) }) }
 }
 
+/** What happens although an audited rule would deny it; null: the audited policies would isolate. */
+export function audited(expected: Expected, direction: 'EGRESS' | 'INGRESS', rule: string | null): Expected {
+  return { ...expected, audit: { direction: PolicyDirection[direction], rule: rule === null ? 0n : ruleIdOf(rule) } }
+}
+
 /** Dropped and answered. */
 export function refused(reason: ReasonName, answer: InFamily<IpPacket>): Expected {
   return { verdict: 'drop', reason, answer }
@@ -131,6 +138,8 @@ export function packet(name: string, row: Row) {
       expect(describeOutcome(last)).toMatchObject(describeExpected(row.then, family))
       const out = row.then.out?.(family)
       if (out) expect(last.traced.packet).toEqual(out)
+      const { audited } = last.traced
+      expect(audited && { direction: audited.direction, rule: audited.rule }).toEqual(row.then.audit ?? null)
       const { verdict } = last.traced
       if (verdict.kind === 'drop') expect(verdict.answer).toEqual(row.then.answer?.(family) ?? null)
     })
@@ -246,11 +255,19 @@ function compare(traced: Traced, ran: StepResult, state: FlowState, step: Step, 
     action: actionName(ran.retval),
     drops: Array.from(ran.drops, ([reason, packets]) => [reasonName(reason), packets]),
   }
-  const drops = verdict.kind === 'drop' ? [[reasonName(verdict.reason), 1]] : []
+  const drops = [
+    ...(verdict.kind === 'drop' ? [[reasonName(verdict.reason), 1]] : []),
+    ...(traced.audited === null ? [] : [[auditName(traced.audited), 1]]),
+  ]
   const walked = traced.steps.map(({ stage, text }) => `${stage}: ${text}`).join('\n')
   expect(happened, walked).toEqual({ action: actionOf(verdict), drops })
+  const told = ran.events.filter(({ type }) => type === EventType.AUDIT)
+  expect(
+    told.map(({ direction, rule, set }) => ({ direction, rule, set })),
+    'what is told as audited',
+  ).toEqual(traced.audited === null ? [] : [traced.audited])
   if (verdict.kind === 'drop') {
-    const event = ran.events[0]!
+    const event = ran.events.find(({ type }) => type === EventType.DROP)!
     if (verdict.set !== 0n) {
       const { rule, set } = event
       expect({ rule, set }, 'rule and set of the event').toEqual({ rule: verdict.rule, set: verdict.set })
@@ -279,6 +296,10 @@ function actionName(retval: number): string {
 function actionOf(verdict: Verdict): string {
   if (verdict.kind === 'drop') return verdict.answer ? 'redirect' : 'drop'
   return verdict.kind === 'stack' ? 'pass' : 'redirect'
+}
+
+function auditName({ direction }: Audited): string {
+  return direction === PolicyDirection.EGRESS ? 'AUDIT_EGRESS' : 'AUDIT_INGRESS'
 }
 
 export function reasonName(reason: number): string {
@@ -316,6 +337,6 @@ function describeOutcome({ traced: { verdict } }: Outcome): object {
   return { verdict: 'redirect', ...verdict }
 }
 
-function describeExpected({ out: _, answer: __, gateway, ...expected }: Expected, family: Family): object {
+function describeExpected({ out: _, answer: __, audit: ___, gateway, ...expected }: Expected, family: Family): object {
   return { ...expected, ...(gateway && { gateway: addressOf(gateway, family) }) }
 }

@@ -10,6 +10,7 @@ export interface ApiObject {
     readonly name: string
     readonly namespace?: string
     readonly labels?: Labels
+    readonly annotations?: Labels
     readonly creationTimestamp?: string
   }
   readonly spec?: Json
@@ -39,6 +40,7 @@ export interface ModelVerdict {
   readonly egressRule: string | null
   readonly ingressRule: string | null
   readonly rule: string | null
+  readonly audit?: string | null
 }
 
 type Labels = Readonly<Record<string, string>>
@@ -46,8 +48,19 @@ type Labels = Readonly<Record<string, string>>
 type Json = any
 type Direction = 'ingress' | 'egress'
 
+/** What docs/policy.md says of the configuration. */
+export interface ModelSettings {
+  readonly auditAll: boolean
+  readonly defaultDeny: readonly string[]
+  readonly defaultAllow: readonly string[]
+}
+
 /** null: the two ends have no address of one family, or not of the one asked for. */
-export function modelVerdict(objects: readonly ApiObject[], query: ModelQuery): ModelVerdict | null {
+export function modelVerdict(
+  objects: readonly ApiObject[],
+  query: ModelQuery,
+  settings: ModelSettings = { auditAll: false, defaultDeny: [], defaultAllow: [] },
+): ModelVerdict | null {
   const ends = addressesOfEnds(objects, query)
   if (ends === null) return null
   const [from, to] = ends
@@ -55,8 +68,10 @@ export function modelVerdict(objects: readonly ApiObject[], query: ModelQuery): 
   const receiver = ownerOf(objects, to)
   const itself = from === to // "pods cannot currently block localhost access"
   const probed = receiver !== undefined && nodeAddresses(objects, receiver.spec?.nodeName).includes(from)
-  const egress = itself || !sender ? FREE : directionOf(objects, 'egress', sender, to, query)
-  const ingress = itself || probed || !receiver ? FREE : directionOf(objects, 'ingress', receiver, from, query)
+  const egress = itself || !sender ? FREE : auditedDirectionOf(objects, 'egress', sender, to, query, settings)
+  const ingress =
+    itself || probed || !receiver ? FREE : auditedDirectionOf(objects, 'ingress', receiver, from, query, settings)
+  const auditing = egress.allowed && ingress.allowed ? [egress, ingress].find(({ audited }) => audited) : undefined
   const word = (allowed: boolean) => (allowed ? 'allow' : 'deny')
   return {
     verdict: word(egress.allowed && ingress.allowed),
@@ -65,31 +80,59 @@ export function modelVerdict(objects: readonly ApiObject[], query: ModelQuery): 
     egressRule: egress.rule,
     ingressRule: ingress.rule,
     rule: !egress.allowed ? egress.rule : !ingress.allowed ? ingress.rule : (ingress.rule ?? egress.rule),
+    ...(auditing && { audit: auditing.rule }),
   }
 }
 
 const FREE: Judgement = { allowed: true, rule: null }
+const DENIED_BY_DEFAULT: Judgement = { allowed: false, rule: 'default deny' }
+
+function deniesByDefault({ defaultDeny, defaultAllow }: ModelSettings, namespace: string): boolean {
+  return defaultDeny.includes(namespace) || (defaultDeny.includes('*') && !defaultAllow.includes(namespace))
+}
 
 interface Judgement {
   readonly allowed: boolean
   readonly rule: string | null
+  readonly audited?: true
+}
+
+/** docs/policy.md: "An audited policy changes no verdict. What passes, and would not if every policy were enforced, is
+ *  allowed and named with what would deny it; where no enforced policy has a say, the audited one that admits is named." */
+function auditedDirectionOf(
+  objects: readonly ApiObject[],
+  direction: Direction,
+  pod: ApiObject,
+  peer: string,
+  query: ModelQuery,
+  settings: ModelSettings,
+): Judgement {
+  const isEnforced = ({ kind, metadata }: ApiObject) =>
+    !kind.endsWith('NetworkPolicy') || (!settings.auditAll && metadata.annotations?.['heddle.network/audit'] !== 'true')
+  const denies = deniesByDefault(settings, namespaceOf(pod))
+  const enforced =
+    directionOf(objects.filter(isEnforced), direction, pod, peer, query) ??
+    (denies && !settings.auditAll ? DENIED_BY_DEFAULT : FREE)
+  if (!enforced.allowed) return enforced
+  const whole = directionOf(objects, direction, pod, peer, query) ?? (denies ? DENIED_BY_DEFAULT : FREE)
+  if (!whole.allowed) return { allowed: true, audited: true, rule: whole.rule }
+  return enforced.rule === null ? whole : enforced
 }
 
 /** "Policy tiers are evaluated in the following order: Admin, NetworkPolicy, Baseline. v1.NetworkPolicy always makes a final
  *  decision for selected pods. If a given connection wasn't allowed or denied by any of the tiers, the default kubernetes
- *  policy is applied, which says that all pods can communicate with each other." */
+ *  policy is applied, which says that all pods can communicate with each other." null: none of them decides. */
 function directionOf(
   objects: readonly ApiObject[],
   direction: Direction,
   pod: ApiObject,
   peer: string,
   query: ModelQuery,
-): Judgement {
+): Judgement | null {
   return (
     tierDecision(objects, 'Admin', direction, pod, peer, query) ??
     policyDecision(objects, direction, pod, peer, query) ??
-    tierDecision(objects, 'Baseline', direction, pod, peer, query) ??
-    FREE
+    tierDecision(objects, 'Baseline', direction, pod, peer, query)
   )
 }
 

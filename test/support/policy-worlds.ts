@@ -3,11 +3,13 @@
 // can go wrong with policy goes wrong where things overlap, are empty, or are missing.
 
 import fc from 'fast-check'
-import type { ApiObject, ModelPlace, ModelQuery } from './policy-model.ts'
+import type { ApiObject, ModelPlace, ModelQuery, ModelSettings } from './policy-model.ts'
 
 export interface PolicyWorld {
   readonly objects: readonly ApiObject[]
   readonly queries: readonly ModelQuery[]
+  /** Absent: the defaults. */
+  readonly settings?: ModelSettings
 }
 
 const podAddresses = {
@@ -128,9 +130,19 @@ function rules(peers: 'from' | 'to'): fc.Arbitrary<readonly object[] | null> {
   )
 }
 
+/** Most policies are enforced. */
+const annotations = fc.constantFrom(
+  undefined,
+  undefined,
+  undefined,
+  { 'heddle.network/audit': 'true' },
+  { 'heddle.network/audit': 'True' },
+)
+
 const policy: fc.Arbitrary<ApiObject> = fc
   .record({
     namespace: namespaceName,
+    annotations,
     name: fc.constantFrom('deny', 'web', 'zone', 'web-2'),
     spec: fc.record(
       {
@@ -142,10 +154,10 @@ const policy: fc.Arbitrary<ApiObject> = fc
       { requiredKeys: ['podSelector'] },
     ),
   })
-  .map(({ namespace, name, spec }) => ({
+  .map(({ namespace, name, annotations, spec }) => ({
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
-    metadata: { namespace, name },
+    metadata: { namespace, name, ...(annotations && { annotations }) },
     spec,
   }))
 
@@ -199,6 +211,7 @@ function tierRules(peers: 'from' | 'to'): fc.Arbitrary<readonly object[]> {
 const tierPolicy: fc.Arbitrary<ApiObject> = fc
   .record({
     name: fc.constantFrom('ban', 'open', 'default'),
+    annotations,
     spec: fc.record(
       {
         tier: fc.constantFrom('Admin', 'Baseline'),
@@ -210,10 +223,10 @@ const tierPolicy: fc.Arbitrary<ApiObject> = fc
       { requiredKeys: ['tier', 'priority', 'subject'] },
     ),
   })
-  .map(({ name, spec }) => ({
+  .map(({ name, annotations, spec }) => ({
     apiVersion: 'policy.networking.k8s.io/v1alpha2',
     kind: 'ClusterNetworkPolicy',
-    metadata: { name },
+    metadata: { name, ...(annotations && { annotations }) },
     spec,
   }))
 
@@ -353,16 +366,17 @@ const ciliumPolicy: fc.Arbitrary<ApiObject> = fc.boolean().chain((isClusterwide)
     .record({
       namespace: namespaceName,
       name: fc.constantFrom('deny', 'web', 'zone'),
+      annotations,
       body: fc.oneof(
         { weight: 5, arbitrary: fc.record({ spec }) },
         { weight: 1, arbitrary: fc.record({ specs: someOf(spec, 2) }) },
         { weight: 1, arbitrary: fc.record({ spec, specs: someOf(spec, 2) }) },
       ),
     })
-    .map(({ namespace, name, body }) => ({
+    .map(({ namespace, name, annotations, body }) => ({
       apiVersion: 'cilium.io/v2',
       kind: isClusterwide ? 'CiliumClusterwideNetworkPolicy' : 'CiliumNetworkPolicy',
-      metadata: isClusterwide ? { name } : { namespace, name },
+      metadata: { ...(isClusterwide ? {} : { namespace }), name, ...(annotations && { annotations }) },
       ...body,
     }))
 })
@@ -480,6 +494,12 @@ function placesOf(objects: readonly ApiObject[]): readonly ModelPlace[] {
   ]
 }
 
+const settings: fc.Arbitrary<ModelSettings> = fc.record({
+  auditAll: fc.constantFrom(false, false, false, true),
+  defaultDeny: fc.constantFrom([], [], [], ['a'], ['*'], ['default', 'b']),
+  defaultAllow: fc.constantFrom([], ['b'], ['a', 'default']),
+})
+
 /** A cluster and so many queries, most of which begin or end at a pod. */
 export function policyWorlds(queryCount: number): fc.Arbitrary<PolicyWorld> {
   return allObjects.chain((objects) => {
@@ -493,6 +513,7 @@ export function policyWorlds(queryCount: number): fc.Arbitrary<PolicyWorld> {
       .map(({ ends: [from, to], of, family }): ModelQuery => ({ from, to, ...of, ...(family && { family }) }))
     return fc.record({
       objects: fc.constant(objects),
+      settings,
       queries: fc.array(query, { minLength: 1, maxLength: queryCount, size: 'max' }),
     })
   })
