@@ -38,6 +38,7 @@ typedef __u32 __wsum;
 #define EADDRINUSE 98
 #define ECONNREFUSED 111
 #define EALREADY 114
+#define ENOTSUPP 524 /* include/linux/errno.h: the kernel's own */
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,

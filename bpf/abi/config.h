@@ -15,8 +15,10 @@ struct node_config {
 	__u8 tunnel_mode;                 /* enum tunnel_mode */
 	__u8 masquerade;                  /* 1: translate what leaves for the world */
 	__u16 nat_port_min, nat_port_max; /* masqueraded ports, inclusive */
+	__u8 refuse_denied;               /* 1: answer what policy denies */
+	__u8 pad[7];
 };
-_Static_assert(sizeof(struct node_config) == 64, "node_config");
+_Static_assert(sizeof(struct node_config) == 72, "node_config");
 
 /* skb->mark of a packet that Heddle has judged and sent on: to_netdev lets it out. */
 enum packet_mark { HEDDLE_MARK = 0x4845444c };

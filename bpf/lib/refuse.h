@@ -3,15 +3,17 @@
  *
  *   DROP_NO_BACKEND, DROP_NO_PORT   a SYN becomes RST (RFC 9293 3.10.7.1), a UDP datagram
  *                                   ICMP port unreachable (RFC 792, RFC 4443 3.1)
+ *   DROP_POLICY_EGRESS, _INGRESS    the same, if the configuration asks for it: TCP that may belong
+ *                                   to a connection becomes RST as well, and ICMP says prohibited
  *   DROP_TOO_LARGE                  Packet Too Big (RFC 1191 4, RFC 4443 3.2)
  *   DROP_HOP_LIMIT                  Time Exceeded (RFC 792, RFC 4443 3.3)
  *
- * ICMP quotes the headers that came. All come from what the packet asked for, the Service, so
+ * ICMP quotes the headers that came. All come from what the packet asked for, maybe a Service, so
  * that connect and send fail at once, as they do where a socket hook refuses.
  *
  * refuse_to_pod, refuse_to_network, refuse_to_host return the action: `action`, or instead of
  * TC_ACT_SHOT a redirect to where the packet came from. No answer: fragments, other transports,
- * TCP without SYN that is refused, IPv4 options, IPv6 extension headers. */
+ * TCP without SYN that a Service refuses, RST, IPv4 options, IPv6 extension headers. */
 #pragma once
 #include "checksum.h"
 #include "forward.h"
@@ -22,8 +24,10 @@
 #define ICMP_UNREACHABLE 3
 #define ICMP_UNREACHABLE_PORT 3
 #define ICMP_UNREACHABLE_TOO_LARGE 4
+#define ICMP_UNREACHABLE_PROHIBITED 13
 #define ICMP_TIME_EXCEEDED 11
 #define ICMPV6_UNREACHABLE 1
+#define ICMPV6_UNREACHABLE_PROHIBITED 1
 #define ICMPV6_UNREACHABLE_PORT 4
 #define ICMPV6_TOO_LARGE 2
 #define ICMPV6_TIME_EXCEEDED 3
@@ -36,6 +40,18 @@ struct unreachable {
 static __always_inline __u32 ip_length(const struct packet *p)
 {
 	return p->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+/* Leaves `length` bytes behind the Ethernet header, whatever they hold. The tail of a packet that
+ * came in the tunnel over a veth cannot be cut, for it still says that it is in one
+ * (net/core/filter.c __bpf_skb_change_tail, v6.1): then so much goes at the front. */
+static __always_inline long refuse_resize(struct __sk_buff *skb, __u32 length)
+{
+	long error = bpf_skb_change_tail(skb, ETH_HLEN + length, 0);
+
+	if (error != -ENOTSUPP) return error;
+	return bpf_skb_adjust_room(skb, ETH_HLEN + length - skb->len, BPF_ADJ_ROOM_MAC,
+				   BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 /* Over the addresses too: as 128 bits, for the prefix of a mapped one adds nothing. */
@@ -81,18 +97,28 @@ __noinline int refuse_network(struct __sk_buff *skb, struct packet *p, __u8 prot
 
 __noinline int refuse_tcp(struct __sk_buff *skb, struct packet *p)
 {
-	struct tcphdr tcp = { .doff_res = 5 << 4, .flags = TCP_RST | TCP_ACK };
-	__be32 sequence;
+	struct tcphdr tcp = { .doff_res = 5 << 4, .flags = TCP_RST };
+	__be32 came[2]; /* sequence and acknowledgment */
 
-	if (!p || bpf_skb_load_bytes(skb, p->transport + 4, &sequence, sizeof(sequence))) return DROP;
+	if (!p || bpf_skb_load_bytes(skb, p->transport + 4, came, sizeof(came))) return DROP;
 	tcp.source = p->asked_port;
 	tcp.dest = p->tuple.source_port;
-	tcp.ack_seq = bpf_htonl(bpf_ntohl(sequence) + 1);
+	if (packet_is_syn(p)) {
+		tcp.flags |= TCP_ACK;
+		tcp.ack_seq = bpf_htonl(bpf_ntohl(came[0]) + 1);
+	} else {
+		tcp.seq = came[1]; /* what the sender waits for, RFC 9293 3.10.7.1 */
+	}
 	tcp.check = refuse_checksum(p, IPPROTO_TCP, &tcp, sizeof(tcp));
-	if (bpf_skb_change_tail(skb, p->transport + sizeof(tcp), 0) ||
+	if (refuse_resize(skb, ip_length(p) + sizeof(tcp)) ||
 	    bpf_skb_store_bytes(skb, p->transport, &tcp, sizeof(tcp), 0))
 		return DROP;
 	return refuse_network(skb, p, IPPROTO_TCP, sizeof(tcp));
+}
+
+static __always_inline bool refuse_by_policy(const struct packet *p)
+{
+	return p->reason == DROP_POLICY_EGRESS || p->reason == DROP_POLICY_INGRESS;
 }
 
 static __always_inline void refuse_type(struct icmphdr *icmp, const struct packet *p)
@@ -108,6 +134,8 @@ static __always_inline void refuse_type(struct icmphdr *icmp, const struct packe
 	} else {
 		icmp->type = ipv4 ? ICMP_UNREACHABLE : ICMPV6_UNREACHABLE;
 		icmp->code = ipv4 ? ICMP_UNREACHABLE_PORT : ICMPV6_UNREACHABLE_PORT;
+		if (refuse_by_policy(p))
+			icmp->code = ipv4 ? ICMP_UNREACHABLE_PROHIBITED : ICMPV6_UNREACHABLE_PROHIBITED;
 	}
 }
 
@@ -125,9 +153,8 @@ __noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, message.quoted, quoted)) return DROP;
 	bytes = sizeof(message.icmp) + quoted;
 	message.icmp.checksum = refuse_checksum(p, protocol, &message, bytes);
-	if (bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) ||
-	    bpf_skb_adjust_room(skb, ip_length(p) + sizeof(message.icmp), BPF_ADJ_ROOM_MAC, 0) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + ip_length(p), &message.icmp, sizeof(message.icmp), 0))
+	if (refuse_resize(skb, ip_length(p) + bytes) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + ip_length(p), &message, bytes, 0))
 		return DROP;
 	return refuse_network(skb, p, protocol, bytes);
 }
@@ -135,22 +162,27 @@ __noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 static __always_inline bool refuse_answers(const struct packet *p)
 {
 	if (p->reason != DROP_NO_BACKEND && p->reason != DROP_NO_PORT && p->reason != DROP_TOO_LARGE &&
-	    p->reason != DROP_HOP_LIMIT)
+	    p->reason != DROP_HOP_LIMIT && !(refuse_by_policy(p) && self()->refuse_denied))
 		return false;
 	return !(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
 	       p->transport == ETH_HLEN + ip_length(p);
 }
 
+/* An established connection that a Service would refuse is somebody else's; one that policy denies ends. */
+static __always_inline bool refuse_resets(const struct packet *p)
+{
+	if (packet_is_syn(p)) return true;
+	return refuse_by_policy(p) && (p->tcp_flags & (TCP_RST | TCP_ACK)) == TCP_ACK;
+}
+
 /* NEXT: the packet has become its answer. */
 static __always_inline enum verdict refuse(struct __sk_buff *skb, struct packet *p, int action)
 {
-	bool refused = p->reason == DROP_NO_BACKEND || p->reason == DROP_NO_PORT;
-
 	if (action != TC_ACT_SHOT || !refuse_answers(p)) return DROP;
 	if (p->tuple.protocol == IPPROTO_UDP) return refuse_icmp(skb, p);
 	if (p->tuple.protocol != IPPROTO_TCP) return DROP;
-	if (!refused) return refuse_icmp(skb, p);
-	return packet_is_syn(p) ? refuse_tcp(skb, p) : DROP;
+	if (p->reason == DROP_TOO_LARGE || p->reason == DROP_HOP_LIMIT) return refuse_icmp(skb, p);
+	return refuse_resets(p) ? refuse_tcp(skb, p) : DROP;
 }
 
 static __always_inline int refuse_to_pod(struct __sk_buff *skb, struct packet *p, int action)

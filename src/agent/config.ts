@@ -27,6 +27,7 @@ export interface Config {
   readonly bigTCP: 'auto' | 'always' | 'never'
   readonly masquerade: boolean
   readonly policyAudit: boolean
+  readonly policyRefuse: boolean
   readonly policyDefaultDeny: readonly string[]
   readonly policyDefaultAllow: readonly string[]
   readonly serviceCIDRs: readonly Prefix[]
@@ -202,6 +203,11 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
   policyAudit: {
     meaning:
       'Let pass what policies deny, and tell and count it: every policy is audited, as heddle.network/audit does for one.',
+    initial: false,
+    read: bool,
+  },
+  policyRefuse: {
+    meaning: 'Answer what policies deny, TCP by RST and UDP by ICMP, instead of silence.',
     initial: false,
     read: bool,
   },

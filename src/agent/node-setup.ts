@@ -113,6 +113,7 @@ export function nodeConfigOf(config: Config, { node, uplink }: LocalNode, netnsC
     masquerade: config.masquerade ? 1 : 0,
     natPortMin: config.natPortMin,
     natPortMax: config.natPortMax,
+    refuseDenied: config.policyRefuse ? 1 : 0,
   }
 }
 

@@ -12,6 +12,8 @@ const HOP_LIMIT = 64
 const messages: Partial<Record<DropReason, Record<4 | 6, readonly [type: number, code: number]>>> = {
   [DropReason.NO_BACKEND]: { 4: [IcmpType.Unreachable, 3], 6: [Icmpv6Type.Unreachable, 4] },
   [DropReason.NO_PORT]: { 4: [IcmpType.Unreachable, 3], 6: [Icmpv6Type.Unreachable, 4] },
+  [DropReason.POLICY_EGRESS]: { 4: [IcmpType.Unreachable, 13], 6: [Icmpv6Type.Unreachable, 1] },
+  [DropReason.POLICY_INGRESS]: { 4: [IcmpType.Unreachable, 13], 6: [Icmpv6Type.Unreachable, 1] },
   [DropReason.TOO_LARGE]: { 4: [IcmpType.Unreachable, 4], 6: [Icmpv6Type.TooLarge, 0] },
   [DropReason.HOP_LIMIT]: { 4: [IcmpType.TimeExceeded, 0], 6: [Icmpv6Type.TimeExceeded, 0] },
 }
@@ -26,7 +28,9 @@ export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
   return { ...verdict, answer: nexthop && isTunnelled ? inTunnel(walk, answer, nexthop) : null }
 }
 
-function answerTo({ packet, asked, mtuBytes }: Walk, reason: DropReason): IpPacket | null {
+function answerTo({ input, packet, asked, mtuBytes }: Walk, reason: DropReason): IpPacket | null {
+  const isByPolicy = reason === DropReason.POLICY_EGRESS || reason === DropReason.POLICY_INGRESS
+  if (isByPolicy && input.config.refuseDenied === 0) return null
   const message = messages[reason]?.[packet.family]
   if (message === undefined || packet.fragment || packet.optionBytes > 0 || packet.extensions.length > 0) return null
   const { family, source, transport } = packet
@@ -42,11 +46,12 @@ function answerTo({ packet, asked, mtuBytes }: Walk, reason: DropReason): IpPack
     extensions: [],
     fragment: null,
   } as const
-  const isRefused = reason === DropReason.NO_BACKEND || reason === DropReason.NO_PORT
-  if (transport.kind === 'tcp' && isRefused) {
-    if (!isSyn(packet)) return null
+  const isTooLongAWay = reason === DropReason.TOO_LARGE || reason === DropReason.HOP_LIMIT
+  if (transport.kind === 'tcp' && !isTooLongAWay) {
+    const belongs = isByPolicy && (transport.flags & (TcpFlag.RST | TcpFlag.ACK)) === TcpFlag.ACK
+    if (!isSyn(packet) && !belongs) return null
     const { sourcePort: destinationPort, destinationPort: sourcePort } = transport
-    const flags = TcpFlag.RST | TcpFlag.ACK
+    const flags = isSyn(packet) ? TcpFlag.RST | TcpFlag.ACK : TcpFlag.RST
     return {
       ...answer,
       protocol: Protocol.TCP,

@@ -240,14 +240,15 @@ export interface NodeConfig {
   readonly masquerade: number
   readonly natPortMin: number
   readonly natPortMax: number
+  readonly refuseDenied: number
 }
 
 export const nodeConfig: Codec<NodeConfig> = {
   name: 'node_config',
-  size: 64,
+  size: 72,
   write(bytes, offset, value) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 64)
-    bytes.fill(0, offset, offset + 64)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 72)
+    bytes.fill(0, offset, offset + 72)
     address.write(bytes, offset + 0, value.ipv4)
     address.write(bytes, offset + 16, value.ipv6)
     view.setBigUint64(32, value.node, true)
@@ -259,9 +260,10 @@ export const nodeConfig: Codec<NodeConfig> = {
     view.setUint8(59, value.masquerade)
     view.setUint16(60, value.natPortMin, true)
     view.setUint16(62, value.natPortMax, true)
+    view.setUint8(64, value.refuseDenied)
   },
   read(bytes, offset) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 64)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 72)
     return {
       ipv4: address.read(bytes, offset + 0),
       ipv6: address.read(bytes, offset + 16),
@@ -274,6 +276,7 @@ export const nodeConfig: Codec<NodeConfig> = {
       masquerade: view.getUint8(59),
       natPortMin: view.getUint16(60, true),
       natPortMax: view.getUint16(62, true),
+      refuseDenied: view.getUint8(64),
     }
   },
 }

@@ -88,6 +88,7 @@ const CONFIG: NodeConfig = {
   masquerade: 0,
   natPortMin: 32768,
   natPortMax: 60999,
+  refuseDenied: 0,
 }
 /** A set that has no entry: whatever is judged by it is denied. */
 const NOTHING_ALLOWED = { set: 1n, levels: 0 }

@@ -14,7 +14,6 @@ import {
   configured,
   isolatingOf,
   otherwiseOf,
-  type PolicySettings,
   policiesSelecting,
 } from './compile.ts'
 import { portText, resolveNamedPorts } from './ports.ts'

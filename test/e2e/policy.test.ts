@@ -3,7 +3,12 @@
 //
 //   n1: web, cart (app=cart)      n2: db, far (app=cart)      outside
 
+import { appendFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { PacketEvent, Status, TraceReply } from '../../src/agent/api.ts'
+import { askAgent, streamAgent } from '../../src/agent/client.ts'
+import { agentSocket } from '../../src/lab/agents.ts'
+import { nodeDir } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import type { Reply, Target } from '../support/ask.ts'
@@ -298,5 +303,79 @@ describe("Cilium's policies", () => {
         Object.fromEntries(askers.map((place) => [place, 'TCP - ICMP TCP - ICMP'])),
       )
     })
+  })
+})
+
+describe('audit', () => {
+  test('an audited policy keeps nobody out, and tells, counts and explains whom it would', async () => {
+    const policy = networkPolicy('audited', { ...selectWeb, policyTypes: ['Ingress'] })
+    const audited = { ...policy, metadata: { ...policy.metadata, annotations: { 'heddle.network/audit': 'true' } } }
+    const socket = agentSocket(lab.name, 'n1')
+    await withPolicy([audited], async () => {
+      const ended = new AbortController()
+      const events = streamAgent<PacketEvent>(socket, '/v1/events', ended.signal)
+      const first = events.next()
+      const askers = [path('cart'), path('far'), 'node/n1']
+      expect(await whoReaches(askers, web)).toEqual(Object.fromEntries(askers.map((place) => [place, all])))
+      expect((await first).value).toMatchObject({
+        type: 'audit',
+        reason: 'policy-ingress',
+        rule: expect.stringContaining('test/audited'),
+      })
+      ended.abort()
+      const { audited: counts } = await askAgent<Status>(socket, 'GET', '/v1/status')
+      expect(counts).toMatchObject([{ reason: 'policy-ingress' }])
+      const query = `from=${path('cart')}&to=${path('web')}&port=${httpPort}&protocol=TCP`
+      expect(await askAgent<TraceReply>(socket, 'GET', `/v1/trace?${query}`)).toMatchObject({
+        verdict: 'allow',
+        audit: 'test/audited',
+      })
+    })
+  })
+})
+
+describe('with policyRefuse', () => {
+  beforeAll(async () => {
+    await lab.killAgents()
+    for (const node of ['n1', 'n2']) appendFileSync(`${nodeDir(lab.name, node)}/config.yaml`, 'policyRefuse: true\n')
+    await lab.startAgents()
+  })
+
+  const deny = networkPolicy('refuse', { ...selectWeb, policyTypes: ['Ingress'] })
+
+  test('who is denied hears so at once, from the same node and from another', async () => {
+    await withPolicy([deny], async () => {
+      for (const asker of [path('cart'), path('far')]) {
+        for (const family of lab.families()) {
+          const targets = web(family).filter(({ protocol }) => protocol !== 'ICMP')
+          const replies = await lab.script<Reply[]>(asker, 'ask.ts', targets)
+          const errors = replies.map((reply) => ('error' in reply ? reply.error : 'answered'))
+          expect(errors, `${asker} IPv${family}`).toEqual(['ECONNREFUSED', family === 4 ? 'EHOSTUNREACH' : 'EACCES'])
+        }
+      }
+    })
+  })
+
+  test('an established connection that a policy no longer allows is reset', async () => {
+    const asks = (host: string) => `
+import socket, time
+s = socket.create_connection(("${host}", ${httpPort}), 3)
+print("connected", flush=True)
+try:
+    while True:
+        s.sendall(b"GET / HTTP/1.1\\r\\nHost: web\\r\\n\\r\\n")
+        if not s.recv(65536): break
+        time.sleep(0.05)
+except Exception as error:
+    print(type(error).__name__, flush=True)`
+    for (const asker of [path('cart'), path('far')]) {
+      for (const family of lab.families()) {
+        const asking = lab.start(asker, ['python3', '-c', asks(lab.podIP(path('web'), family))])
+        await asking.until((output) => output.includes('connected'))
+        await withPolicy([deny], async () => {
+          expect(await asking.ended, `${asker} IPv${family}`).toBe('connected\nConnectionResetError\n')
+        })
+      }
+    }
   })
 })

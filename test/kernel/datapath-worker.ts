@@ -50,6 +50,7 @@ const config = {
   masquerade: 1,
   natPortMin: 32768,
   natPortMax: 65535,
+  refuseDenied: 0,
 }
 
 async function open({ bpffs, cgroup, ifindex }: Site, sizes: Partial<Record<MapName, number>>): Promise<Datapath> {

@@ -94,6 +94,7 @@ export function config(changes: Partial<NodeConfig> = {}): NodeConfig {
     masquerade: 1,
     natPortMin: 32768,
     natPortMax: 60999,
+    refuseDenied: 0,
     ...changes,
   }
 }

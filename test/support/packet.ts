@@ -74,7 +74,7 @@ export function icmp(from: string, to: string, type: number, code: number, heade
   })
 }
 
-export type IcmpProblem = 'port unreachable' | 'time exceeded' | 'packet too big'
+export type IcmpProblem = 'port unreachable' | 'prohibited' | 'time exceeded' | 'packet too big'
 
 /** An ICMP error about `quoted`, sent by `from` to the source that the quoted packet shows. */
 export function icmpError(problem: IcmpProblem, from: string, quoted: IpPacket, header: Header = {}): IpPacket {
@@ -82,8 +82,8 @@ export function icmpError(problem: IcmpProblem, from: string, quoted: IpPacket, 
   const family = familyOf(source, header)
   const [type, code] =
     family === 4
-      ? { 'port unreachable': [3, 3], 'time exceeded': [11, 0], 'packet too big': [3, 4] }[problem]
-      : { 'port unreachable': [1, 4], 'time exceeded': [3, 0], 'packet too big': [2, 0] }[problem]
+      ? { 'port unreachable': [3, 3], prohibited: [3, 13], 'time exceeded': [11, 0], 'packet too big': [3, 4] }[problem]
+      : { 'port unreachable': [1, 4], prohibited: [1, 1], 'time exceeded': [3, 0], 'packet too big': [2, 0] }[problem]
   return ip(source, quoted.source, icmpProtocol(family), header, {
     kind: 'icmpError',
     type: type!,
