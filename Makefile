@@ -186,6 +186,7 @@ build/bench/%: bench/%.c | setup
 
 soak: build asan
 	node tools/test.ts --soak
+	HEDDLE_SOAK=1 $(MAKE) cluster-test
 
 check-kernels: build
 	tools/kernels.sh

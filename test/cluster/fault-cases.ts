@@ -85,6 +85,7 @@ async function unnoticed(
   for (const report of reports) {
     expect(report.failures).toEqual({})
     expect(report.keptSockets).toBe(load.keptConnections)
+    expect(report.keptRequests).toBeGreaterThan(load.requestsPerSecond * seconds * 0.9)
     expect(report.newConnections).toBeGreaterThan(load.newConnectionsPerSecond * seconds * 0.9)
   }
   expect(tookSeconds, 'the load must outlast the fault').toBeLessThan(seconds)

@@ -3,7 +3,6 @@
 // to a node port; and new ones are opened there meanwhile.
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { maps } from '../../src/generated/abi.ts'
 import { checkout } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
@@ -118,6 +117,6 @@ test.each([4, 6] as const)(
     expect(seen.failures).toEqual({})
     expect(seen.keptSockets).toBe(200)
     expect(seen.newConnections).toBeGreaterThan(0)
-    expect(sent).toBeGreaterThan(maps.translations.maxEntries / 2)
+    expect(sent, 'more than there are ports towards the backend').toBeGreaterThan(30_000)
   },
 )
