@@ -3,7 +3,7 @@
  * entries, forward and reverse, each the other's inverse. Host flows to the
  * world enter too, unchanged, so that a masqueraded port never collides with a
  * socket of the node. Plain hash: what is established is never evicted; where it is full, a new
- * one takes the place of the oldest of `openings` that nobody has gone on with, or is
+ * one takes the place of the oldest of `openings` that is still half-open, or is
  * refused and counted. Writer: lib/nat.h; the timer of hooks/collect.bpf.c deletes what is idle, also
  * without the agent. Readers: the agent, trace. */
 #pragma once
@@ -22,7 +22,7 @@ enum translation_flags {
 	TRANSLATION_REPLIED = 1 << 1,
 	TRANSLATION_CLOSING = 1 << 2, /* FIN or RST seen */
 	TRANSLATION_HOST = 1 << 3,    /* belongs to the node's own stack */
-	TRANSLATION_WENT_ON = 1 << 4, /* forward: the client of a TCP connection has sent an ACK */
+	TRANSLATION_OPENING = 1 << 4, /* forward: entered by a SYN, and the client has sent no ACK */
 };
 
 struct translation {
@@ -43,8 +43,9 @@ struct nat_kinds {
 };
 _Static_assert(sizeof(struct nat_kinds) == 4, "nat_kinds");
 
-/* openings: a ring of the forward keys that were entered last; opening_ends: how many were ever
- * written, and how many of them are no longer to be given up. Readers and writers: lib/openings.h. */
+/* openings: a ring of the forward keys of half-open TCP connections that were entered last; opening_ends: how
+ * many were ever written, and how many of them are no longer to be given up. Readers and writers:
+ * lib/openings.h. */
 #define OPENINGS 65536
 
 struct opening_ends {

@@ -87,15 +87,16 @@ __noinline int conntrack_is_answer(struct packet *p)
 	       (__s64)(clock_ns() - flow->seen_ns) <= (__s64)idle_limit_ns(p->tuple.protocol, opening);
 }
 
-/* Does the packet answer a flow that is being opened untranslated? */
-__noinline int conntrack_is_plain_answer(struct packet *p)
+/* Is it the SYN-ACK to a SYN that came in untranslated? Of anything else the tuple alone does not
+ * say who asked first: whoever sends from a Service's address would have what a pod asks it. */
+__noinline int conntrack_is_plain_syn_ack(struct packet *p)
 {
-	const __u32 other = FLOW_TRANSLATED | FLOW_BY_STACK;
+	const __u32 syn_ack = TCP_SYN | TCP_ACK, other = FLOW_TRANSLATED | FLOW_BY_STACK;
 	const struct flow *flow;
 	ALIGNED struct flow_key key;
 	__u32 back;
 
-	if (!p || packet_is_syn(p) || p->flags & PACKET_ICMP_ERROR) return false;
+	if (!p || (p->tcp_flags & syn_ack) != syn_ack) return false;
 	back = flow_key_of(&key, &p->tuple);
 	flow = bpf_map_lookup_elem(&flows_opening, &key);
 	return flow && back != !!(flow->flags & FLOW_ORIGIN_HIGH) && !(flow->flags & other);

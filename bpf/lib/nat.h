@@ -27,7 +27,7 @@
  *
  * The source port stays where it is free and within the node's masquerading range;
  * otherwise random ones of that range are tried, NAT_PORT_TRIES in all, and after the first
- * NAT_PORT_FREE_TRIES also those of connections that nobody has gone on with. A host's own
+ * NAT_PORT_FREE_TRIES also those of half-open connections. A host's own
  * flow (PACKET_HOST) keeps its port wherever it is free, as does one whose source
  * address stays. Towards a pod or another node no port is taken that a socket of this
  * node speaks from. Protocols other than TCP, UDP and ICMP echo keep what they have. */
@@ -56,7 +56,7 @@ static __always_inline void translation_touch(struct translation *t, const struc
 	if (flags & TRANSLATION_REVERSE) flags |= TRANSLATION_REPLIED;
 	if (p->tcp_flags & (TCP_FIN | TCP_RST)) flags |= TRANSLATION_CLOSING;
 	if (packet_is_syn(p)) flags &= ~TRANSLATION_CLOSING;
-	if (!(flags & TRANSLATION_REVERSE) && p->tcp_flags & TCP_ACK) flags |= TRANSLATION_WENT_ON;
+	if (p->tcp_flags & TCP_ACK) flags &= ~TRANSLATION_OPENING;
 	if (flags != t->flags) t->flags = flags;
 	if (now - t->seen_ns >= SECOND_NS) t->seen_ns = now;
 }
@@ -216,13 +216,12 @@ static __always_inline enum verdict nat_lookup(struct __sk_buff *skb, struct pac
 	return v == NEXT && nat_may_ask(p, asker) ? nat_service(p, asker) : v;
 }
 
-/* As nat_lookup, for what a pod sends or is sent: nothing translates the answer to what came in untranslated,
- * nor the SYN that comes for the pod's own address. */
+/* As nat_lookup, for what a pod sends or is sent: nothing translates the SYN-ACK to what came in
+ * untranslated. */
 static __always_inline enum verdict nat_lookup_of_pod(struct __sk_buff *skb, struct packet *p,
 						      enum nat_asker asker)
 {
-	if (packet_is_syn(p) ? asker == NAT_POD : !conntrack_is_plain_answer(p))
-		return nat_lookup(skb, p, asker);
+	if (!conntrack_is_plain_syn_ack(p)) return nat_lookup(skb, p, asker);
 	nat_note_asked(p);
 	return NEXT;
 }
@@ -274,6 +273,7 @@ __noinline int nat_insert(struct packet *p)
 {
 	ALIGNED struct tuple from, answer;
 	struct translation t = {};
+	bool is_ours;
 	long error;
 
 	if (!p) return NAT_FULL;
@@ -289,6 +289,7 @@ __noinline int nat_insert(struct packet *p)
 	t.service = p->service;
 	if (taking_over) translation_find(&answer);
 	error = bpf_map_update_elem(&translations, &answer, &t, BPF_NOEXIST);
+	is_ours = !error;
 	if (error == -EEXIST) {
 		const struct translation *owner = bpf_map_lookup_elem(&translations, &answer);
 
@@ -299,12 +300,14 @@ __noinline int nat_insert(struct packet *p)
 
 	tuple_copy(&t.to, &p->to);
 	t.flags &= ~TRANSLATION_REVERSE;
+	if (packet_is_syn(p)) t.flags |= TRANSLATION_OPENING;
 	error = bpf_map_update_elem(&translations, &from, &t, BPF_NOEXIST);
 	if (!error) {
-		opening_note(&from);
+		if (t.flags & TRANSLATION_OPENING) opening_note(&from);
 		return NAT_ENTERED;
 	}
-	bpf_map_delete_elem(&translations, &answer);
+	if (error == -EEXIST && !is_ours) return NAT_ENTERED; /* another CPU, with the same choice */
+	if (is_ours) bpf_map_delete_elem(&translations, &answer);
 	return error == -EEXIST ? NAT_RACED : NAT_FULL;
 }
 

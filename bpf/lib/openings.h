@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The translations that were entered last, so that a full table gives up one that nobody has
- * gone on with, the oldest first: of TCP where the client has sent no ACK (a backend answers
- * a forged SYN too), otherwise where nothing has answered. The host's own are kept.
+/* Half-open TCP connections in `translations`: entered by a SYN whose client has sent no ACK (a
+ * backend answers a forged SYN too). They give way where there is no room, the oldest first, but
+ * for the host's own.
  *
- * opening_note        the key of a forward entry that is new
- * opening_give_up     true: two entries are free now. It looks at OPENING_TRIES keys at most, each once.
+ * opening_note        the forward key of one that is new
+ * opening_give_up     true: two entries are free now. It looks at OPENING_TRIES keys at most.
  * opening_end_owner   true: the port that packet.to has chosen is free now. Its owner has had
- *                     OPENING_GRACE_NS, in which a connection opens, to go on. */
+ *                     OPENING_GRACE_NS, in which a connection opens.
+ *
+ * Of two CPUs that end the same connection one goes on: who deletes its forward entry. */
 #pragma once
 #include "../abi/nat.h"
 #include "clock.h"
@@ -39,25 +41,19 @@ static __always_inline void opening_note(const struct tuple *key)
 	if (slot) tuple_copy(slot, key);
 }
 
-static __always_inline bool opening_is_alive(const struct translation *t, const struct translation *answer)
-{
-	if (t->flags & (TRANSLATION_REVERSE | TRANSLATION_HOST)) return true;
-	if (t->to.protocol == IPPROTO_TCP) return t->flags & TRANSLATION_WENT_ON;
-	return answer && answer->flags & TRANSLATION_REPLIED;
-}
-
 static __always_inline bool opening_end(const struct tuple *slot)
 {
 	const struct translation *t;
-	ALIGNED struct tuple key, answer;
+	ALIGNED struct tuple key, back, answer;
 
 	tuple_copy(&key, slot);
 	t = bpf_map_lookup_elem(&translations, &key);
-	if (!t) return false;
+	if (!t || !(t->flags & TRANSLATION_OPENING) || t->flags & TRANSLATION_HOST) return false;
 	tuple_reverse(&answer, &t->to);
-	if (opening_is_alive(t, bpf_map_lookup_elem(&translations, &answer))) return false;
-	bpf_map_delete_elem(&translations, &answer);
-	bpf_map_delete_elem(&translations, &key);
+	if (bpf_map_delete_elem(&translations, &key)) return false;
+	tuple_reverse(&back, &key);
+	t = bpf_map_lookup_elem(&translations, &answer);
+	if (t && tuple_equal(&t->to, &back)) bpf_map_delete_elem(&translations, &answer);
 	return true;
 }
 

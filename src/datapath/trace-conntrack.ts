@@ -7,7 +7,7 @@ import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol } from './trace-packe
 import { icmpTypeAndCode } from './trace-parse.ts'
 import { judge } from './trace-policy.ts'
 import { flowText, tupleText } from './trace-tables.ts'
-import { isSyn, isTcp, note, reverse, type Stage, type Walk } from './trace-walk.ts'
+import { isSyn, isSynAck, isTcp, note, reverse, type Stage, type Walk } from './trace-walk.ts'
 
 /** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
 export const FROM_STACK = 0x8000_0000
@@ -109,9 +109,9 @@ export function answersFlow({ input, tuple, packet }: Walk): boolean {
   return (side === 1) !== ((known.flags & FlowFlags.ORIGIN_HIGH) !== 0)
 }
 
-/** Whether the packet answers a flow that is being opened untranslated. */
-export function isPlainAnswer({ input, tuple, packet }: Walk): boolean {
-  if (isSyn(packet) || packet.transport.kind === 'icmpError') return false
+/** Whether it is the SYN-ACK to a SYN that came in untranslated. */
+export function isPlainSynAck({ input, tuple, packet }: Walk): boolean {
+  if (!isSynAck(packet)) return false
   const { key, side } = flowKeyOf(tuple)
   const flags = input.state.flows_opening.get(flowText(key))?.[1].flags
   if (flags === undefined || flags & (FlowFlags.TRANSLATED | FlowFlags.BY_STACK)) return false

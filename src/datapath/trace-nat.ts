@@ -15,7 +15,7 @@ import {
   TranslationFlags,
   type Tuple,
 } from '../generated/abi.ts'
-import { answersFlow, hasFlow, isPlainAnswer, touched } from './trace-conntrack.ts'
+import { answersFlow, hasFlow, isPlainSynAck, touched } from './trace-conntrack.ts'
 import { endOwner, giveUpOldest, mayEndOwner } from './trace-openings.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
@@ -61,10 +61,9 @@ export function lookupTranslation(walk: Walk, asker: Asker): Stage {
   return mayAsk(walk, asker) ? askFrontend(walk, asker) : null
 }
 
-/** The same for what a pod sends or is sent: nothing translates the answer to what came in untranslated, nor the SYN that
- *  comes for the pod's own address. */
+/** The same for what a pod sends or is sent: nothing translates the SYN-ACK to what came in untranslated. */
 export function lookupTranslationOfPod(walk: Walk, asker: 'pod' | 'stack'): Stage {
-  if (isSyn(walk.packet) ? asker === 'pod' : !isPlainAnswer(walk)) return lookupTranslation(walk, asker)
+  if (!isPlainSynAck(walk)) return lookupTranslation(walk, asker)
   walk.asked = walk.tuple
   return null
 }
@@ -207,7 +206,7 @@ export function enterTranslation(walk: Walk): Stage {
 }
 
 /** Both entries, or none where the table is full. */
-function insert({ input, asked, isHost, service }: Walk, to: Tuple): boolean {
+function insert({ input, packet, asked, isHost, service }: Walk, to: Tuple): boolean {
   const { translations, openings } = input.state
   const host = isHost ? TranslationFlags.HOST : 0
   const fresh = { seenNs: input.nowNs, service }
@@ -218,8 +217,9 @@ function insert({ input, asked, isHost, service }: Walk, to: Tuple): boolean {
     const back = { ...fresh, to: reverse(asked), flags: TranslationFlags.REVERSE | host }
     translations.set(tupleText(answer), [answer, back])
   }
-  translations.set(tupleText(asked), [asked, { ...fresh, to, flags: host }])
-  openings.push(asked)
+  const opening = isSyn(packet) ? TranslationFlags.OPENING : 0
+  translations.set(tupleText(asked), [asked, { ...fresh, to, flags: host | opening }])
+  if (opening) openings.push(asked)
   return true
 }
 
@@ -249,7 +249,7 @@ function used(translation: Translation, { packet, input }: Walk): Translation {
   if (flags & TranslationFlags.REVERSE) flags |= TranslationFlags.REPLIED
   if (endsFlow(packet)) flags |= TranslationFlags.CLOSING
   if (isSyn(packet)) flags &= ~TranslationFlags.CLOSING
-  if (!(flags & TranslationFlags.REVERSE) && hasAck(packet)) flags |= TranslationFlags.WENT_ON
+  if (hasAck(packet)) flags &= ~TranslationFlags.OPENING
   return touched({ ...translation, flags }, input.nowNs)
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `trace`: translations that give way because nobody has gone on with them (bpf/lib/openings.h).
+// `trace`: half-open TCP connections give way where there is no room (bpf/lib/openings.h).
 
-import { Protocol } from '../core/protocol.ts'
 import { type Translation, TranslationFlags, type Tuple } from '../generated/abi.ts'
 import { type FlowState, tupleText } from './trace-tables.ts'
 import { reverse, type Walk } from './trace-walk.ts'
@@ -14,7 +13,7 @@ export function giveUpOldest({ input: { state } }: Walk): boolean {
   for (let tries = 0; tries < TRIES && state.openings.length > 0; tries++) {
     const key = state.openings.shift()!
     const translation = state.translations.get(tupleText(key))?.[1]
-    if (translation && !isAlive(translation, state)) {
+    if (translation && isHalfOpen(translation)) {
       end(key, translation, state)
       return true
     }
@@ -26,7 +25,7 @@ export function giveUpOldest({ input: { state } }: Walk): boolean {
 export function mayEndOwner({ input: { state, nowNs } }: Walk, answers: Translation): boolean {
   const forward = state.translations.get(tupleText(reverse(answers.to)))?.[1]
   const isOfAnswers = (answers.flags & TranslationFlags.REVERSE) !== 0
-  return isOfAnswers && forward !== undefined && nowNs - answers.seenNs >= GRACE_NS && !isAlive(forward, state)
+  return isOfAnswers && forward !== undefined && nowNs - answers.seenNs >= GRACE_NS && isHalfOpen(forward)
 }
 
 export function endOwner({ input: { state } }: Walk, answers: Translation) {
@@ -39,9 +38,6 @@ function end(key: Tuple, { to }: Translation, { translations }: FlowState) {
   translations.delete(tupleText(key))
 }
 
-/** Of TCP, the client has sent an ACK: a backend answers a forged SYN too. */
-function isAlive({ flags, to }: Translation, { translations }: FlowState): boolean {
-  if (flags & (TranslationFlags.REVERSE | TranslationFlags.HOST)) return true
-  if (to.protocol === Protocol.TCP) return (flags & TranslationFlags.WENT_ON) !== 0
-  return ((translations.get(tupleText(reverse(to)))?.[1].flags ?? 0) & TranslationFlags.REPLIED) !== 0
+function isHalfOpen({ flags }: Translation): boolean {
+  return (flags & (TranslationFlags.OPENING | TranslationFlags.HOST)) === TranslationFlags.OPENING
 }

@@ -47,7 +47,7 @@ export interface FlowState {
   readonly flows: Map<string, readonly [FlowKey, Flow]>
   readonly flows_opening: Map<string, readonly [FlowKey, Flow]>
   readonly translations: Map<string, readonly [Tuple, Translation]>
-  /** The forward keys of translations that were entered, the oldest first (bpf/lib/openings.h). */
+  /** The forward keys of half-open TCP connections, the oldest first (bpf/lib/openings.h). */
   readonly openings: Tuple[]
   readonly fragments: Map<string, readonly [FragmentKey, Fragment]>
   readonly affinity: Map<string, readonly [AffinityKey, Affinity]>

@@ -124,6 +124,11 @@ export function isSyn({ transport }: IpPacket): boolean {
   return transport.kind === 'tcp' && (transport.flags & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN
 }
 
+export function isSynAck({ transport }: IpPacket): boolean {
+  const both = TcpFlag.SYN | TcpFlag.ACK
+  return transport.kind === 'tcp' && (transport.flags & both) === both
+}
+
 export function hasAck({ transport }: IpPacket): boolean {
   return transport.kind === 'tcp' && (transport.flags & TcpFlag.ACK) !== 0
 }

@@ -105,7 +105,7 @@ export const TranslationFlags = {
   REPLIED: 2,
   CLOSING: 4,
   HOST: 8,
-  WENT_ON: 16,
+  OPENING: 16,
 } as const
 export type TranslationFlags = (typeof TranslationFlags)[keyof typeof TranslationFlags]
 

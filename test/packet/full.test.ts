@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A full table of translations gives up the oldest that nobody has gone on with, or else refuses what is new and counts it;
-// what is established goes on.
+// A full table of translations gives up the oldest half-open connection, or else refuses what is new and counts it; what is
+// established goes on.
 
 import { emptyFlowState, type FlowState, tupleText } from '../../src/datapath/trace-tables.ts'
 import type { Tuple } from '../../src/generated/abi.ts'
@@ -78,7 +78,7 @@ packet('a translated connection goes on while the table is full', {
 const synFlood = Array.from({ length: 20 }, (_, i) => fromPod('cart', tcp(`cart:${41000 + i}`, 'outside:443', 'S')))
 const fills = MAX_ENTRIES - 2 * synFlood.length
 
-packet('a new connection takes the place of the oldest that nobody has gone on with', {
+packet('a new connection takes the place of the oldest half-open one', {
   world: cluster,
   state: others(fills),
   given: synFlood,
@@ -119,10 +119,18 @@ packet('a connection whose client has gone on is not given up', {
   then: delivered('cart', tcp('outside:443', 'cart:41000', 'A', { hopLimit: 63 })),
 })
 
-packet('UDP that was answered is not given up', {
+packet('UDP is not given up, answered or not', {
   world: cluster,
   state: others(MAX_ENTRIES - 2),
-  given: [fromPod('cart', udp('cart:40000', 'outside:53')), fromNetdev(udp('outside:53', 'n1:40000'))],
+  given: [fromPod('cart', udp('cart:40000', 'outside:53'))],
   when: fromPod('cart', udp('cart:40001', 'outside:53')),
   then: dropped('TRANSLATIONS_FULL'),
+})
+
+packet('a connection that its ACK has entered is not given up', {
+  world: cluster,
+  state: others(fills),
+  given: [fromPod('cart', tcp('cart:40900', 'outside:443', 'A')), ...synFlood],
+  when: fromPod('cart', tcp('cart:40900', 'outside:443', 'A')),
+  then: sent(null, tcp('n1:40900', 'outside:443', 'A', { hopLimit: 63 })),
 })

@@ -120,10 +120,10 @@ function opened(flags: number, ageSeconds = 5): InFamily<FlowState> {
   return translationOf(asked, tcp('n1:40000', 'outside:443', 'S'), ageSeconds, flags)
 }
 
-packet('the only port is that of a connection that nobody has gone on with', {
+packet('the only port is that of a half-open connection', {
   config: onePort,
   world: cluster,
-  state: opened(0),
+  state: opened(TranslationFlags.OPENING),
   when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
   then: sent(null, tcp('n1:40000', 'outside:443', 'S', { hopLimit: 63 })),
 })
@@ -131,7 +131,7 @@ packet('the only port is that of a connection that nobody has gone on with', {
 packet('the only port is that of a connection whose client has gone on', {
   config: onePort,
   world: cluster,
-  state: opened(TranslationFlags.WENT_ON),
+  state: opened(0),
   when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
   then: dropped('NAT_PORTS'),
 })
@@ -139,7 +139,7 @@ packet('the only port is that of a connection whose client has gone on', {
 packet('the only port is that of a connection that may still go on', {
   config: onePort,
   world: cluster,
-  state: opened(0, 0),
+  state: opened(TranslationFlags.OPENING, 0),
   when: fromPod('web', tcp('web:40000', 'outside:443', 'S')),
   then: dropped('NAT_PORTS'),
 })
