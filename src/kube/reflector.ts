@@ -36,6 +36,8 @@ export interface ReflectorOptions {
   /** What is kept of an object; metadata.name, namespace and resourceVersion among it. */
   readonly shape: { readonly [field: string]: Shape }
   readonly sink: Sink
+  /** The server does not have the resource: awaited before sink.live says so, each time that it does. */
+  readonly onNotFound?: (signal: AbortSignal) => Promise<void>
   /** What the sink threw, which is a bug and no broken stream: the reflector has ended, the process should. */
   readonly onBroken: (error: BrokenInvariant) => void
   readonly timing?: Partial<ReflectorTiming>
@@ -136,6 +138,8 @@ export function startReflector(options: ReflectorOptions): Reflector {
       canWatchList = false
       return
     }
+    if (isNotFound(error)) await options.onNotFound?.(stopping.signal)
+    if (stopping.signal.aborted) return
     if (isBrokenAnswer(error)) sink.refused(error.message, '')
     sink.live(error)
     version = isNotFound(error) ? '' : version

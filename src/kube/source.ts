@@ -21,7 +21,7 @@ import type {
   NetworkPolicy,
   Pod,
 } from '../world/objects.ts'
-import type { Source, SourceChange, SourcePart } from '../world/source.ts'
+import type { HeldProblem, Source, SourceChange, SourcePart } from '../world/source.ts'
 import { keyOf, objectKey } from '../world/world.ts'
 import { ApiUnreachable } from './api-error.ts'
 import type { ApiClient } from './client.ts'
@@ -42,7 +42,8 @@ export interface KubeSourceOptions {
   readonly onOwnNode?: () => void
   /** Whether a server can be asked for the pods of this node. */
   readonly onReachable?: (isReachable: boolean) => void
-  /** A stream that fails, once per failure in a row; a journal that cannot be written. */
+  /** A stream that fails, once per failure in a row; a kind that the server has in other versions only; a journal that
+   *  cannot be written. */
   readonly onError: (error: Error) => void
   /** A bug met while an event was worked in: the source may be wrong from now on, the process should end. */
   readonly onBroken: (error: BrokenInvariant) => void
@@ -88,6 +89,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       onListed: () => listed(stream),
       onLive: (failure) => live(stream, failure),
       onSeen: (object) => seen(stream, object),
+      onElsewhere: options.onError,
       onBroken: options.onBroken,
     })
     return stream
@@ -132,7 +134,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       requestCount: client.counters.requests,
       receivedBytes: client.counters.receivedBytes,
     }),
-    problems: () => streams.flatMap(({ mirror }) => mirror.problems()),
+    problems: () => streams.flatMap(problemsOf),
     notices: () => wantedStreams().flatMap(noticesOf),
     unseenKinds() {
       const unseen = wantedStreams().flatMap(({ isSynchronised, kind }): Kind[] => (isSynchronised ? [] : [kind]))
@@ -338,7 +340,14 @@ function partOf({ name, isSynchronised, mirror, staleSinceMs, failure }: Stream)
   }
 }
 
-function noticesOf({ name, group, mirror, staleSinceMs, failure, isSynchronised, isAbsent }: Stream): string[] {
+function problemsOf({ name, mirror, elsewhere }: Stream): HeldProblem[] {
+  if (elsewhere === '') return mirror.problems()
+  const place = { file: name, line: 1, document: 1, object: '', field: '' }
+  return [...mirror.problems(), { ...place, message: elsewhere, keptSinceMs: null, isolates: false }]
+}
+
+function noticesOf(stream: Stream): string[] {
+  const { name, group, mirror, staleSinceMs, failure, isSynchronised, isAbsent, elsewhere } = stream
   const { refusals } = mirror
   const age = staleSinceMs === null ? 0 : Math.round((Date.now() - staleSinceMs) / 1000)
   return [
@@ -346,7 +355,7 @@ function noticesOf({ name, group, mirror, staleSinceMs, failure, isSynchronised,
       ? []
       : [`${name} ${isSynchronised ? `as of ${age} s ago` : 'not seen yet'}: ${failure.message}`]),
     ...(refusals === 0 ? [] : [`${refusals} events of ${name} could not be read`]),
-    ...(isAbsent ? [`${name}: the API server has no such kind, so there are none`] : []),
+    ...(isAbsent && elsewhere === '' ? [`${name}: the API server has no such kind, so there are none`] : []),
     ...(group === 'policies' || group === 'clusterPolicies' ? [...mirror.objects()].flatMap(unreadRules) : []),
   ]
 }

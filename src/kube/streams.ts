@@ -11,6 +11,7 @@ import type { ApiClient } from './client.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
 import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
 import { apiVersionOf, type Resource, resourceName, resources } from './resources.ts'
+import { servedVersions } from './served-versions.ts'
 
 /** Parts that are told together, since one without the other would say something wrong: a Service without its slices has
  *  no backends, a pod without its namespace has no labels to match by. */
@@ -39,12 +40,16 @@ export interface Stream {
   /** Since when it is not up to date, milliseconds since 1970; null: it is. */
   staleSinceMs: number | null
   failure: Error | null
-  /** The server does not have this kind. */
+  /** The server does not have this kind in the version that is read. */
   isAbsent: boolean
+  /** It has the kind's group in other versions only, so that objects may exist which are not read: a sentence; '' as far
+   *  as is known it does not. */
+  elsewhere: string
   start(): void
   stop(): Promise<void>
 }
 
+const VERSIONS_TOLD_MAX = 8
 const SERVED = NOT_SERVED_LABELS.map((label) => `!${label}`).join(',')
 
 export function streamKinds(nodeName: string): readonly StreamKind[] {
@@ -103,6 +108,8 @@ export interface StreamOptions {
   /** It is up to date (null) or not any more. */
   readonly onLive: (failure: Error | null) => void
   readonly onBroken: ReflectorOptions['onBroken']
+  /** The server has its group in other versions only; once for each sentence in a row. */
+  readonly onElsewhere: (error: Error) => void
   /** An object as it came, trimmed. */
   readonly onSeen: (object: unknown) => void
 }
@@ -131,6 +138,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     staleSinceMs: Date.now(),
     failure: null,
     isAbsent: false,
+    elsewhere: '',
     start() {
       reflector ??= startReflector({
         client: options.client,
@@ -140,6 +148,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
         shape: shapes[kind],
         timing: options.timing,
         onBroken: options.onBroken,
+        ...(what.isOptional ? { onNotFound: lookElsewhere } : {}),
         sink: {
           listBegins: mirror.listBegins,
           listEnds: listed,
@@ -156,6 +165,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
               mirror.listBegins()
               listed()
             }
+            if (answer === null) stream.elsewhere = ''
             const failure = stream.isAbsent ? null : answer
             stream.failure = failure
             if (failure === null) stream.staleSinceMs = null
@@ -178,4 +188,20 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     stream.isSynchronised = true
     options.onListed()
   }
+
+  /** Where the server does not tell, what was known stays. */
+  async function lookElsewhere(signal: AbortSignal): Promise<void> {
+    const { group, version } = resource
+    const versions = await servedVersions(options.client, group, signal)
+    if (versions === undefined) return
+    const before = stream.elsewhere
+    const isElsewhere = versions.length > 0 && !versions.includes(version)
+    stream.elsewhere = isElsewhere ? elsewhereText(resource, versions) : ''
+    if (isElsewhere && stream.elsewhere !== before) options.onElsewhere(new Error(stream.elsewhere))
+  }
+}
+
+function elsewhereText({ group, kind }: Resource, versions: readonly string[]): string {
+  const served = versions.slice(0, VERSIONS_TOLD_MAX).join(', ')
+  return `the API server serves ${group} only as ${served}: ${kind.replace(/y$/, 'ies')} are not in force`
 }

@@ -76,7 +76,10 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
   const allocated = gauge('ipam_allocated', 'Addresses in use.', ['pool'])
   const resting = gauge('ipam_resting', 'Released addresses that are not given again yet.', ['pool'])
   const objects = gauge('source_objects', 'Objects of the source, by kind.', ['kind'])
-  const problems = gauge('source_problems', 'Objects and files that are refused at present.')
+  const problems = gauge(
+    'source_problems',
+    'Objects and files that are refused at present, and kinds of policies in a version that is not read.',
+  )
   const ready = gauge('ready', '1 when what every source says is in force.')
   const refused = gauge('services_refused', 'Services that the tables have no room for at present.')
   const conflicts = gauge('service_conflicts', 'Frontends that an older Service has at present.')

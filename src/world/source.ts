@@ -18,7 +18,7 @@ export interface SourceProblem {
   readonly line: number
   /** 1-based. Of the API 1. */
   readonly document: number
-  /** "Service shop/cart", or '' where not even kind and name could be read. */
+  /** "Service shop/cart", or '' where not even kind and name could be read, or a whole kind is meant. */
   readonly object: string
   /** "spec.ports[0].port", or '' for the whole document. */
   readonly field: string

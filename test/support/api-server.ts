@@ -29,10 +29,12 @@ export interface ApiServer extends AsyncDisposable {
   watchList: boolean
   /** undefined: everybody is let in. */
   token: string | undefined
-  /** "verb resource" -> refused with 403. */
+  /** "verb resource" or "get /path" -> refused with 403. */
   readonly forbidden: Set<string>
   /** Kinds that it does not have: 404. */
   readonly absent: Set<string>
+  /** Groups that tell their versions, which the first one prefers; of the others GET /apis/GROUP is 404. */
+  readonly groups: Map<string, readonly string[]>
   /** Kinds whose list does not end: its last page names itself, or a new one without objects, as the next one; or its
    *  second page never arrives. */
   readonly endless: Map<string, 'itself' | 'a new one' | 'broken'>
@@ -75,6 +77,7 @@ export async function startApiServer(): Promise<ApiServer> {
   const requests: string[] = []
   const forbidden = new Set<string>()
   const absent = new Set<string>()
+  const groups: ApiServer['groups'] = new Map()
   const endless: ApiServer['endless'] = new Map()
   let version = 1
   let oldest = 0
@@ -115,6 +118,10 @@ export async function startApiServer(): Promise<ApiServer> {
     const verb = query.get('watch') === 'true' ? 'watch' : 'list'
     if (api.token !== undefined && request.headers.authorization !== `Bearer ${api.token}`) {
       refuse(response, 401, 'Unauthorized')
+    } else if (forbidden.has(`get ${url.pathname}`)) {
+      refuse(response, 403, 'Forbidden')
+    } else if (groups.has(plural)) {
+      response.end(JSON.stringify(apiGroup(plural, groups.get(plural)!)))
     } else if (kind === undefined || absent.has(kind)) {
       refuse(response, 404, 'NotFound')
     } else if (forbidden.has(`${verb} ${plural}`)) {
@@ -211,6 +218,7 @@ export async function startApiServer(): Promise<ApiServer> {
     token: undefined,
     forbidden,
     absent,
+    groups,
     endless,
     requests,
     async stop() {
@@ -246,6 +254,12 @@ function line(type: string, object: ApiJson): string {
 function bookmark(kind: string, version: number, annotations: Readonly<Record<string, string>>): string {
   const metadata = { name: '', resourceVersion: String(version), creationTimestamp: null, annotations }
   return line('BOOKMARK', { kind, apiVersion: 'v1', metadata })
+}
+
+/** Source: metav1.APIGroup. */
+function apiGroup(name: string, versions: readonly string[]): object {
+  const all = versions.map((version) => ({ groupVersion: `${name}/${version}`, version }))
+  return { kind: 'APIGroup', apiVersion: 'v1', name, versions: all, preferredVersion: all[0] }
 }
 
 function refuse(response: ServerResponse, code: number, reason: string): void {
