@@ -862,6 +862,25 @@ describe('bad days', () => {
     })
   })
 
+  test('Services and their slices are asked for without those that no proxy serves', async () => {
+    await using server = await startApiServer()
+    server.put(node)
+    using followed = follow([server.url])
+    await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
+    for (const plural of ['services', 'endpointslices']) {
+      const asked = server.requests
+        .map((url) => new URL(url, server.url))
+        .filter((url) => url.pathname.endsWith(plural))
+      expect(asked.length).toBeGreaterThan(0)
+      for (const { searchParams } of asked) {
+        expect(searchParams.get('labelSelector')?.split(',').toSorted()).toEqual([
+          '!service.kubernetes.io/headless',
+          '!service.kubernetes.io/service-proxy-name',
+        ])
+      }
+    }
+  })
+
   test('a bug met while an event is worked in is told as one, and not taken for a stream that broke', async () => {
     await using server = await startApiServer()
     server.put(node)
