@@ -54,7 +54,11 @@ function slackOf(test: Test, isShort: boolean): number {
 /** Figures that do not reach their floor yet, and how bad they may be meanwhile: CI names each as missed and fails only when
  *  it gets worse than this; a full run fails. An entry goes when its figure reaches the floor. */
 const knownMisses: Readonly<Record<string, number>> = {
-  'ADD against ptp + host-local': 0.55, // .39 on a machine that others kept busy
+  'Heddle: across, native TCP_RR': 0.78, // .818 and .840 within ten minutes on one machine
+  'Heddle: across, native UDP_RR': 0.76, // .794 and .839
+  'Heddle: across, vxlan TCP_RR': 0.75, // .787
+  'Heddle: across, vxlan UDP_RR': 0.73, // .766
+  'ADD against ptp + host-local': 0.65, // .60 where the kernel had reclaimed the idle agent's pages, .45 a minute later, .39 elsewhere
 }
 
 export interface Bound {
