@@ -33,3 +33,12 @@ test('what is known is written meanwhile', () => {
   const come = { key: frontend.key, desired: frontend.value, actual: undefined }
   expect(holdUnseen(new Set(['Service']), nobody)!('frontends', come)).toBe(false)
 })
+
+test.each([
+  ['policies', 'Node'],
+  ['policies', 'EndpointSlice'],
+  ['class_prefixes', 'Node'],
+] as const)('%s stay while a %s that was not seen may make them', (table, kind) => {
+  const gone = { key: peer.key, desired: undefined, actual: peer.value }
+  expect(holdUnseen(new Set([kind]), nobody)!(table, gone)).toBe(true)
+})

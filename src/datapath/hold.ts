@@ -17,8 +17,9 @@ const makers: Readonly<Record<TableName, readonly Kind[]>> = {
   nexthops: ['Node'],
   nodes: ['Node'],
   routes: ['Node'],
-  policies: [...POLICY_KINDS, 'Pod', 'Namespace'],
-  class_prefixes: [...POLICY_KINDS, 'Pod'],
+  // Nodes and API servers are peers too, and a node's pod CIDR has a class.
+  policies: [...POLICY_KINDS, 'Pod', 'Namespace', 'Node', 'EndpointSlice'],
+  class_prefixes: [...POLICY_KINDS, 'Pod', 'Node'],
   classes: [...POLICY_KINDS, 'Pod', 'Namespace', 'Node', 'EndpointSlice'],
   endpoints: [],
   endpoint_cookie: [],
