@@ -7,6 +7,7 @@
 #include "kernel_types.h"
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "lib/checksum.h"
 
 /* VXLAN, RFC 7348. The inner Ethernet header names only its type. */
 struct outer {
@@ -38,17 +39,6 @@ static inline int to_node(struct __sk_buff *skb)
 	struct bpf_redir_neigh neigh = { .nh_family = AF_INET, .ipv4_nh = NEXT_HOP };
 
 	return bpf_redirect_neigh(IFINDEX, &neigh, sizeof(neigh), 0);
-}
-
-static inline __sum16 ipv4_checksum(const struct iphdr *ip)
-{
-	const __u16 *words = (const __u16 *)ip;
-	__u32 sum = 0;
-
-	for (int i = 0; i < 10; i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~(sum + (sum >> 16));
 }
 
 /* The length of a GSO packet may need more than 16 bits: nothing on this wire reads it. */

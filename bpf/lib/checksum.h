@@ -23,6 +23,17 @@ static __always_inline __u16 checksum_fold(__wsum sum)
 	return sum + (sum >> 16);
 }
 
+/* Of a header without options, whose own field is 0. */
+static __always_inline __sum16 ipv4_checksum(const struct iphdr *ip)
+{
+	const __u16 *words = (const __u16 *)ip;
+	__u32 sum = 0;
+
+	for (int i = 0; i < 10; i++)
+		sum += words[i];
+	return ~checksum_fold(sum);
+}
+
 /* The checksum field after a change of the data by `diff`. */
 static __always_inline __sum16 checksum_apply(__sum16 checksum, __wsum diff)
 {

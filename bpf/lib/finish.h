@@ -23,14 +23,15 @@ static __always_inline enum drop_reason finish_counter(const struct packet *p, e
 	return p->reason < DROPS_CAPACITY ? p->reason : DROP_NONE;
 }
 
+/* 0: a global function must return something. */
 __noinline int finish_tell(struct __sk_buff *skb, struct packet *p, enum hook hook, enum event_type type)
 {
 	struct event *event;
 
-	if (!p) return TC_ACT_SHOT;
+	if (!p) return 0;
 	drops_add(finish_counter(p, type), skb->len);
 	event = event_reserve();
-	if (!event) return TC_ACT_SHOT;
+	if (!event) return 0;
 	event->time_ns = bpf_ktime_get_ns();
 	address_copy(&event->source, &p->tuple.source);
 	address_copy(&event->destination, &p->tuple.destination);
@@ -53,14 +54,15 @@ __noinline int finish_tell(struct __sk_buff *skb, struct packet *p, enum hook ho
 	event->service = p->service;
 	__builtin_memset(event->spare, 0, sizeof(event->spare));
 	event_submit(event);
-	return TC_ACT_SHOT;
+	return 0;
 }
 
 static __always_inline int finish(struct __sk_buff *skb, struct packet *p, enum hook hook, enum verdict v)
 {
 	if (v == REDIRECT) return TC_ACT_REDIRECT;
 	if (v == PASS) return TC_ACT_OK;
-	return finish_tell(skb, p, hook, EVENT_DROP);
+	finish_tell(skb, p, hook, EVENT_DROP);
+	return TC_ACT_SHOT;
 }
 
 static __always_inline void finish_audit(struct __sk_buff *skb, struct packet *p, enum hook hook)

@@ -11,6 +11,7 @@
  * stands behind the Ethernet header and nothing of it is parsed. DROP_PARSE (no VXLAN
  * of ours), DROP_TUNNEL_ECN, DROP_HEADER_WRITE. */
 #pragma once
+#include "checksum.h"
 #include "parse.h"
 #include "route.h"
 
@@ -38,17 +39,6 @@ static __always_inline __u32 tunnel_overhead(__u8 family)
 static __always_inline __u8 ipv6_traffic_class(const struct ipv6hdr *ip)
 {
 	return ip->priority << 4 | ip->flow_lbl[0] >> 4;
-}
-
-static __always_inline __sum16 ipv4_checksum(const struct iphdr *ip)
-{
-	const __u16 *words = (const __u16 *)ip;
-	__u32 sum = 0;
-
-	for (int i = 0; i < 10; i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~(sum + (sum >> 16));
 }
 
 /* A length beyond 16 bits is a GSO packet's, whose segments get their own. Until then it is 0,
