@@ -96,7 +96,7 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
     })
 
   if (isWhole(mode))
-    test("Kubernetes' own [sig-network] [Conformance] specs for pods, ClusterIP and names", async () => {
+    test("Kubernetes' own [sig-network] [Conformance] specs", async () => {
       const results = await runSpecs(cluster, specNames)
       const failed = results.filter(({ passed }) => !passed)
       console.log(`${results.length - failed.length} of ${results.length} specs passed`)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes' own [sig-network] [Conformance] specs that need pods, ClusterIP and names only, by their names; the others
-// (NodePort, hostPort, session affinity, ExternalName to NodePort) have not been tried yet.
+// Kubernetes' own [sig-network] [Conformance] specs, all 45 of 1.34, by their names without the labels behind.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -24,6 +23,7 @@ export const specNames = [
   'EndpointSlice should support a Service with multiple ports specified in multiple EndpointSlices',
   'EndpointSlice should support creating EndpointSlice API operations',
   'EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete',
+  'HostPort validates that there is no conflict between pods with same hostPort but different hostIP and protocol',
   'Ingress API should support creating Ingress API operations',
   'IngressClass API should support creating IngressClass API operations',
   'Networking Granular Checks: Pods should function for intra-pod communication: http',
@@ -38,9 +38,16 @@ export const specNames = [
   'ServiceCIDR and IPAddress API should support ServiceCIDR API operations',
   'Services should be able to change the type from ClusterIP to ExternalName',
   'Services should be able to change the type from ExternalName to ClusterIP',
+  'Services should be able to change the type from ExternalName to NodePort',
+  'Services should be able to change the type from NodePort to ExternalName',
+  'Services should be able to create a functioning NodePort service',
+  'Services should be able to switch session affinity for NodePort service',
+  'Services should be able to switch session affinity for service with type clusterIP',
   'Services should complete a service status lifecycle',
   'Services should delete a collection of services',
   'Services should find a service from listing all namespaces',
+  'Services should have session affinity work for NodePort service',
+  'Services should have session affinity work for service with type clusterIP',
   'Services should provide secure master service',
   'Services should serve a basic endpoint from pods',
   'Services should serve endpoints on same port and different protocols',
