@@ -18,6 +18,7 @@ import {
   killContainer,
   loadFrom,
   type PodView,
+  podsOf,
   readyPods,
 } from './pods.ts'
 import { saveSoakFigures } from './soak-figures.ts'
@@ -147,9 +148,11 @@ export const faultCases: readonly FaultCase[] = [
       })
       saveSoakFigures('api-outage', { outageSeconds, load: steady, reports })
       await cluster.nodesReady()
-      const [restarted] = await readyPods(cluster, namespace, 'app=restarts', 1)
-      expect(restarted).toMatchObject({ uid: restarting!.uid, ips: restarting!.ips })
-      expect(restarted!.restarts).toBe(restarting!.restarts + 1)
+      // Until kubelet has told the server of the other container, the server shows the first one.
+      const { uid, ips } = restarting!
+      await expect
+        .poll(() => podsOf(cluster, namespace, 'app=restarts'), { timeout: 60_000 })
+        .toMatchObject([{ uid, ips, ready: true, restarts: restarting!.restarts + 1 }])
       expect(identityOf(await readyPods(cluster, namespace, 'app=web', 2))).toEqual(identityOf(servers))
       for (const role of ['stranger', 'friend']) await admits(role)
       await guarded.remove()

@@ -52,9 +52,12 @@ export async function podsOf(cluster: Cluster, namespace: string, selector: stri
 /** Of the agents' pods, in kube-system. */
 export const agentLabel = 'app.kubernetes.io/name=heddle'
 
-/** What `heddle status` says on an agent's node, ready or not. */
+/** What `heddle status` says on an agent's node, ready or not. Rejects when it cannot be asked, so that silence does not
+ *  count as an answer in which something is missing. */
 export async function agentStatus(cluster: Cluster, agent: PodView): Promise<string> {
-  return (await execIn(cluster, agent, ['heddle', 'status'])).stdout
+  const { stdout, stderr } = await execIn(cluster, agent, ['heddle', 'status'])
+  if (stdout === '') throw new Error(`${agent.name} does not tell its status: ${stderr}`)
+  return stdout
 }
 
 /** Waits until this many pods with these labels are ready and no other is left. */
