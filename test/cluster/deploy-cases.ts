@@ -21,16 +21,16 @@ async function revision(cluster: Cluster): Promise<number> {
   return (JSON.parse(stdout) as { version: number }).version
 }
 
-interface RoleRule {
+export interface RoleRule {
   readonly resources: readonly string[]
   readonly verbs: readonly string[]
 }
 
-async function setRules(cluster: Cluster, rules: readonly RoleRule[]): Promise<void> {
+export async function setRules(cluster: Cluster, rules: readonly RoleRule[]): Promise<void> {
   await cluster.kubectl(['patch', 'clusterrole', 'heddle', '--type=merge', '-p', JSON.stringify({ rules })])
 }
 
-function withoutVerb(rules: readonly RoleRule[], verb: string, resource: string): RoleRule[] {
+export function withoutVerb(rules: readonly RoleRule[], verb: string, resource: string): RoleRule[] {
   return rules.map((rule) =>
     rule.resources.includes(resource) ? { ...rule, verbs: rule.verbs.filter((each) => each !== verb) } : rule,
   )

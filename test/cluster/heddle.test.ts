@@ -10,6 +10,7 @@ import { deployCases, takeOff } from './deploy-cases.ts'
 import { faultCases, prepareFaults } from './fault-cases.ts'
 import { everyPathHolds, installHeddle, upgradeHeddle } from './heddle.ts'
 import { obstacle, startTestCluster, type TestCluster } from './lane.ts'
+import { nodeCases } from './node-cases.ts'
 import { prepareServices, serviceCases } from './service-cases.ts'
 import { runSpecs, specNames } from './specs.ts'
 import { policyCases, prepareWorkloads, workloadCases } from './workload-cases.ts'
@@ -39,6 +40,10 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
 
   test.each(deployCases)('$name', async ({ check }) => {
     await check(cluster, mode)
+  })
+
+  test.each(isWhole(mode) ? nodeCases : [])('$name', async ({ check }) => {
+    await check(cluster)
   })
 
   describe('Services', () => {
