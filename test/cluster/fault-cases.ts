@@ -118,7 +118,7 @@ export const faultCases: readonly FaultCase[] = [
     },
   },
   {
-    name: 'the API server stops while a container and an agent restart: what runs goes on, policies by peers hold, the container serves',
+    name: 'the API server stops while a container, an agent and a sandbox restart: what runs goes on, policies by peers hold, both pods serve',
     async check(fixture) {
       const { cluster, servers, client } = fixture
       const outageSeconds = soak(60, 600)
@@ -140,7 +140,11 @@ export const faultCases: readonly FaultCase[] = [
         expect(await guarded.reaching()).toEqual(['friend'])
         await guarded.killAgent()
         do expect(await guarded.reaching()).toEqual(['friend'])
-        while (!(await guarded.isAgentReady()) || performance.now() < endMs)
+        while (!(await guarded.isAgentReady()))
+        // An ADD, of a pod that the agent knows from its disk only.
+        await guarded.renewServer('friend')
+        do expect(await guarded.reaching()).toEqual(['friend'])
+        while (performance.now() < endMs)
         // kubelet restarts a container without an API server; the pod keeps its network.
         expect(await waitUntil(answers, 20_000)).toBe(true)
         cluster.startControl('kube-apiserver')

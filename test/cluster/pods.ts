@@ -2,7 +2,7 @@
 // Pods of a real cluster as tests see them: what the API says of them, commands in their containers through kubectl exec,
 // and processes of this machine in their network namespace.
 
-import { inside, type Outcome, runProgram } from '../../src/lab/process.ts'
+import { inside, type Outcome, runProgram, waitUntil } from '../../src/lab/process.ts'
 import { type Background, startBackground } from '../support/background.ts'
 import { scriptArgv } from '../support/lab.ts'
 import type { Load, LoadReport } from '../support/load.ts'
@@ -112,9 +112,47 @@ export function commandInPod(cluster: Cluster, view: PodView, argv: readonly str
 }
 
 /** Kills the pod's container on its node, behind the API server's back. Rejects when it cannot be killed. */
-export async function killContainer(cluster: Cluster, { name, node, containerId }: PodView): Promise<void> {
-  const outcome = await cluster.run(node, ['ctr', '-n', 'k8s.io', 'tasks', 'kill', '-s', 'SIGKILL', containerId])
-  if (outcome.exitCode !== 0) throw new Error(`cannot kill ${name}: ${outcome.stderr}`)
+export async function killContainer(cluster: Cluster, { node, containerId }: PodView): Promise<void> {
+  await containerd(cluster, node, 'tasks', 'kill', '-s', 'SIGKILL', containerId)
+}
+
+/** Kills the process that holds the pod's network namespace, and resolves when kubelet has made another: to the addresses
+ *  in that one, which the API server need not know yet. */
+export async function replaceSandbox(cluster: Cluster, view: PodView, timeoutMs: number): Promise<string[]> {
+  const { node } = view
+  const before = await runningSandbox(cluster, view)
+  if (before === undefined) throw new Error(`${view.name} has no sandbox`)
+  await containerd(cluster, node, 'tasks', 'kill', '-s', 'SIGKILL', before.id)
+  let ips: string[] = []
+  const isReplaced = await waitUntil(async () => {
+    const after = await runningSandbox(cluster, view)
+    if (after === undefined || after.id === before.id) return false
+    const show = ['nsenter', '-t', after.pid, '-n', 'ip', '-json', 'addr', 'show', 'dev', 'eth0', 'scope', 'global']
+    ips = (await cluster.run(node, show)).stdout.match(/(?<="local":")[^"]+/g) ?? []
+    return ips.length === cluster.state.families.length
+  }, timeoutMs)
+  if (!isReplaced) throw new Error(`${view.name} has no other sandbox with an address after ${timeoutMs} ms`)
+  return ips
+}
+
+/** The process is the one that holds the pod's namespaces, as its node numbers it. */
+async function runningSandbox(
+  cluster: Cluster,
+  { node, uid }: PodView,
+): Promise<{ readonly id: string; readonly pid: string } | undefined> {
+  const labels = `labels."io.kubernetes.pod.uid"==${uid},labels."io.cri-containerd.kind"==sandbox`
+  const ids = (await containerd(cluster, node, 'containers', 'ls', '-q', labels)).split('\n')
+  for (const line of (await containerd(cluster, node, 'tasks', 'ls')).split('\n')) {
+    const [id = '', pid = '', status] = line.split(/\s+/)
+    if (ids.includes(id) && status === 'RUNNING') return { id, pid }
+  }
+  return undefined
+}
+
+async function containerd(cluster: Cluster, node: string, ...argv: readonly string[]): Promise<string> {
+  const outcome = await cluster.run(node, ['ctr', '-n', 'k8s.io', ...argv])
+  if (outcome.exitCode !== 0) throw new Error(`${node}: ctr ${argv.join(' ')}: ${outcome.stderr}`)
+  return outcome.stdout
 }
 
 /** Puts a Service or pod under load from a pod (test/support/load.ts); resolves when every kept connection has answered
