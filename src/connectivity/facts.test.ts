@@ -52,10 +52,21 @@ describe('pods while they start', () => {
   })
 })
 
+const nothing = {
+  namespace: 'test',
+  nodes: [],
+  nodePort: 20_000,
+  hostPort: 20_002,
+  pods: new Map(),
+  services: [],
+  apiServer: null,
+  dnsServices: [],
+}
+
 test('families are those of pods and Services; a headless Service has no address', () => {
   const service = (name: string, ...clusterIPs: string[]) => ({ metadata: { name }, spec: { clusterIPs } })
   const pods = new Map([['server-1', { name: 'server-1', addresses: ['10.0.0.1' as never] }]])
-  const deployed = { namespace: 'test', nodes: ['n1'], nodePort: 20_000, pods, apiServer: null, dnsServices: [] }
+  const deployed = { ...nothing, nodes: ['n1'], pods }
   const services = [service('server', '10.96.0.1', 'fd00:96::1'), service('headless', 'None')]
   const facts = readFacts({ ...deployed, services }, null)
   expect(facts.families).toEqual([4, 6])
@@ -69,18 +80,23 @@ test('node ports are read by protocol, and need both', () => {
     { protocol: 'UDP', nodePort: 30_081 },
   ]
   const exposed = (ports: readonly object[]) => {
-    const deployed = {
-      namespace: 'test',
-      nodes: [],
-      nodePort: 20_000,
-      pods: new Map(),
-      apiServer: null,
-      dnsServices: [],
-    }
-    return readFacts({ ...deployed, services: [{ metadata: { name: 'exposed' }, spec: { ports } }] }, null).exposed
+    return readFacts({ ...nothing, services: [{ metadata: { name: 'exposed' }, spec: { ports } }] }, null).exposed
   }
   expect(exposed(ports)).toEqual({ tcp: 30_080, udp: 30_081 })
   expect(exposed([ports[0]!, { protocol: 'UDP' }])).toBeNull()
+})
+
+test('addresses from outside are those that the API server took; a Service that it refused has none', () => {
+  const ingress = [{ ip: '198.51.100.7' }, { ip: '2001:db8:1::7' }]
+  const services = [
+    { metadata: { name: 'external' }, spec: { externalIPs: ['192.0.2.7'] } },
+    { metadata: { name: 'load-balanced' }, status: { loadBalancer: { ingress } } },
+  ]
+  expect(readFacts({ ...nothing, services }, null)).toMatchObject({
+    externalIPs: ['192.0.2.7'],
+    loadBalancerIPs: ['198.51.100.7', '2001:db8:1::7'],
+  })
+  expect(readFacts(nothing, null)).toMatchObject({ externalIPs: [], loadBalancerIPs: [] })
 })
 
 describe('results that a pod says', () => {

@@ -3,7 +3,7 @@
 
 import { address, bool, type Cursor, dnsName, field, isMissing, list, port, root, text } from '../api/cursor.ts'
 import { type Address, type Family, family } from '../core/address.ts'
-import { podName } from './objects.ts'
+import { EXTERNAL_SERVICE, LOAD_BALANCED_SERVICE, podName } from './objects.ts'
 import type { Facts, NodeFacts, PodFacts } from './plan.ts'
 
 /** Names of the nodes that take pods, sorted: Ready, not cordoned, Linux. */
@@ -74,6 +74,7 @@ export function readFacts(
     readonly namespace: string
     readonly nodes: readonly string[]
     readonly nodePort: number
+    readonly hostPort: number
     readonly pods: ReadonlyMap<string, PodFacts>
     /** The Services of the namespace, default/kubernetes (null: none), those that are the cluster's DNS. */
     readonly services: readonly unknown[]
@@ -82,7 +83,7 @@ export function readFacts(
   },
   families: readonly Family[] | null,
 ): Facts {
-  const { namespace, nodePort, pods } = deployed
+  const { namespace, nodePort, hostPort, pods } = deployed
   const pod = (name: string): PodFacts => pods.get(name) ?? { name, addresses: [] }
   const nodes = deployed.nodes.map(
     (name, node): NodeFacts => ({
@@ -103,6 +104,7 @@ export function readFacts(
   return {
     namespace,
     nodePort,
+    hostPort,
     nodes,
     families: families ?? ([4, 6] as const).filter((each) => given.some((one) => family(one) === each)),
     guarded: pod('guarded-1'),
@@ -114,6 +116,8 @@ export function readFacts(
       nobody: service('nobody'),
     },
     exposed: nodePorts(services.get('exposed') ?? root({})),
+    externalIPs: externalIPs(services.get(EXTERNAL_SERVICE) ?? root({})),
+    loadBalancerIPs: loadBalancerIPs(services.get(LOAD_BALANCED_SERVICE) ?? root({})),
     apiServer: deployed.apiServer === null ? null : readApiServer(root(deployed.apiServer)),
     hasDns: deployed.dnsServices.length > 0,
   }
@@ -131,6 +135,15 @@ function nodePorts(service: Cursor): Facts['exposed'] {
   )
   if (tcp === undefined || udp === undefined) return null
   return { tcp: port(field(tcp, 'nodePort')), udp: port(field(udp, 'nodePort')) }
+}
+
+function externalIPs(service: Cursor): readonly Address[] {
+  return list(field(field(service, 'spec'), 'externalIPs'), 8).map(address)
+}
+
+function loadBalancerIPs(service: Cursor): readonly Address[] {
+  const ingress = list(field(field(field(service, 'status'), 'loadBalancer'), 'ingress'), 8)
+  return ingress.map((one) => address(field(one, 'ip')))
 }
 
 function clusterIPs(service: Cursor): readonly Address[] {

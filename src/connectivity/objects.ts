@@ -15,6 +15,8 @@ export interface Deployment {
   readonly nodes: readonly string[]
   /** Ports of the pods on the nodes' own network: this one and the next. */
   readonly nodePort: number
+  /** Of every node, mapped to the first port of its server. */
+  readonly hostPort: number
 }
 
 export interface ApiObject {
@@ -57,7 +59,7 @@ export function namespaceObject(namespace: string): ApiObject {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } }
 }
 
-function pod({ namespace, image, nodes, nodePort }: Deployment, place: PodPlace): ApiObject {
+function pod({ namespace, image, nodes, nodePort, hostPort }: Deployment, place: PodPlace): ApiObject {
   const name = podName(place)
   const onNode = place.role === 'node'
   const ports = onNode ? [nodePort, nodePort + 1] : [SERVER_PORT, OTHER_PORT]
@@ -94,6 +96,7 @@ function pod({ namespace, image, nodes, nodePort }: Deployment, place: PodPlace)
               name: `${index === 0 ? 'echo' : 'other'}-${protocol.toLowerCase()}`,
               containerPort: port,
               protocol,
+              ...(place.role === 'server' && index === 0 ? { hostPort } : {}),
             })),
           ),
           // No readiness probe: kubelet's way to the pod is among what is tested, and has to fail by name.
@@ -110,7 +113,22 @@ function pod({ namespace, image, nodes, nodePort }: Deployment, place: PodPlace)
   }
 }
 
-function services({ namespace }: Deployment): readonly ApiObject[] {
+export const EXTERNAL_SERVICE = 'external'
+export const LOAD_BALANCED_SERVICE = 'load-balanced'
+
+/** Addresses of Services that no other network has (RFC 5737, RFC 3849), others in each of a few runs at once. */
+function virtualIPs({ nodePort }: Deployment, net: string, net6: string): readonly string[] {
+  return [`${net}.${1 + (nodePort % 254)}`, `${net6}::${nodePort.toString(16)}`]
+}
+
+/** Status of Service load-balanced, as a cloud's controller would write it. */
+export function loadBalancerStatus(deployment: Deployment): object {
+  const ips = virtualIPs(deployment, '198.51.100', '2001:db8:1')
+  return { status: { loadBalancer: { ingress: ips.map((ip) => ({ ip })) } } }
+}
+
+function services(deployment: Deployment): readonly ApiObject[] {
+  const { namespace } = deployment
   const ports = ['TCP', 'UDP'].map((protocol) => ({
     name: protocol.toLowerCase(),
     protocol,
@@ -130,6 +148,17 @@ function services({ namespace }: Deployment): readonly ApiObject[] {
     service('guarded', { role: 'guarded' }),
     service('nobody', { role: 'nobody' }),
     service('exposed', { role: 'server' }, { type: 'NodePort' }),
+    service(EXTERNAL_SERVICE, { role: 'server' }, { externalIPs: virtualIPs(deployment, '192.0.2', '2001:db8') }),
+    // A class that no controller knows: no cloud makes a load balancer, and charges for it.
+    service(
+      LOAD_BALANCED_SERVICE,
+      { role: 'server' },
+      {
+        type: 'LoadBalancer',
+        loadBalancerClass: 'node.heddle.network/connectivity-test',
+        allocateLoadBalancerNodePorts: false,
+      },
+    ),
   ]
 }
 

@@ -25,8 +25,11 @@ function facts(nodeNames: readonly string[], families: readonly Family[], change
     guarded: pod('guarded', 1, 4),
     confined: pod('confined', 1, 5),
     nodePort: 20_000,
+    hostPort: 20_002,
     services: { server: service(10), self: service(11), guarded: service(12), nobody: service(13) },
     exposed: { tcp: 30_080, udp: 30_081 },
+    externalIPs: addresses('192.0.2.1', '2001:db8::1'),
+    loadBalancerIPs: addresses('198.51.100.1', '2001:db8:1::1'),
     apiServer: { addresses: ['10.96.0.1' as Address], port: 443 },
     hasDns: true,
     ...change,
@@ -67,6 +70,10 @@ test('one node, IPv4: every path by name, and that paths between nodes are not a
     node/ipv4/udp/node-to-pod/n1-to-n1: node n1 -> pod server-1, 10.244.1.2: udp 256 8080: answer of server-1
     node/ipv4/tcp/pod-to-node/n1-to-n1: pod client-1 -> node n1, 192.168.0.1: http 20000: answer of node-1
     node/ipv4/udp/pod-to-node/n1-to-n1: pod client-1 -> node n1, 192.168.0.1: udp 256 20000: answer of node-1
+    node/ipv4/tcp/host-port/from-pod/n1-to-n1: pod client-1 -> host port of n1, 192.168.0.1: http 20002: answer of server-1
+    node/ipv4/udp/host-port/from-pod/n1-to-n1: pod client-1 -> host port of n1, 192.168.0.1: udp 256 20002: answer of server-1
+    node/ipv4/tcp/host-port/from-node/n1-to-n1: node n1 -> host port of n1, 192.168.0.1: http 20002: answer of server-1
+    node/ipv4/udp/host-port/from-node/n1-to-n1: node n1 -> host port of n1, 192.168.0.1: udp 256 20002: answer of server-1
     service/ipv4/tcp/from-pod/n1: pod client-1 -> Service server, 10.96.0.10: http 80: answer
     service/ipv4/udp/from-pod/n1: pod client-1 -> Service server, 10.96.0.10: udp 256 80: answer
     service/ipv4/tcp/from-node/n1: node n1 -> Service server, 10.96.0.10: http 80: answer
@@ -79,6 +86,14 @@ test('one node, IPv4: every path by name, and that paths between nodes are not a
     service/ipv4/udp/node-port/from-pod/n1-to-n1: pod client-1 -> node port of n1, 192.168.0.1: udp 256 30081: answer
     service/ipv4/tcp/node-port/from-node/n1-to-n1: node n1 -> node port of n1, 192.168.0.1: http 30080: answer
     service/ipv4/udp/node-port/from-node/n1-to-n1: node n1 -> node port of n1, 192.168.0.1: udp 256 30081: answer
+    service/ipv4/tcp/external-ip/from-pod/n1: pod client-1 -> Service external, 192.0.2.1: http 80: answer
+    service/ipv4/udp/external-ip/from-pod/n1: pod client-1 -> Service external, 192.0.2.1: udp 256 80: answer
+    service/ipv4/tcp/external-ip/from-node/n1: node n1 -> Service external, 192.0.2.1: http 80: answer
+    service/ipv4/udp/external-ip/from-node/n1: node n1 -> Service external, 192.0.2.1: udp 256 80: answer
+    service/ipv4/tcp/load-balancer/from-pod/n1: pod client-1 -> Service load-balanced, 198.51.100.1: http 80: answer
+    service/ipv4/udp/load-balancer/from-pod/n1: pod client-1 -> Service load-balanced, 198.51.100.1: udp 256 80: answer
+    service/ipv4/tcp/load-balancer/from-node/n1: node n1 -> Service load-balanced, 198.51.100.1: http 80: answer
+    service/ipv4/udp/load-balancer/from-node/n1: node n1 -> Service load-balanced, 198.51.100.1: udp 256 80: answer
     policy/ipv4/unselected/n1: pod client-1 -> pod server-1, unselected, 10.244.1.2: http 8081: answer
     policy/ipv4/ingress/allowed/n1: pod client-1 -> pod guarded-1, 10.244.1.4: http 8080: answer
     policy/ipv4/ingress/allowed-by-service/n1: pod client-1 -> Service guarded, 10.96.0.12: http 80: answer
@@ -112,6 +127,10 @@ test('two nodes: what crosses them, IPv6', () => {
     node/ipv6/udp/pod-to-node/n1-to-n2: pod client-1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2
     node/ipv6/tcp/node-to-node/n1-to-n2: node n1 -> node n2, fd00:192::2: http 20000: answer of node-2
     node/ipv6/udp/node-to-node/n1-to-n2: node n1 -> node n2, fd00:192::2: udp 256 20000: answer of node-2
+    node/ipv6/tcp/host-port/from-pod/n1-to-n2: pod client-1 -> host port of n2, fd00:192::2: http 20002: answer of server-2
+    node/ipv6/udp/host-port/from-pod/n1-to-n2: pod client-1 -> host port of n2, fd00:192::2: udp 256 20002: answer of server-2
+    node/ipv6/tcp/host-port/from-node/n1-to-n2: node n1 -> host port of n2, fd00:192::2: http 20002: answer of server-2
+    node/ipv6/udp/host-port/from-node/n1-to-n2: node n1 -> host port of n2, fd00:192::2: udp 256 20002: answer of server-2
     service/ipv6/tcp/node-port/from-pod/n1-to-n2: pod client-1 -> node port of n2, fd00:192::2: http 30080: answer
     service/ipv6/udp/node-port/from-pod/n1-to-n2: pod client-1 -> node port of n2, fd00:192::2: udp 256 30081: answer
     service/ipv6/tcp/node-port/from-node/n1-to-n2: node n1 -> node port of n2, fd00:192::2: http 30080: answer
@@ -139,8 +158,15 @@ describe('what is not there', () => {
       ...node,
       host: { name: 'node-1', addresses: ['192.168.0.1' as Address] },
     }))
-    expect(named({ ...given, nodes }, 'node/ipv6/tcp')).toEqual(Array(2).fill('skip: node-1 has no IPv6 address'))
+    expect(named({ ...given, nodes }, 'node/ipv6/tcp')).toEqual(Array(4).fill('skip: node-1 has no IPv6 address'))
     expect(named({ ...given, nodes }, 'pod/ipv6/tcp')).toEqual(['probe'])
+  })
+
+  test('a cluster that forbids external IPs, or an account that may not write status: skipped by name', () => {
+    const given = facts(['n1'], [4, 6], { externalIPs: [], loadBalancerIPs: [] })
+    const forbidden = Array(2).fill('skip: the cluster does not permit it')
+    expect(named(given, 'external-ip')).toEqual(forbidden)
+    expect(named(given, 'load-balancer')).toEqual(forbidden)
   })
 
   test('no DNS in the cluster: lookups are skipped by name', () => {

@@ -2,8 +2,7 @@
 // From what was deployed to the list of paths. Pure: equal facts give equal text. Each node is paired with itself and with the
 // next one, so that the list grows with the nodes and not with their square, and every node both sends and receives.
 //
-// Not tested: ICMP (Node has no raw sockets and the image no `ping`), SCTP, what leaves the cluster, Services of type
-// LoadBalancer (a cloud would make one, and charge for it).
+// Not tested: ICMP (Node has no raw sockets and the image no `ping`), SCTP, what leaves the cluster or enters it.
 
 import { type Address, type Family, family } from '../core/address.ts'
 import type { Check, Expectation, Group, Probe } from './check.ts'
@@ -29,10 +28,14 @@ export interface Facts {
   readonly guarded: PodFacts
   readonly confined: PodFacts
   readonly nodePort: number
+  readonly hostPort: number
   /** Cluster IPs by the names of objects.ts. */
   readonly services: Readonly<Record<'server' | 'self' | 'guarded' | 'nobody', readonly Address[]>>
   /** Node ports of Service exposed, whose backends are all servers; null: it was given none. */
   readonly exposed: { readonly tcp: number; readonly udp: number } | null
+  /** Of Services external and load-balanced, whose backends are all servers; empty: the cluster does not permit them. */
+  readonly externalIPs: readonly Address[]
+  readonly loadBalancerIPs: readonly Address[]
   /** default/kubernetes; null: not there, which no cluster should be. */
   readonly apiServer: { readonly addresses: readonly Address[]; readonly port: number } | null
   /** Whether the cluster has a DNS server that the test knows: a Service labelled k8s-app=kube-dns. */
@@ -52,6 +55,8 @@ export function planChecks(facts: Facts): readonly Check[] {
     ...nodeChecks(facts, each),
     ...serviceChecks(facts, each),
     ...nodePortChecks(facts, each),
+    ...virtualChecks(facts, each, 'external-ip', { name: 'Service external', addresses: facts.externalIPs }),
+    ...virtualChecks(facts, each, 'load-balancer', { name: 'Service load-balanced', addresses: facts.loadBalancerIPs }),
     ...policyChecks(facts, each),
   ])
   const alone: readonly Check[] =
@@ -97,7 +102,7 @@ function podChecks({ nodes }: Facts, each: Family): readonly Check[] {
   })
 }
 
-function nodeChecks({ nodes, nodePort }: Facts, each: Family): readonly Check[] {
+function nodeChecks({ nodes, nodePort, hostPort }: Facts, each: Family): readonly Check[] {
   return nodePairs(nodes).flatMap(([from, to]) => {
     const answer = (server: PodFacts) => (): Expectation => ({
       outcome: 'answer',
@@ -109,10 +114,23 @@ function nodeChecks({ nodes, nodePort }: Facts, each: Family): readonly Check[] 
     const toPod = { group, each, from: from.host, sender, to: to.server, target: `pod ${to.server.name}` }
     const toNode = { group, each, from: from.client, to: to.host, target: `node ${to.name}` }
     const nodeToNode = { group, each, from: from.host, sender, to: to.host, target: `node ${to.name}` }
+    const mapped = { group, each, to: to.host, target: `host port of ${to.name}` }
     return [
       ...bothProtocols(toPod, `node-to-pod/${between(from, to)}`, SERVER_PORT, answer(to.server)),
       ...bothProtocols(toNode, `pod-to-node/${between(from, to)}`, nodePort, answer(to.host)),
       ...(from === to ? [] : bothProtocols(nodeToNode, `node-to-node/${between(from, to)}`, nodePort, answer(to.host))),
+      ...bothProtocols(
+        { ...mapped, from: from.client },
+        `host-port/from-pod/${between(from, to)}`,
+        hostPort,
+        answer(to.server),
+      ),
+      ...bothProtocols(
+        { ...mapped, from: from.host, sender },
+        `host-port/from-node/${between(from, to)}`,
+        hostPort,
+        answer(to.server),
+      ),
     ]
   })
 }
@@ -160,7 +178,8 @@ function serviceChecks(facts: Facts, each: Family): readonly Check[] {
 
 /** Of every node, from its own pods and processes and from the next one's; the backend may be on either. */
 function nodePortChecks({ nodes, exposed }: Facts, each: Family): readonly Check[] {
-  if (exposed === null) return [failed('service', each, 'node-port', 'Service exposed', 'it has no node ports')]
+  if (exposed === null)
+    return [untried('fail', 'service', each, 'node-port', 'Service exposed', 'it has no node ports')]
   return nodePairs(nodes).flatMap(([from, to]) => {
     const path = { group: 'service', each, to: to.host, target: `node port of ${to.name}` } as const
     const senders = [
@@ -171,6 +190,25 @@ function nodePortChecks({ nodes, exposed }: Facts, each: Family): readonly Check
       check(by, `tcp/node-port/${what}/${between(from, to)}`, http(exposed.tcp), () => anyAnswer),
       check(by, `udp/node-port/${what}/${between(from, to)}`, datagram(exposed.udp), () => anyAnswer),
     ])
+  })
+}
+
+/** By an address from outside the cluster, asked inside: no packet has to leave for it. */
+function virtualChecks({ nodes }: Facts, each: Family, name: string, to: Path['to']): readonly Check[] {
+  const group = 'service' as const
+  if (to.addresses.length === 0) return [untried('skip', group, each, name, to.name, 'the cluster does not permit it')]
+  return nodes.flatMap((node) => {
+    const path = { group, each, to, target: to.name }
+    const sender = `node ${node.name}`
+    return [
+      ...bothProtocols({ ...path, from: node.client }, `${name}/from-pod/${node.name}`, SERVICE_PORT, () => anyAnswer),
+      ...bothProtocols(
+        { ...path, from: node.host, sender },
+        `${name}/from-node/${node.name}`,
+        SERVICE_PORT,
+        () => anyAnswer,
+      ),
+    ]
   })
 }
 
@@ -324,8 +362,8 @@ function check(
   }
 }
 
-function failed(group: Group, each: Family, name: string, to: string, why: string): Check {
-  return { name: `${group}/ipv${each}/${name}`, group, from: '', to, family: each, todo: { do: 'fail', why } }
+function untried(what: 'fail' | 'skip', group: Group, each: Family, name: string, to: string, why: string): Check {
+  return { name: `${group}/ipv${each}/${name}`, group, from: '', to, family: each, todo: { do: what, why } }
 }
 
 function skipped(group: Group, name: string, to: string, why: string): Check {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text as textOf } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Connection, Identity } from '../kube/connection.ts'
 import { runTest, type TestOptions } from './test.ts'
@@ -25,16 +26,16 @@ describe('who waits for a cluster that does not answer is told so in one sentenc
   let server: Server
   let asked: string[]
   /** The answer to a path; undefined: none ever comes. */
-  let answer: (method: string, path: string) => object | undefined
+  let answer: (method: string, path: string, body: string) => object | undefined
 
   beforeEach(async () => {
     asked = []
-    server = createServer((request, response: ServerResponse) => {
+    server = createServer(async (request, response: ServerResponse) => {
       const [method, path] = [request.method!, request.url!.replace(/[?].*/, '')]
       asked.push(`${method} ${path.replace(/probe-[a-z0-9]{5}/, 'NAMESPACE')}`)
       const isGone = asked.includes('DELETE /api/v1/namespaces/NAMESPACE') && method === 'GET'
-      const body = isGone ? {} : answer(method, path)
-      if (body !== undefined) response.writeHead(isGone ? 404 : 200).end(JSON.stringify(body))
+      const body = isGone ? { code: 404 } : answer(method, path, await textOf(request))
+      if (body !== undefined) response.writeHead('code' in body ? Number(body.code) : 200).end(JSON.stringify(body))
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   })
@@ -79,6 +80,26 @@ describe('who waits for a cluster that does not answer is told so in one sentenc
       return { kind: 'Any', metadata: { name: 'any' } }
     }
     await expect(run(never, 3_000)).rejects.toThrow(/^not done in 3 s \(--timeout\): (\d+) of \1 pods do not run; /)
+    expect(asked).toContain('DELETE /api/v1/namespaces/NAMESPACE')
+  })
+
+  test('external IPs and the status of a Service are forbidden: everything else is tested', async () => {
+    answer = (method, path, body) => {
+      if (path === '/api/v1/nodes') return { items: [node], metadata: {} }
+      if (body.includes('externalIPs') || path.endsWith('/status')) return { kind: 'Status', code: 403 }
+      if (method === 'GET' && path.endsWith('/pods')) return undefined
+      return { kind: 'Any', metadata: { name: 'any' } }
+    }
+    await expect(run(never, 3_000)).rejects.toThrow(/pods do not run/)
+  })
+
+  test('another Service is forbidden: it says so, and the namespace goes', async () => {
+    answer = (_, path, body) => {
+      if (path === '/api/v1/nodes') return { items: [node], metadata: {} }
+      if (body.includes('NodePort')) return { kind: 'Status', code: 403 }
+      return { kind: 'Any', metadata: { name: 'any' } }
+    }
+    await expect(run(never, 3_000)).rejects.toThrow(/needs verb create on services/)
     expect(asked).toContain('DELETE /api/v1/namespaces/NAMESPACE')
   })
 })

@@ -52,8 +52,8 @@ const SETTLE_MS = 20_000
 /** How long the event of a denied path is waited for. */
 const EVENTS_MS = 2_000
 const EVENTS_POLL_MS = 100
-/** Below the node ports (30000), above what is well known. */
-const PORTS = [20_000, 29_998] as const
+/** Below the node ports (30000), above what is well known; three in a row. */
+const PORTS = [20_000, 29_997] as const
 
 /** Resolves to the report, also when paths fail. Throws a CommandError when the test could not be made, or was interrupted. */
 export async function runTest(
@@ -79,13 +79,15 @@ export async function runTest(
   const nodes = readyNodes(listed).slice(0, options.nodeCount)
   if (nodes.length === 0)
     throw new CommandError('no node of the cluster is Ready and takes pods; nothing can be tested')
+  const nodePort = randomInt(...PORTS)
   const deployment: Deployment = {
     namespace: `${options.namespacePrefix}-${randomInt(36 ** 5)
       .toString(36)
       .padStart(5, '0')}`,
     image: options.image,
     nodes,
-    nodePort: randomInt(...PORTS),
+    nodePort,
+    hostPort: nodePort + 2,
   }
   const { namespace, image } = deployment
   try {
@@ -113,7 +115,7 @@ async function cleanUp(client: ApiClient, namespace: string, progress: Progress)
 
 async function gatherFacts(
   client: ApiClient,
-  { namespace, nodes, nodePort }: Deployment,
+  { namespace, nodes, nodePort, hostPort }: Deployment,
   pods: Parameters<typeof readFacts>[0]['pods'],
   families: readonly Family[] | null,
   signal: AbortSignal,
@@ -126,7 +128,7 @@ async function gatherFacts(
     }),
     client.list(resources.services, { namespace: 'kube-system', labelSelector: 'k8s-app=kube-dns', signal }),
   ])
-  return readFacts({ namespace, nodes, nodePort, pods, services, apiServer, dnsServices }, families)
+  return readFacts({ namespace, nodes, nodePort, hostPort, pods, services, apiServer, dnsServices }, families)
 }
 
 interface Run {
@@ -230,7 +232,7 @@ async function finishDrops(
       ...facts.confined.addresses,
     ]),
     nodes: new Set(facts.nodes.flatMap(({ host }) => host.addresses)),
-    nodePorts: [facts.nodePort, facts.nodePort + 1],
+    nodePorts: [facts.nodePort, facts.nodePort + 1, facts.hostPort],
   }
   const attempts = plan.map((check) => attemptOf(facts, check))
   const drops = await watch.finish()

@@ -46,6 +46,11 @@ export function isNotFound(error: unknown): boolean {
   return hasStatus(error, 404)
 }
 
+/** The account, or an admission controller, does not permit it. */
+export function isForbidden(error: unknown): boolean {
+  return hasStatus(error, 403)
+}
+
 /** Somebody else changed or made the object first. */
 export function isConflict(error: unknown): boolean {
   return hasStatus(error, 409)
