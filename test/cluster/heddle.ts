@@ -4,12 +4,14 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { arch } from 'node:os'
 import { expect } from 'vitest'
+import { groups } from '../../src/connectivity/check.ts'
+import type { Report } from '../../src/connectivity/report.ts'
 import { CommandError } from '../../src/core/command-error.ts'
 import { checkout } from '../../src/lab/names.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Cluster } from './cluster.ts'
-import { addressesOf } from './network.ts'
+import { addressesOf, familiesOf } from './network.ts'
 
 const repository = 'ghcr.io/heddle-network/heddle'
 const namespace = 'kube-system'
@@ -59,15 +61,25 @@ async function helm(cluster: Cluster, action: 'install' | 'upgrade', mode: Mode,
   if (outcome.exitCode !== 0) throw new Error(`helm ${action}: ${outcome.stderr.trim()}`)
 }
 
-/** Runs `heddle connectivity test`, asserts that it found nothing, and prints how it ended. */
+/** Runs `heddle connectivity test`; asserts that it tried every group of paths on every node in every family, that all
+ *  hold, and that its JSON and its JUnit file say so. */
 export async function everyPathHolds(cluster: Cluster, label: string): Promise<void> {
   const reports = `${checkout}/build/cluster`
   mkdirSync(reports, { recursive: true })
-  const argv = ['connectivity', 'test', '--kubeconfig', cluster.kubeconfig, '--timeout', '240']
-  const command = [`${checkout}/bin/heddle`, ...argv, '--junit', `${reports}/connectivity-${label}.xml`]
-  const outcome = await runProgram(cluster.commandAt('control', command), { timeoutMs: 300_000 })
-  console.log(outcome.stdout.split('\n').find((line) => line.startsWith('every path holds')) ?? 'not every path holds')
-  expect(outcome.exitCode, `${outcome.stdout.slice(-3_000)}\n${outcome.stderr}`).toBe(0)
+  const junit = `${reports}/connectivity-${label}.xml`
+  const argv = ['connectivity', 'test', '--kubeconfig', cluster.kubeconfig, '--timeout', '240', '-o', 'json']
+  const command = cluster.commandAt('control', [`${checkout}/bin/heddle`, ...argv, '--junit', junit])
+  const { exitCode, stdout, stderr } = await runProgram(command, { timeoutMs: 300_000 })
+  console.log(stderr)
+  expect(stdout, stderr).toMatch(/^\{/)
+  const report = JSON.parse(stdout) as Report
+  expect(report.checks.filter(({ result }) => result !== 'passed')).toEqual([])
+  const tried = report.checks.length
+  const families = familiesOf(cluster.state.families)
+  expect(report).toMatchObject({ ok: true, passed: tried, failed: 0, skipped: 0, nodes: cluster.nodes, families })
+  expect(new Set(report.checks.map(({ group }) => group))).toEqual(new Set(groups))
+  expect(readFileSync(junit, 'utf8')).toContain(` tests="${tried}" failures="0" skipped="0" `)
+  expect(exitCode).toBe(0)
 }
 
 async function agentsReady(cluster: Cluster): Promise<void> {
