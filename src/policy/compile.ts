@@ -59,7 +59,7 @@ export function createPolicyCompiler(settings = BY_POLICY): (world: WorldView, n
     for (const endpoint of world.endpoints()) {
       const pod = podOf(world, endpoint, settings)
       if (pod === undefined) continue
-      const { egress, ingress, policy } = pod === null ? FREE : setsOfPod(world, pod)
+      const { egress, ingress, policy } = pod === null ? withoutPolicies(settings, endpoint) : setsOfPod(world, pod)
       if (egress !== null) sets.set(egress.id, egress)
       if (ingress !== null) sets.set(ingress.id, ingress)
       endpoints.set(endpointKey(endpoint), policy)
@@ -85,6 +85,16 @@ interface PodSets {
 }
 
 const FREE = podSets(null, null)
+
+/** Of an endpoint that no policy can select. One whose namespace the runtime did not say may be of any. */
+function withoutPolicies(settings: PolicySettings, { namespace }: Endpoint): PodSets {
+  const namespaces = namespace === '' ? settings.defaultDeny : [namespace]
+  const otherwise = namespaces.map((each) => otherwiseOf(settings, each)).find((each) => each !== 'allow')
+  if (otherwise === undefined) return FREE
+  const isolation = { policies: [], withAudited: [], otherwise }
+  const closed = (direction: Direction): RuleSet => ruleSet(direction, isolation, [], new Map())
+  return podSets(closed(PolicyDirection.EGRESS), closed(PolicyDirection.INGRESS))
+}
 
 function podSets(egress: RuleSet | null, ingress: RuleSet | null): PodSets {
   const policy = {

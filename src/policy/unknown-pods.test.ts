@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Address } from '../core/address.ts'
 import { endpointKey } from '../core/names.ts'
+import { PolicyVerdict } from '../generated/abi.ts'
 import type { Endpoint, Labels, NetworkPolicy, Pod } from '../world/objects.ts'
 import { createWorld, type World } from '../world/world.ts'
 import { BY_POLICY, compilePolicies } from './compile.ts'
@@ -167,5 +168,34 @@ describe('a pod that nobody knows', () => {
     expect(stateOf(world, endpoint('1'))).toBe('isolated')
     world.put(pod('1', {}))
     expect(stateOf(world, endpoint('1'))).toBe('free')
+  })
+})
+
+describe('an endpoint without a pod name, which no policy can select', () => {
+  const everywhere = { ...BY_POLICY, defaultDeny: ['*'], defaultAllow: ['tools'] }
+  const shop = { ...BY_POLICY, defaultDeny: ['shop'] }
+
+  test.each([
+    ['nothing is denied by default', BY_POLICY, 'shop', 'free'],
+    ['its namespace is denied by default', shop, 'shop', 'denied'],
+    ['another namespace is', shop, 'tools', 'free'],
+    ['every namespace is', everywhere, 'shop', 'denied'],
+    ['every namespace but its own is', everywhere, 'tools', 'free'],
+    ['nobody says which namespace it has, and one is', shop, '', 'denied'],
+    ['nobody says which namespace it has, and every one but some are', everywhere, '', 'denied'],
+    ['nobody says which namespace it has, and none is', BY_POLICY, '', 'free'],
+    ['what is denied by default is audited', { ...shop, auditAll: true }, 'shop', 'audited'],
+  ])('where %s', (_, settings, namespace, expected) => {
+    const world = createWorld()
+    const nameless = { ...endpoint('', '10.1.0.5', ''), namespace }
+    world.putEndpoint(nameless)
+    const { endpoints, sets } = compilePolicies(world, 'n1', settings)
+    const policy = endpoints.get(endpointKey(nameless))!
+    for (const id of [policy.egressSet, policy.ingressSet]) {
+      const set = sets.get(id)
+      const isOpen = set?.entries.some(({ value }) => value.verdict === PolicyVerdict.ALLOW)
+      const found = set === undefined ? 'free' : isOpen ? 'audited' : 'denied'
+      expect(found).toBe(expected)
+    }
   })
 })
