@@ -1,105 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type ApiJson, type ApiServer, startApiServer } from '../../test/support/api-server.ts'
+import {
+  contents,
+  eventually,
+  namesOf,
+  node,
+  pod,
+  policy,
+  service,
+  timing,
+  useFollowers,
+} from '../../test/support/kube-source.ts'
 import { root } from '../api/cursor.ts'
 import { readers } from '../api/object.ts'
 import type { KubeObject } from '../world/objects.ts'
-import type { Source, SourceChange } from '../world/source.ts'
-import { createWorld, keyOf, objectKey, type World } from '../world/world.ts'
-import { type ApiClient, createApiClient } from './client.ts'
-import { connectionFrom } from './connection.ts'
-import { openServerMemory } from './servers.ts'
-import { followKubernetes } from './source.ts'
+import { objectKey, type World } from '../world/world.ts'
 
-const timing = { retryMsMin: 1, retryMsMax: 20, silenceMs: 60_000, relistMs: 1, absentMs: 5, gatherMs: 1, lingerMs: 5 }
-
-let folder: string
-let followers = 0
-let sources: Source[] = []
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'heddle-kube-'))
-  writeFileSync(join(folder, 'token'), 'first')
-})
-afterEach(async () => {
-  for (const source of sources) await source.sync() // a write that is on its way makes its file again
-  sources = []
-  rmSync(folder, { recursive: true, force: true })
-})
-
-interface Followed extends Disposable {
-  readonly source: Source
-  readonly world: World
-  readonly client: ApiClient
-  readonly changes: SourceChange[]
-  readonly errors: string[]
-}
-
-function follow(urls: readonly string[], more: Partial<Parameters<typeof followKubernetes>[0]> = {}): Followed {
-  const kubeconfig = join(folder, 'kubeconfig')
-  writeFileSync(
-    kubeconfig,
-    JSON.stringify({
-      'current-context': 'c',
-      contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
-      clusters: [{ name: 'k', cluster: { server: urls[0] } }],
-      users: [{ name: 'u', user: { tokenFile: 'token' } }],
-    }),
-  )
-  const world = createWorld()
-  const changes: SourceChange[] = []
-  const errors: string[] = []
-  const client = createApiClient(connectionFrom({ kubeconfig, apiServers: urls }))
-  const source = followKubernetes({
-    client,
-    nodeName: 'n1',
-    journalPath: join(folder, `journal-${followers++}`),
-    servers: openServerMemory(join(folder, 'servers')),
-    onChange(change) {
-      for (const object of change.deleted) world.delete(object.kind, keyOf(object))
-      for (const object of change.put) world.put(object)
-      changes.push(change)
-    },
-    onReachable: world.setLive,
-    onError: (error) => errors.push(error.message),
-    onBroken: (error) => errors.push(error.message),
-    timing,
-    ...more,
-  })
-  sources.push(source)
-  return {
-    source,
-    world,
-    client,
-    changes,
-    errors,
-    [Symbol.dispose]() {
-      source[Symbol.dispose]()
-      client[Symbol.dispose]()
-    },
-  }
-}
-
-/** "Kind name" -> JSON, of what World holds. */
-function contents(world: World): Record<string, KubeObject> {
-  const all = [
-    ...world.nodes(),
-    ...world.pods(),
-    ...world.services(),
-    ...world.networkPolicies(),
-    ...world.ciliumPolicies(),
-  ]
-  const slices = [...world.services()].flatMap((service) => [...world.slicesOfService(keyOf(service))])
-  const namespaces = ['a', 'b'].flatMap((name) => world.namespace(name) ?? [])
-  return Object.fromEntries([...all, ...slices, ...namespaces].map((each) => [objectKey(each), each]))
-}
+const place = useFollowers()
+const { follow } = place
 
 function read(object: ApiJson): KubeObject {
   return readers[`${object.apiVersion} ${object.kind}`]!(root(object))!
@@ -130,18 +55,6 @@ function expected(server: ApiServer): Record<string, KubeObject> {
   const all = [...of('Node'), ...of('NetworkPolicy'), ...of('Service'), ...slices, ...own]
   if (asking) all.push(...elsewhere, ...of('Namespace'))
   return Object.fromEntries(all.map((object) => [objectKey(read(object)), read(object)]))
-}
-
-/** Resolves when the condition holds; fails after many looks, saying what is not so. */
-async function eventually(look: () => void): Promise<void> {
-  for (let turn = 0; turn < 1000; turn++) {
-    try {
-      return look()
-    } catch {
-      await delay(5)
-    }
-  }
-  look()
 }
 
 const namespace = fc.constantFrom('a', 'b')
@@ -265,40 +178,6 @@ describe('what the server has is what World holds', () => {
   )
 })
 
-const node: ApiJson = { kind: 'Node', apiVersion: 'v1', metadata: { name: 'n1' }, spec: { podCIDRs: ['10.1.0.0/24'] } }
-
-function policy(name: string, asks: boolean): ApiJson {
-  return {
-    kind: 'NetworkPolicy',
-    apiVersion: 'networking.k8s.io/v1',
-    metadata: { namespace: 'a', name },
-    spec: { podSelector: {}, policyTypes: ['Ingress'], ingress: asks ? [{ from: [{ podSelector: {} }] }] : [] },
-  }
-}
-
-function pod(name: string, nodeName: string): ApiJson {
-  return {
-    kind: 'Pod',
-    apiVersion: 'v1',
-    metadata: { namespace: 'a', name },
-    spec: { nodeName, containers: [] },
-    status: { phase: 'Running', podIPs: [{ ip: '10.0.0.1' }] },
-  }
-}
-
-function service(name: string): ApiJson {
-  return {
-    kind: 'Service',
-    apiVersion: 'v1',
-    metadata: { namespace: 'a', name },
-    spec: { clusterIPs: ['10.96.0.1'], ports: [{ port: 80 }] },
-  }
-}
-
-function namesOf(world: World): string[] {
-  return Object.keys(contents(world)).toSorted()
-}
-
 describe('bad days', () => {
   test('an agent that starts without API server begins with what it knew, and what it did not see may exist', async () => {
     await using server = await startApiServer()
@@ -306,7 +185,7 @@ describe('bad days', () => {
     for (const each of [node, team, policy('p', true), pod('own', 'n1'), pod('other', 'n2'), service('s')]) {
       server.put(each)
     }
-    const journalPath = join(folder, 'journal')
+    const journalPath = place.path('journal')
     {
       using followed = follow([server.url], { journalPath })
       await eventually(() => expect(followed.world.countOf('Pod')).toBe(2))
@@ -401,7 +280,7 @@ describe('bad days', () => {
     using followed = follow([server.url])
     await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
     server.token = 'second'
-    writeFileSync(join(folder, 'token'), 'second\n')
+    writeFileSync(place.path('token'), 'second\n')
     server.cut()
     server.put(service('s'))
     await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Service a/s']))
@@ -411,12 +290,12 @@ describe('bad days', () => {
     await using server = await startApiServer()
     server.token = 'first'
     server.put(node)
-    rmSync(join(folder, 'token'))
+    rmSync(place.path('token'))
     using followed = follow([server.url])
-    const why = `no credentials for the API server: ${join(folder, 'token')} cannot be read (ENOENT)`
+    const why = `no credentials for the API server: ${place.path('token')} cannot be read (ENOENT)`
     await eventually(() => expect(followed.source.notices()).toContain(`nodes not seen yet: ${why}`))
     expect(server.requests).toEqual([])
-    writeFileSync(join(folder, 'token'), 'first')
+    writeFileSync(place.path('token'), 'first')
     await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
   })
 
@@ -496,7 +375,7 @@ describe('bad days', () => {
     server.put(annotated('good', 'true', spec))
     server.put(annotated('bad', 'true', { ...spec, action: 'Deny' }))
     server.put(annotated('enforced', 'yes', spec))
-    using followed = follow([server.url], { journalPath: join(folder, 'journal') })
+    using followed = follow([server.url], { journalPath: place.path('journal') })
     const of = (name: string) => contents(followed.world)[`NetworkPolicy a/${name}`]
     await eventually(() => expect(of('good')).toMatchObject({ audited: true }))
     await eventually(() => expect(of('bad')).toMatchObject({ audited: true, unreadable: true }))
@@ -548,7 +427,7 @@ describe('bad days', () => {
       await using server = await startApiServer()
       server.put(node)
       server.put({ ...policy('p', false), spec })
-      const journalPath = join(folder, 'journal')
+      const journalPath = place.path('journal')
       const inForce = (world: World) => contents(world)['NetworkPolicy a/p']
       const standIn = {
         kind: 'NetworkPolicy',
@@ -753,112 +632,6 @@ describe('bad days', () => {
       await eventually(() => expect(guardIn(followed.world)).toBeDefined())
       expect(namesOf(followed.world)).not.toContain('Pod a/other')
       expect(server.requests.some((url) => url.includes('namespaces'))).toBe(false)
-    })
-  })
-
-  describe('a kind of policy whose version the API server does not have', () => {
-    const tiers = 'policy.networking.k8s.io'
-    const none = `clusternetworkpolicies.${tiers}: the API server has no such kind, so there are none`
-    const askedGroup = (server: ApiServer) => server.requests.filter((url) => url === `/apis/${tiers}`).length
-    const tiersAbsent = async () => {
-      const server = await startApiServer()
-      server.absent.add('ClusterNetworkPolicy')
-      for (const each of [node, pod('own', 'n1')]) server.put(each)
-      return server
-    }
-
-    test.each([
-      [
-        ['ClusterNetworkPolicy'],
-        tiers,
-        ['v1alpha1'],
-        [`the API server serves ${tiers} only as v1alpha1: ClusterNetworkPolicies are not in force`],
-      ],
-      [
-        ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'],
-        'cilium.io',
-        ['v3', 'v2alpha1'],
-        [
-          'the API server serves cilium.io only as v3, v2alpha1: CiliumNetworkPolicies are not in force',
-          'the API server serves cilium.io only as v3, v2alpha1: CiliumClusterwideNetworkPolicies are not in force',
-        ],
-      ],
-    ])(
-      '%j in another one is a problem, said once in the log; what still works goes on; it is found when it comes',
-      async (kinds, group, versions, sentences) => {
-        await using server = await startApiServer()
-        for (const kind of kinds) server.absent.add(kind)
-        server.groups.set(group, versions)
-        for (const each of [node, pod('own', 'n1')]) server.put(each)
-        using followed = follow([server.url])
-        await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1', 'Pod a/own']))
-        expect(followed.source.problems().map(({ message }) => message)).toEqual(sentences)
-        expect(followed.source.problems()[0]).toMatchObject({ keptSinceMs: null, isolates: false, object: '' })
-        expect(followed.source.notices()).toEqual([])
-        expect(followed.source.state().synchronised).toBe(true)
-        const asked = server.requests.length
-        await eventually(() => expect(server.requests.length).toBeGreaterThan(asked + 8))
-        server.put(policy('p', false))
-        await eventually(() => expect(namesOf(followed.world)).toContain('NetworkPolicy a/p'))
-        expect(followed.errors.toSorted()).toEqual(sentences.toSorted())
-        server.absent.clear()
-        await eventually(() => expect(followed.source.problems()).toEqual([]))
-        expect(followed.source.notices()).toEqual([])
-      },
-    )
-
-    test.each([
-      ['the group has that version, without the kind', (server: ApiServer) => server.groups.set(tiers, ['v1alpha2'])],
-      ['the group has both', (server: ApiServer) => server.groups.set(tiers, ['v1', 'v1alpha2'])],
-      ['there is no such group', () => {}],
-      ['the group tells no versions', (server: ApiServer) => server.groups.set(tiers, [])],
-      [
-        'the account may not ask for the group',
-        (server: ApiServer) => {
-          server.groups.set(tiers, ['v1alpha1'])
-          server.forbidden.add(`get /apis/${tiers}`)
-        },
-      ],
-    ])('is a notice where %s', async (_, arrange) => {
-      await using server = await tiersAbsent()
-      arrange(server)
-      using followed = follow([server.url])
-      await eventually(() => expect(askedGroup(server)).toBeGreaterThan(1))
-      expect(followed.source.notices()).toEqual([none])
-      expect(followed.source.problems()).toEqual([])
-      expect(followed.errors).toEqual([])
-    })
-
-    test('follows the group as it comes and goes; where it cannot be asked what was known stays', async () => {
-      await using server = await tiersAbsent()
-      using followed = follow([server.url])
-      await eventually(() => expect(followed.source.notices()).toEqual([none]))
-      server.groups.set(tiers, ['v1alpha1'])
-      await eventually(() => expect(followed.source.problems()).toHaveLength(1))
-      server.forbidden.add(`get /apis/${tiers}`)
-      const asked = askedGroup(server)
-      await eventually(() => expect(askedGroup(server)).toBeGreaterThan(asked + 1))
-      expect(followed.source.problems()).toHaveLength(1)
-      expect(followed.errors).toHaveLength(1)
-      await server.stop()
-      await eventually(() => expect(followed.source.state().staleSinceMs).not.toBeNull())
-      expect(followed.source.problems()).toHaveLength(1)
-      server.forbidden.clear()
-      server.groups.clear()
-      await server.start()
-      await eventually(() => expect(followed.source.notices()).toEqual([none]))
-      expect(followed.source.problems()).toEqual([])
-    })
-
-    test('is asked for once each time its kind is, and not where the kind is there', async () => {
-      await using server = await tiersAbsent()
-      using followed = follow([server.url])
-      const askedKind = () => server.requests.filter((url) => url.includes('clusternetworkpolicies')).length
-      await eventually(() => expect(askedGroup(server)).toBeGreaterThan(3))
-      expect(askedKind() - askedGroup(server)).toBeGreaterThanOrEqual(0)
-      expect(askedKind() - askedGroup(server)).toBeLessThanOrEqual(1)
-      expect(followed.source.state().synchronised).toBe(true)
-      expect(server.requests.filter((url) => url.startsWith('/apis/cilium.io') && !url.includes('?'))).toEqual([])
     })
   })
 

@@ -42,8 +42,8 @@ export interface Stream {
   failure: Error | null
   /** The server does not have this kind in the version that is read. */
   isAbsent: boolean
-  /** It has the kind's group in other versions only, so that objects may exist which are not read: a sentence; '' as far
-   *  as is known it does not. */
+  /** It has the kind in other versions only, so that objects may exist which are not read: a sentence; '' as far as is
+   *  known it does not. */
   elsewhere: string
   start(): void
   stop(): Promise<void>
@@ -108,7 +108,7 @@ export interface StreamOptions {
   /** It is up to date (null) or not any more. */
   readonly onLive: (failure: Error | null) => void
   readonly onBroken: ReflectorOptions['onBroken']
-  /** The server has its group in other versions only; once for each sentence in a row. */
+  /** The server has its kind in other versions only; once for each sentence in a row. */
   readonly onElsewhere: (error: Error) => void
   /** An object as it came, trimmed. */
   readonly onSeen: (object: unknown) => void
@@ -191,17 +191,16 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
 
   /** Where the server does not tell, what was known stays. */
   async function lookElsewhere(signal: AbortSignal): Promise<void> {
-    const { group, version } = resource
-    const versions = await servedVersions(options.client, group, signal)
+    const versions = await servedVersions(options.client, resource, signal)
     if (versions === undefined) return
     const before = stream.elsewhere
-    const isElsewhere = versions.length > 0 && !versions.includes(version)
+    const isElsewhere = versions.length > 0 && !versions.includes(resource.version)
     stream.elsewhere = isElsewhere ? elsewhereText(resource, versions) : ''
     if (isElsewhere && stream.elsewhere !== before) options.onElsewhere(new Error(stream.elsewhere))
   }
 }
 
-function elsewhereText({ group, kind }: Resource, versions: readonly string[]): string {
+function elsewhereText(resource: Resource, versions: readonly string[]): string {
   const served = versions.slice(0, VERSIONS_TOLD_MAX).join(', ')
-  return `the API server serves ${group} only as ${served}: ${kind.replace(/y$/, 'ies')} are not in force`
+  return `the API server serves ${resourceName(resource)} only as ${served}: they are not in force`
 }

@@ -33,8 +33,9 @@ export interface ApiServer extends AsyncDisposable {
   readonly forbidden: Set<string>
   /** Kinds that it does not have: 404. */
   readonly absent: Set<string>
-  /** Groups that tell their versions, which the first one prefers; of the others GET /apis/GROUP is 404. */
-  readonly groups: Map<string, readonly string[]>
+  /** What GET /apis/GROUP and /apis/GROUP/VERSION tell, by group: version -> plurals of its kinds, the preferred version
+   *  first. Of other groups it is 404. */
+  readonly groups: Map<string, Readonly<Record<string, readonly string[]>>>
   /** Kinds whose list does not end: its last page names itself, or a new one without objects, as the next one; or its
    *  second page never arrives. */
   readonly endless: Map<string, 'itself' | 'a new one' | 'broken'>
@@ -120,8 +121,8 @@ export async function startApiServer(): Promise<ApiServer> {
       refuse(response, 401, 'Unauthorized')
     } else if (forbidden.has(`get ${url.pathname}`)) {
       refuse(response, 403, 'Forbidden')
-    } else if (groups.has(plural)) {
-      response.end(JSON.stringify(apiGroup(plural, groups.get(plural)!)))
+    } else if (kind === undefined && url.pathname.startsWith('/apis/')) {
+      discover(response, url.pathname)
     } else if (kind === undefined || absent.has(kind)) {
       refuse(response, 404, 'NotFound')
     } else if (forbidden.has(`${verb} ${plural}`)) {
@@ -131,6 +132,16 @@ export async function startApiServer(): Promise<ApiServer> {
       if (verb === 'list') list(response, kind, selects, query)
       else watch(response, kind, selects, query)
     }
+  }
+
+  function discover(response: ServerResponse, path: string): void {
+    const [group = '', version] = path.split('/').slice(2)
+    const versions = groups.get(group)
+    if (version === undefined && versions !== undefined) {
+      response.end(JSON.stringify(apiGroup(group, Object.keys(versions))))
+    } else if (version !== undefined && versions?.[version] !== undefined) {
+      response.end(JSON.stringify(apiResources(`${group}/${version}`, versions[version])))
+    } else refuse(response, 404, 'NotFound')
   }
 
   function list(response: ServerResponse, kind: string, selects: Watcher['selects'], query: URLSearchParams): void {
@@ -260,6 +271,12 @@ function bookmark(kind: string, version: number, annotations: Readonly<Record<st
 function apiGroup(name: string, versions: readonly string[]): object {
   const all = versions.map((version) => ({ groupVersion: `${name}/${version}`, version }))
   return { kind: 'APIGroup', apiVersion: 'v1', name, versions: all, preferredVersion: all[0] }
+}
+
+/** Source: metav1.APIResourceList; subresources are in it too. */
+function apiResources(groupVersion: string, plurals: readonly string[]): object {
+  const resources = plurals.flatMap((name) => [{ name }, { name: `${name}/status` }])
+  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources }
 }
 
 function refuse(response: ServerResponse, code: number, reason: string): void {
