@@ -94,6 +94,7 @@ export async function readings(parts: StatusParts): Promise<Readings> {
     pools: ipam.status().map(poolStatus),
     objectCounts: objectCounts(world),
     problemCount: progress.source?.problems().length ?? 0,
+    streamFailures: progress.source?.failures() ?? [],
     isReady: notReady(progress).length === 0,
     services: serviceReadings(progress),
     serviceSync: progress.serviceSync.readings(),

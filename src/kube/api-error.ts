@@ -76,6 +76,34 @@ export function isRefusedRequest(error: unknown): boolean {
   return hasStatus(error, 400) || hasStatus(error, 422)
 }
 
+/** Why something that was asked of the API failed, in a word: for counters. */
+export type FailureReason =
+  | 'unreachable'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'not-found'
+  | 'expired'
+  | 'throttled'
+  | 'server-error'
+  | 'broken-answer'
+  | 'garbled'
+  | 'refused'
+
+const reasonsOfStatus: Readonly<Record<number, FailureReason>> = {
+  401: 'unauthorized',
+  403: 'forbidden',
+  404: 'not-found',
+  410: 'expired',
+  429: 'throttled',
+}
+
+export function failureReason(error: Error): FailureReason {
+  if (!(error instanceof ApiError)) return 'unreachable'
+  if (isBrokenAnswer(error)) return 'broken-answer'
+  if (isGone(error)) return 'expired'
+  return reasonsOfStatus[error.fields.status] ?? (error.fields.status >= 500 ? 'server-error' : 'refused')
+}
+
 function hasStatus(error: unknown, status: number): boolean {
   return error instanceof ApiError && error.fields.status === status
 }

@@ -17,6 +17,8 @@ import {
   ApiError,
   ApiUnreachable,
   brokenAnswer,
+  type FailureReason,
+  failureReason,
   isBrokenAnswer,
   isGone,
   isNotFound,
@@ -55,6 +57,8 @@ export interface Sink {
   refused(reason: string, start: string): void
   /** Up to date from now on (null), or why not any more. */
   live(failure: Error | null): void
+  /** The stream has failed, and begins anew: also where it stays up to date. */
+  failed(reason: FailureReason): void
 }
 
 export interface ReflectorTiming {
@@ -129,13 +133,14 @@ export function startReflector(options: ReflectorOptions): Reflector {
   }
 
   async function recover(error: Error): Promise<void> {
+    if (version === '' && canWatchList && (isRefusedRequest(error) || error instanceof NoInitialEventsEnd)) {
+      canWatchList = false
+      return
+    }
+    sink.failed(failureReason(error))
     if (isGone(error)) {
       version = ''
       await rest(0)
-      return
-    }
-    if (version === '' && canWatchList && (isRefusedRequest(error) || error instanceof NoInitialEventsEnd)) {
-      canWatchList = false
       return
     }
     if (isNotFound(error)) await options.onNotFound?.(stopping.signal)
@@ -229,6 +234,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
   function garbled(reason: string, start: string): void {
     sink.refused(reason, start)
     relisting ??= setTimeout(() => {
+      sink.failed('garbled')
       relisting = undefined
       version = ''
       stream.abort()
@@ -282,6 +288,7 @@ function unfailingSink(sink: Sink, name: string): Sink {
     deleted: (object) => told(() => sink.deleted(object)),
     refused: (reason, start) => told(() => sink.refused(reason, start)),
     live: (failure) => told(() => sink.live(failure)),
+    failed: (reason) => told(() => sink.failed(reason)),
   }
 }
 

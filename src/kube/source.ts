@@ -141,6 +141,8 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       // Until it is clear whether a policy asks for them, they may matter.
       return new Set(isInterestDue ? [...unseen, 'Pod', 'Namespace'] : unseen)
     },
+    failures: () =>
+      streams.flatMap(({ kind, failures }) => [...failures].map(([reason, count]) => ({ kind, reason, count }))),
     [Symbol.dispose]: close,
   }
 

@@ -6,7 +6,7 @@ import { NOT_SERVED_LABELS } from '../api/fields.ts'
 import { readers } from '../api/object.ts'
 import { shapes } from '../api/shapes.ts'
 import type { Kind } from '../world/objects.ts'
-import { isNotFound } from './api-error.ts'
+import { type FailureReason, isNotFound } from './api-error.ts'
 import type { ApiClient } from './client.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
 import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
@@ -40,6 +40,8 @@ export interface Stream {
   /** Since when it is not up to date, milliseconds since 1970; null: it is. */
   staleSinceMs: number | null
   failure: Error | null
+  /** How often a list or watch of it has failed so far. */
+  readonly failures: ReadonlyMap<FailureReason, number>
   /** The server does not have this kind in the version that is read. */
   isAbsent: boolean
   /** It has the kind in other versions only, so that objects may exist which are not read: a sentence; '' as far as is
@@ -126,6 +128,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     onPut: options.onPut,
     onDeleted: options.onDeleted,
   })
+  const failures = new Map<FailureReason, number>()
   let reflector: Reflector | undefined
 
   const stream: Stream = {
@@ -137,6 +140,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     isSynchronised: false,
     staleSinceMs: Date.now(),
     failure: null,
+    failures,
     isAbsent: false,
     elsewhere: '',
     start() {
@@ -171,6 +175,10 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
             if (failure === null) stream.staleSinceMs = null
             else stream.staleSinceMs ??= Date.now()
             options.onLive(failure)
+          },
+          failed(reason) {
+            const isAbsence = what.isOptional === true && reason === 'not-found'
+            if (!isAbsence) failures.set(reason, (failures.get(reason) ?? 0) + 1)
           },
         },
       })

@@ -86,6 +86,7 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
     problems: manifests.problems,
     notices: manifests.notices,
     unseenKinds: () => NO_KINDS,
+    failures: () => [],
     [Symbol.dispose]() {
       closed = true
       clearInterval(poll)

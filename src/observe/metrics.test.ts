@@ -11,6 +11,11 @@ const readings: Readings = {
   pools: [],
   objectCounts: {},
   problemCount: 0,
+  streamFailures: [
+    { kind: 'Pod', reason: 'unreachable', count: 2 },
+    { kind: 'Pod', reason: 'unreachable', count: 3 },
+    { kind: 'Service', reason: 'forbidden', count: 1 },
+  ],
   isReady: true,
   services: { refused: 1, conflicts: 2, ignored: new Map([['loopback', 3]]) },
   serviceSync: {
@@ -27,6 +32,14 @@ test('what audited policies would drop is counted apart from what was dropped', 
   const text = await metrics.text()
   expect(text).toContain('heddle_audit_packets_total{reason="policy-ingress"} 3')
   expect(text).not.toContain('heddle_drop_packets_total{')
+})
+
+test('lists and watches that failed are counted by kind and reason, whichever of two streams of a kind it was', async () => {
+  const metrics = createMetrics(async () => readings, {})
+  await metrics.text()
+  const text = await metrics.text()
+  expect(text).toContain('heddle_source_stream_failures_total{kind="Pod",reason="unreachable"} 5')
+  expect(text).toContain('heddle_source_stream_failures_total{kind="Service",reason="forbidden"} 1')
 })
 
 test('dashboards made for kube-proxy find its names with our numbers, at each scrape anew', async () => {

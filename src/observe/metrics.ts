@@ -2,6 +2,7 @@
 // What Prometheus reads. Counters of the data plane are taken from the kernel's tables when someone asks.
 
 import { Counter, exponentialBuckets, Gauge, Histogram, linearBuckets, Registry } from 'prom-client'
+import type { StreamFailures } from '../world/source.ts'
 
 interface Changes {
   readonly pending: number
@@ -18,6 +19,7 @@ export interface Readings {
   readonly pools: readonly { readonly prefix: string; readonly allocated: number; readonly resting: number }[]
   readonly objectCounts: Readonly<Record<string, number>>
   readonly problemCount: number
+  readonly streamFailures: readonly StreamFailures[]
   readonly isReady: boolean
   readonly services: {
     readonly refused: number
@@ -80,6 +82,11 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
     'source_problems',
     'Objects and files that are refused at present, and kinds of policies in a version that is not read.',
   )
+  const streamFailures = counter(
+    'source_stream_failures_total',
+    'Lists and watches of the API server that failed and were begun anew, by kind and reason.',
+    ['kind', 'reason'],
+  )
   const ready = gauge('ready', '1 when what every source says is in force.')
   const refused = gauge('services_refused', 'Services that the tables have no room for at present.')
   const conflicts = gauge('service_conflicts', 'Frontends that an older Service has at present.')
@@ -141,6 +148,8 @@ export function createMetrics(read: () => Promise<Readings>, version: Readonly<R
     }
     for (const [kind, count] of Object.entries(now.objectCounts)) objects.set({ kind }, count)
     problems.set(now.problemCount)
+    streamFailures.reset()
+    for (const { kind, reason, count } of now.streamFailures) streamFailures.inc({ kind, reason }, count)
     syncedAt.set(now.serviceSync.updatedMs / 1000)
     queuedAt.set(now.serviceSync.queuedMs / 1000)
     for (const { kind, pending, total } of changes) {

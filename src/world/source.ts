@@ -57,6 +57,14 @@ export interface SourceState {
   readonly receivedBytes: number
 }
 
+/** Lists and watches that failed and were begun anew. */
+export interface StreamFailures {
+  readonly kind: Kind
+  /** One of a few words. */
+  readonly reason: string
+  readonly count: number
+}
+
 export interface Source extends Disposable {
   /** Resolves after the change that holds everything written before the call was told, as far as the source can know. */
   sync(): Promise<void>
@@ -66,4 +74,6 @@ export interface Source extends Disposable {
   notices(): readonly string[]
   /** Kinds of which objects may exist that were not seen yet: nothing that an unseen one may want is taken away. */
   unseenKinds(): ReadonlySet<Kind>
+  /** Since the start; a kind and reason may come twice. */
+  failures(): readonly StreamFailures[]
 }
