@@ -19,6 +19,8 @@ export interface MirrorOptions {
   readonly namespaced: boolean
   /** Throws BadField; null: an object that Heddle has no use for. */
   readonly reader: (object: ReturnType<typeof rootCursor>) => KubeObject | null
+  /** Of further ones no room is made. */
+  readonly objectsMax: number
   readonly onPut: (object: KubeObject) => void
   readonly onDeleted: (object: KubeObject) => void
 }
@@ -46,7 +48,7 @@ export interface Mirror {
 const PROBLEMS_MAX = 1000
 
 export function createMirror(options: MirrorOptions): Mirror {
-  const { name: file, kind, namespaced } = options
+  const { name: file, kind, namespaced, objectsMax } = options
   const held = new Map<ObjectName, KubeObject>()
   const refusedNames = new Map<ObjectName, HeldProblem>()
   let unseen: Set<ObjectName> | undefined // while a list runs: what is held and was not named yet
@@ -71,7 +73,7 @@ export function createMirror(options: MirrorOptions): Mirror {
     }
     unseen?.delete(name)
     const isGood = isHeldGood(name)
-    const standIn = isGood ? null : (standIns[kind]?.(root(value)) ?? null)
+    const standIn = isGood || isFullFor(name) ? null : (standIns[kind]?.(root(value)) ?? null)
     if (standIn !== null) hold(name, standIn)
     const before = refusedNames.get(name)
     if (before === undefined && refusedNames.size >= PROBLEMS_MAX) return
@@ -83,6 +85,17 @@ export function createMirror(options: MirrorOptions): Mirror {
   function isHeldGood(name: ObjectName): boolean {
     const object = held.get(name)
     return object !== undefined && !isStandIn(object)
+  }
+
+  /** Lists are bounded by themselves, but those that break off add up: what the running one did not name yet gives way,
+   *  so that in the end all of it is held. */
+  function makeRoomFor(name: ObjectName): void {
+    const stale = isFullFor(name) ? unseen?.values().next().value : undefined
+    if (stale !== undefined) remove(stale)
+  }
+
+  function isFullFor(name: ObjectName): boolean {
+    return held.size >= objectsMax && !held.has(name)
   }
 
   function hold(name: ObjectName, object: KubeObject): void {
@@ -120,6 +133,8 @@ export function createMirror(options: MirrorOptions): Mirror {
         }
         const name = keyOf(object)
         unseen?.delete(name)
+        makeRoomFor(name)
+        if (isFullFor(name)) return refuse(value, '', `more than ${objectsMax} objects`)
         if (refusedNames.size > 0) refusedNames.delete(name)
         hold(name, object)
       } catch (error) {

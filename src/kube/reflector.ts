@@ -26,6 +26,7 @@ import {
 } from './api-error.ts'
 import { createBackoff } from './backoff.ts'
 import { type ApiClient, type Query, statusError } from './client.ts'
+import { createListBound, LIST_OBJECTS_MAX, type ListBound } from './list-bound.ts'
 import { createPager } from './pager.ts'
 import { type Resource, resourceName } from './resources.ts'
 import { createSkimmer, type SkimmerOptions } from './skim.ts'
@@ -73,6 +74,10 @@ export interface ReflectorTiming {
   readonly watchSeconds: number
   /** What the server does not have, or cannot list as a server should, is asked for again after so long. */
   readonly absentMs: number
+  /** Longest list, of all its pages: a server that has not come to the end by then never will. */
+  readonly listMs: number
+  /** Most objects of one list. */
+  readonly listObjectsMax: number
 }
 
 export interface Reflector {
@@ -86,6 +91,8 @@ const TIMING: ReflectorTiming = {
   relistMs: 1_000,
   watchSeconds: 300,
   absentMs: 60_000,
+  listMs: 600_000,
+  listObjectsMax: LIST_OBJECTS_MAX,
 }
 const PAGE_SIZE = 500
 /** Of one object, what is kept of it. */
@@ -100,6 +107,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
   const { client, resource } = options
   const sink = unfailingSink(options.sink, resourceName(resource))
   const timing = { ...TIMING, ...options.timing }
+  const limits = { objectsMax: timing.listObjectsMax, ms: timing.listMs }
   const selectors: Query = { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector }
   const subject = { verb: 'watch', resource: resourceName(resource), name: '' } as const
   const eventShape = watchShape(options.shape)
@@ -148,7 +156,9 @@ export function startReflector(options: ReflectorOptions): Reflector {
     if (isBrokenAnswer(error)) sink.refused(error.message, '')
     sink.live(error)
     version = isNotFound(error) ? '' : version
-    const isHopeless = isNotFound(error) || isBrokenAnswer(error)
+    const mayPagesEnd = isBrokenAnswer(error) && version === '' && canWatchList
+    if (mayPagesEnd) canWatchList = false
+    const isHopeless = isNotFound(error) || (isBrokenAnswer(error) && !mayPagesEnd)
     await rest(isHopeless ? timing.absentMs : error instanceof ApiError ? error.fields.retryAfterMs : 0)
   }
 
@@ -160,6 +170,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
   async function listPages(signal: AbortSignal): Promise<void> {
     const subject = { verb: 'list', resource: resourceName(resource), name: '' } as const
     const pager = createPager(subject)
+    const bound = createListBound(subject, limits)
     sink.listBegins()
     do {
       const query = { ...selectors, limit: PAGE_SIZE, continue: pager.next }
@@ -168,10 +179,16 @@ export function startReflector(options: ReflectorOptions): Reflector {
         shape: options.shape,
         around: { metadata: { resourceVersion: KEEP, continue: KEEP } },
         keptBytesMax: KEPT_BYTES_MAX,
-        onFrame: sink.seen,
-        onRefused: (reason, start) => (reason === 'not JSON' ? garbled(reason, start) : sink.refused(reason, start)),
+        onFrame(object) {
+          bound.count()
+          sink.seen(object)
+        },
+        onRefused(reason, start) {
+          bound.count()
+          refused(reason, start)
+        },
       })
-      await read(await client.open('list', resource, '', query, signal), skimmer.push)
+      await read(await client.open('list', resource, '', query, signal), skimmer.push, () => bound)
       pager.read(record(skimmer.end()).metadata)
       if (pager.resourceVersion === '') throw brokenAnswer(subject, 'a list without a version')
     } while (pager.next !== undefined)
@@ -182,6 +199,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
   async function watch(signal: AbortSignal): Promise<void> {
     const timeoutSeconds = Math.round(timing.watchSeconds * (1 + Math.random()))
     let isListing = version === ''
+    const bound = createListBound(subject, limits)
     const query = {
       ...selectors,
       allowWatchBookmarks: true,
@@ -196,8 +214,10 @@ export function startReflector(options: ReflectorOptions): Reflector {
       if (failure !== undefined) return
       const { type, object } = record(event)
       const metadata = record(record(object).metadata)
-      if (type === 'ADDED' || type === 'MODIFIED') sink.seen(object)
-      else if (type === 'DELETED') sink.deleted(object)
+      if (type === 'ADDED' || type === 'MODIFIED') {
+        if (isListing) bound.count()
+        sink.seen(object)
+      } else if (type === 'DELETED') sink.deleted(object)
       else if (type === 'BOOKMARK') {
         if (isListing && record(metadata.annotations)[INITIAL_EVENTS_END] === 'true') {
           isListing = false
@@ -218,16 +238,22 @@ export function startReflector(options: ReflectorOptions): Reflector {
       keptBytesMax: KEPT_BYTES_MAX,
       onFrame,
       onRefused(reason, start) {
-        if (reason === 'not JSON') garbled(reason, start)
-        else sink.refused(reason, start) // it would be as large the next time
+        if (isListing) bound.count()
+        refused(reason, start)
       },
     })
-    await read(answer, (chunk) => {
+    const push = (chunk: Buffer): void => {
       skimmer.push(chunk)
       if (failure !== undefined) throw failure
-    })
+    }
+    await read(answer, push, () => (isListing ? bound : null))
     if (isListing) throw new NoInitialEventsEnd('the stream ended before the initial events did')
     if (relisting === undefined) relistBackoff.reset()
+  }
+
+  function refused(reason: 'not JSON' | 'too large', start: string): void {
+    if (reason === 'not JSON') garbled(reason, start)
+    else sink.refused(reason, start) // it would be as large the next time
   }
 
   /** What the event told is lost, perhaps with the name of whom it was about: only a list can tell it again. */
@@ -241,15 +267,23 @@ export function startReflector(options: ReflectorOptions): Reflector {
     }, relistBackoff.next())
   }
 
-  /** Reads to the end, unless nothing comes for too long. */
-  async function read(answer: IncomingMessage, push: (chunk: Buffer) => void): Promise<void> {
+  /** Reads to the end, unless nothing comes for too long, or a list (null: there is none now) takes too long. */
+  async function read(
+    answer: IncomingMessage,
+    push: (chunk: Buffer) => void,
+    list: () => ListBound | null,
+  ): Promise<void> {
     let heardMs = performance.now()
-    let isSilent = false
-    const watchdog = setInterval(() => {
-      if (performance.now() - heardMs < timing.silenceMs) return
-      isSilent = true
-      answer.destroy()
-    }, timing.silenceMs / WATCHDOG_TICKS)
+    let failure: Error | undefined
+    const silence = (): Error | undefined =>
+      performance.now() - heardMs < timing.silenceMs
+        ? undefined
+        : new ApiUnreachable(`${resourceName(resource)}: nothing came for ${timing.silenceMs} ms`)
+    const look = (): void => {
+      failure ??= silence() ?? list()?.overdue()
+      if (failure !== undefined) answer.destroy()
+    }
+    const watchdog = setInterval(look, Math.min(timing.silenceMs, timing.listMs) / WATCHDOG_TICKS)
     try {
       for await (const chunk of answer as AsyncIterable<Buffer>) {
         heardMs = performance.now()
@@ -257,13 +291,14 @@ export function startReflector(options: ReflectorOptions): Reflector {
         push(chunk)
       }
     } catch (error) {
-      if (isSilent) throw new ApiUnreachable(`${resourceName(resource)}: nothing came for ${timing.silenceMs} ms`)
+      if (failure !== undefined) throw failure
       if (error instanceof ApiError || isBrokenInvariant(error)) throw error
       throw new ApiUnreachable(`${resourceName(resource)}: the stream broke off: ${(error as Error).message}`)
     } finally {
       clearInterval(watchdog)
       answer.destroy()
     }
+    if (failure !== undefined) throw failure
     if (!answer.complete) throw new ApiUnreachable(`${resourceName(resource)}: the stream broke off`)
   }
 

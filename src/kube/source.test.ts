@@ -465,34 +465,6 @@ describe('bad days', () => {
     })
   })
 
-  test.each(['itself', 'a new one'] as const)(
-    'a list whose last page says that %s comes after it is given up by name and begun anew; other streams go on',
-    async (after) => {
-      await using server = await startApiServer()
-      server.watchList = false
-      server.put(node)
-      using followed = follow([server.url])
-      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
-      for (const name of ['s', 't', 'u', 'v']) server.put(service(name))
-      await eventually(() => expect(followed.world.countOf('Service')).toBe(4))
-      server.endless.set('Service', after)
-      server.compact()
-      server.cut()
-      const part = () => followed.source.state().parts.find(({ name }) => name === 'services')
-      await eventually(() => expect(part()?.failure).toContain('list services: the list does not end'))
-      server.put({ ...node, metadata: { name: 'n2' } })
-      await eventually(() => expect(followed.world.countOf('Node')).toBe(2))
-      expect(followed.world.countOf('Service')).toBe(4)
-      expect(followed.source.notices()).toContainEqual(
-        expect.stringMatching(/^\d+ events of services could not be read$/),
-      )
-      server.endless.clear()
-      server.delete('Service', 'a', 'v')
-      await eventually(() => expect(followed.world.countOf('Service')).toBe(3))
-      expect(part()).toMatchObject({ ageMs: 0, failure: '' })
-    },
-  )
-
   test('a list that breaks off between its pages is begun anew: what the first ones held is not taken for all', async () => {
     await using server = await startApiServer()
     server.watchList = false

@@ -8,6 +8,7 @@ import { shapes } from '../api/shapes.ts'
 import type { Kind } from '../world/objects.ts'
 import { type FailureReason, isNotFound } from './api-error.ts'
 import type { ApiClient } from './client.ts'
+import { LIST_OBJECTS_MAX } from './list-bound.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
 import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
 import { apiVersionOf, type Resource, resourceName, resources } from './resources.ts'
@@ -124,6 +125,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     name: what.name,
     kind,
     namespaced: resource.namespaced,
+    objectsMax: options.timing.listObjectsMax ?? LIST_OBJECTS_MAX,
     reader: readers[`${apiVersion} ${kind}`]!,
     onPut: options.onPut,
     onDeleted: options.onDeleted,

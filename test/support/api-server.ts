@@ -37,8 +37,8 @@ export interface ApiServer extends AsyncDisposable {
    *  first. Of other groups it is 404. */
   readonly groups: Map<string, Readonly<Record<string, readonly string[]>>>
   /** Kinds whose list does not end: its last page names itself, or a new one without objects, as the next one; or its
-   *  second page never arrives. */
-  readonly endless: Map<string, 'itself' | 'a new one' | 'broken'>
+   *  second page never arrives; or pages and initial events go on with objects that nobody put in. */
+  readonly endless: Map<string, 'itself' | 'a new one' | 'broken' | 'within'>
   readonly requests: string[]
   /** Stops listening and drops every connection; start() brings it back on the same port. */
   stop(): Promise<void>
@@ -85,6 +85,7 @@ export async function startApiServer(): Promise<ApiServer> {
   let server = createServer(serve)
   let port = 0
   let garbage: string | undefined
+  let inventions = 0
 
   const keyOf = (kind: string, namespace: string, name: string): string => `${kind} ${namespace}/${name}`
 
@@ -156,6 +157,11 @@ export async function startApiServer(): Promise<ApiServer> {
       response.destroy()
       return
     }
+    if (endless.get(kind) === 'within') {
+      response.write(`{"kind":"${kind}List","apiVersion":"v1","items":[${JSON.stringify(invented(kind))}`)
+      writeOn(response, () => `,${JSON.stringify(invented(kind))}`)
+      return
+    }
     const limit = Math.min(Number(query.get('limit') ?? 1e9), 3)
     const all = api.objects(kind).filter(selects)
     const page = all.slice(from, from + limit).map(({ kind: _kind, apiVersion: _version, ...rest }) => rest)
@@ -171,6 +177,10 @@ export async function startApiServer(): Promise<ApiServer> {
     )
   }
 
+  function invented(kind: string): ApiJson {
+    return { kind, apiVersion: 'v1', metadata: { namespace: 'a', name: `invented-${inventions++}` } }
+  }
+
   function watch(response: ServerResponse, kind: string, selects: Watcher['selects'], query: URLSearchParams): void {
     const initial = query.get('sendInitialEvents') === 'true'
     if (initial && !api.watchList) {
@@ -180,6 +190,10 @@ export async function startApiServer(): Promise<ApiServer> {
     const since = Number(query.get('resourceVersion') ?? version)
     response.flushHeaders()
     const watcher = { kind, selects, response }
+    if (initial && endless.get(kind) === 'within') {
+      writeOn(response, () => line('ADDED', invented(kind)))
+      return
+    }
     if (initial) {
       for (const object of api.objects(kind)) if (selects(object)) response.write(line('ADDED', object))
       response.write(bookmark(kind, version, { 'k8s.io/initial-events-end': 'true' }))
@@ -256,6 +270,15 @@ async function listen(server: Server, port: number): Promise<number> {
   })
   const address = server.address()
   return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+/** As fast as it is read, until nobody reads. */
+function writeOn(response: ServerResponse, text: () => string): void {
+  const write = (): void => {
+    while (!response.destroyed && response.write(text()));
+  }
+  response.on('drain', write)
+  write()
 }
 
 function line(type: string, object: ApiJson): string {
