@@ -4,6 +4,7 @@
 // Source: Kubernetes API concepts; only what a client may rely on.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 
 export interface ApiJson {
   readonly kind: string
@@ -71,7 +72,8 @@ const plurals: Readonly<Record<string, string>> = {
   ciliumclusterwidenetworkpolicies: 'CiliumClusterwideNetworkPolicy',
 }
 
-export async function startApiServer(): Promise<ApiServer> {
+/** tls: PEM; null: plain HTTP. */
+export async function startApiServer(tls: { key: string; cert: string } | null = null): Promise<ApiServer> {
   const store = new Map<string, ApiJson>()
   const history: Change[] = []
   const watchers = new Set<Watcher>()
@@ -82,7 +84,8 @@ export async function startApiServer(): Promise<ApiServer> {
   const endless: ApiServer['endless'] = new Map()
   let version = 1
   let oldest = 0
-  let server = createServer(serve)
+  const make = (): Server => (tls === null ? createServer(serve) : createTlsServer(tls, serve))
+  let server = make()
   let port = 0
   let garbage: string | undefined
   let inventions = 0
@@ -210,7 +213,7 @@ export async function startApiServer(): Promise<ApiServer> {
 
   const api: ApiServer = {
     get url() {
-      return `http://127.0.0.1:${port}`
+      return `${tls === null ? 'http' : 'https'}://127.0.0.1:${port}`
     },
     get port() {
       return port
@@ -252,7 +255,7 @@ export async function startApiServer(): Promise<ApiServer> {
       await new Promise((resolve) => server.close(resolve))
     },
     async start() {
-      server = createServer(serve)
+      server = make()
       await listen(server, port)
     },
     async [Symbol.asyncDispose]() {

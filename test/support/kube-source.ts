@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Followers of the Kubernetes API (src/kube) as tests need them: fast clocks, what they told at hand, and a few objects.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -34,7 +34,8 @@ export interface Followed extends Disposable {
 }
 
 export interface Followers {
-  /** Of a file in the test's folder; `token` is there, and is who the followers are. */
+  /** Of a file in the test's folder; `token` is there, and is who the followers are, `ca.crt` is whom they trust where a
+   *  test makes it. */
   path(name: string): string
   /** urls: of the API servers, the preferred one first. */
   follow(urls: readonly string[], more?: Partial<Parameters<typeof followKubernetes>[0]>): Followed
@@ -99,10 +100,11 @@ export function useFollowers(): Followers {
 
 function kubeconfigIn(folder: string, server: string): string {
   const path = join(folder, 'kubeconfig')
+  const ca = join(folder, 'ca.crt')
   const config = {
     'current-context': 'c',
     contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
-    clusters: [{ name: 'k', cluster: { server } }],
+    clusters: [{ name: 'k', cluster: { server, ...(existsSync(ca) && { 'certificate-authority': ca }) } }],
     users: [{ name: 'u', user: { tokenFile: 'token' } }],
   }
   writeFileSync(path, JSON.stringify(config))
