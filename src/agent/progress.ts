@@ -49,7 +49,13 @@ export function createProgress(waitingFor: string): Progress {
 
 /** Why the node is not ready; empty: it is. */
 export function notReady(progress: Progress): readonly string[] {
-  return [...notServing(progress), ...compiledOf(progress).routing.ownProblems]
+  return [...notServing(progress), ...closedKinds(progress), ...compiledOf(progress).routing.ownProblems]
+}
+
+/** Kinds of policies for whose sake every pod is isolated: no pod should be sent here. */
+function closedKinds({ source }: Progress): readonly string[] {
+  const problems = source?.problems() ?? []
+  return problems.flatMap(({ object, isolates, message }) => (isolates && object === '' ? [message] : []))
 }
 
 /** Why no ADD can be served, whatever its pod; empty: it can, as far as there are addresses. */

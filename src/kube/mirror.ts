@@ -35,6 +35,8 @@ export interface Mirror {
   refused(reason: string, kept: string): void
   /** Puts back what a journal remembers, without telling; before the first list. */
   restore(held: Held): void
+  /** Holds what no server said, until a list ends: it does not name it. */
+  standIn(object: KubeObject): void
   get(name: ObjectName): KubeObject | undefined
   objects(): Iterable<KubeObject>
   readonly count: number
@@ -157,6 +159,7 @@ export function createMirror(options: MirrorOptions): Mirror {
     restore(entry) {
       if (isRecord(entry.object) && entry.object.kind === kind) held.set(keyOf(entry.object), entry.object)
     },
+    standIn: (object) => hold(keyOf(object), object),
     get: (name) => held.get(name),
     objects: () => held.values(),
     get count() {

@@ -20,6 +20,7 @@ import {
   type FailureReason,
   failureReason,
   isBrokenAnswer,
+  isForbidden,
   isGone,
   isNotFound,
   isRefusedRequest,
@@ -39,8 +40,9 @@ export interface ReflectorOptions {
   /** What is kept of an object; metadata.name, namespace and resourceVersion among it. */
   readonly shape: { readonly [field: string]: Shape }
   readonly sink: Sink
-  /** The server does not have the resource: awaited before sink.live says so, each time that it does. */
-  readonly onNotFound?: (signal: AbortSignal) => Promise<void>
+  /** The server does not have the resource, or does not permit it: awaited before sink.live says so, each time. Resolves
+   *  to whether there is nothing to read. */
+  readonly isAbsent?: (error: Error, signal: AbortSignal) => Promise<boolean>
   /** What the sink threw, which is a bug and no broken stream: the reflector has ended, the process should. */
   readonly onBroken: (error: BrokenInvariant) => void
   readonly timing?: Partial<ReflectorTiming>
@@ -151,14 +153,15 @@ export function startReflector(options: ReflectorOptions): Reflector {
       await rest(0)
       return
     }
-    if (isNotFound(error)) await options.onNotFound?.(stopping.signal)
+    const isRefused = isNotFound(error) || isForbidden(error)
+    const isAbsent = isRefused && ((await options.isAbsent?.(error, stopping.signal)) ?? isNotFound(error))
     if (stopping.signal.aborted) return
     if (isBrokenAnswer(error)) sink.refused(error.message, '')
     sink.live(error)
     version = isNotFound(error) ? '' : version
     const mayPagesEnd = isBrokenAnswer(error) && version === '' && canWatchList
     if (mayPagesEnd) canWatchList = false
-    const isHopeless = isNotFound(error) || (isBrokenAnswer(error) && !mayPagesEnd)
+    const isHopeless = isAbsent || (isBrokenAnswer(error) && !mayPagesEnd)
     await rest(isHopeless ? timing.absentMs : error instanceof ApiError ? error.fields.retryAfterMs : 0)
   }
 

@@ -23,7 +23,7 @@ import type {
 } from '../world/objects.ts'
 import type { HeldProblem, Source, SourceChange, SourcePart } from '../world/source.ts'
 import { keyOf, objectKey } from '../world/world.ts'
-import { ApiUnreachable } from './api-error.ts'
+import { ApiUnreachable, isForbidden } from './api-error.ts'
 import type { ApiClient } from './client.ts'
 import type { ReflectorTiming } from './reflector.ts'
 import { isOfServers, type ServerMemory, serversOf } from './servers.ts'
@@ -137,7 +137,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     problems: () => streams.flatMap(problemsOf),
     notices: () => wantedStreams().flatMap(noticesOf),
     unseenKinds() {
-      const unseen = wantedStreams().flatMap(({ isSynchronised, kind }): Kind[] => (isSynchronised ? [] : [kind]))
+      const unseen = wantedStreams().flatMap((stream): Kind[] => (isSettled(stream) ? [] : [stream.kind]))
       // Until it is clear whether a policy asks for them, they may matter.
       return new Set(isInterestDue ? [...unseen, 'Pod', 'Namespace'] : unseen)
     },
@@ -173,8 +173,22 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   function listed(stream: Stream): void {
     hasNews = true
     const { group } = stream
-    if (!openGroups.has(group) && streamsOf(group).every(({ isSynchronised }) => isSynchronised)) open(group)
+    if (!openGroups.has(group) && streamsOf(group).every(isSettled)) open(group)
     gather()
+  }
+
+  /** What of it should be in force is known: from the server, or, where that does not permit it, as well as it can be. */
+  function isSettled({ isSynchronised, closed, failure, group, isJournalled }: Stream): boolean {
+    return isSynchronised || closed !== '' || (isForbidden(failure) && isJournalled && openGroups.has(group))
+  }
+
+  /** Its policies may exist. An agent that remembers its policies goes on with those; one that does not must not take them
+   *  for none. */
+  function forbidden(stream: Stream): void {
+    if (stream.close(isNodeRemembered)) listed(stream)
+    const isAnswered = (each: Stream): boolean => isSettled(each) || isForbidden(each.failure)
+    const isStuck = wantedStreams().every(isAnswered) && !wantedStreams().every(isSettled)
+    if (!isTelling && isStuck) restore() // nothing better will come
   }
 
   /** What the group's mirrors hold is told from now on. */
@@ -194,6 +208,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     const text = failure instanceof ApiUnreachable ? 'unreachable' : `${stream.name}: ${failure.message}`
     if (text !== failedSince) options.onError(failure)
     failedSince = text
+    if (isForbidden(failure) && !stream.isSynchronised) forbidden(stream)
     const isGone = wantedStreams().every((each) => each.failure instanceof ApiUnreachable)
     if (!isTelling && isGone) restore()
   }
@@ -209,6 +224,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   function restore(): void {
     if (isTelling || isClosed || !isNodeRemembered) return
     for (const { group, isJournalled } of streams) if (isJournalled && !openGroups.has(group)) open(group)
+    isInterestDue = true
     flush(true)
   }
 
@@ -280,7 +296,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   }
 
   function lookAtInterest(): void {
-    if (!isInterestDue || !interested.every((stream) => stream.isSynchronised)) return
+    if (!isInterestDue || !interested.every(isSettled)) return
     isInterestDue = false
     const isNeeded = needsPeers(
       policies.mirror.objects() as Iterable<NetworkPolicy>,
@@ -342,10 +358,13 @@ function partOf({ name, isSynchronised, mirror, staleSinceMs, failure }: Stream)
   }
 }
 
-function problemsOf({ name, mirror, elsewhere }: Stream): HeldProblem[] {
-  if (elsewhere === '') return mirror.problems()
+function problemsOf({ name, mirror, elsewhere, closed }: Stream): HeldProblem[] {
   const place = { file: name, line: 1, document: 1, object: '', field: '' }
-  return [...mirror.problems(), { ...place, message: elsewhere, keptSinceMs: null, isolates: false }]
+  return [
+    ...mirror.problems(),
+    ...(elsewhere === '' ? [] : [{ ...place, message: elsewhere, keptSinceMs: null, isolates: false }]),
+    ...(closed === '' ? [] : [{ ...place, message: closed, keptSinceMs: null, isolates: true }]),
+  ]
 }
 
 function noticesOf(stream: Stream): string[] {

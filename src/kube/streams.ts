@@ -5,8 +5,11 @@
 import { NOT_SERVED_LABELS } from '../api/fields.ts'
 import { readers } from '../api/object.ts'
 import { shapes } from '../api/shapes.ts'
+import { standInForKind } from '../api/unread-kind.ts'
+import { sameValue } from '../world/equal.ts'
 import type { Kind } from '../world/objects.ts'
-import { type FailureReason, isNotFound } from './api-error.ts'
+import { keyOf } from '../world/world.ts'
+import { type FailureReason, isForbidden, isNotFound } from './api-error.ts'
 import type { ApiClient } from './client.ts'
 import { LIST_OBJECTS_MAX } from './list-bound.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
@@ -45,9 +48,15 @@ export interface Stream {
   readonly failures: ReadonlyMap<FailureReason, number>
   /** The server does not have this kind in the version that is read. */
   isAbsent: boolean
+  /** Whether its policies may exist although nobody has read any, so that something stands for them that closes every
+   *  pod: why; '' where it does not. */
+  closed: string
   /** It has the kind in other versions only, so that objects may exist which are not read: a sentence; '' as far as is
    *  known it does not. */
   elsewhere: string
+  /** Its policies may exist, and the account may not read them: from now on something stands for them, if it can, unless
+   *  what was restored is worth more. True when that is new. */
+  close(isRestored: boolean): boolean
   start(): void
   stop(): Promise<void>
 }
@@ -145,6 +154,15 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     failures,
     isAbsent: false,
     elsewhere: '',
+    closed: '',
+    close(isRestored) {
+      const standIn = standInForKind(kind)
+      if (standIn === undefined || stream.closed !== '') return false
+      if (isRestored && !sameValue(mirror.get(keyOf(standIn)), standIn)) return false
+      stream.closed = `${stream.failure?.message}; ${what.name} may exist, so every pod is isolated`
+      mirror.standIn(standIn)
+      return true
+    },
     start() {
       reflector ??= startReflector({
         client: options.client,
@@ -154,7 +172,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
         shape: shapes[kind],
         timing: options.timing,
         onBroken: options.onBroken,
-        ...(what.isOptional ? { onNotFound: lookElsewhere } : {}),
+        ...(what.isOptional ? { isAbsent: lookElsewhere } : {}),
         sink: {
           listBegins: mirror.listBegins,
           listEnds: listed,
@@ -165,14 +183,16 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
           deleted: mirror.deleted,
           refused: mirror.refused,
           live(answer) {
-            const wasAbsent = stream.isAbsent
-            stream.isAbsent = what.isOptional === true && isNotFound(answer)
-            if (stream.isAbsent && !wasAbsent) {
+            if (answer === null) {
+              stream.isAbsent = false
+              stream.elsewhere = ''
+            }
+            const isNone = stream.isAbsent && (isNotFound(answer) || isForbidden(answer))
+            if (isNone && (mirror.count > 0 || !stream.isSynchronised)) {
               mirror.listBegins()
               listed()
             }
-            if (answer === null) stream.elsewhere = ''
-            const failure = stream.isAbsent ? null : answer
+            const failure = isNone ? null : answer
             stream.failure = failure
             if (failure === null) stream.staleSinceMs = null
             else stream.staleSinceMs ??= Date.now()
@@ -196,13 +216,21 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
   function listed(): void {
     mirror.listEnds()
     stream.isSynchronised = true
+    stream.closed = ''
     options.onListed()
   }
 
-  /** Where the server does not tell, what was known stays. */
-  async function lookElsewhere(signal: AbortSignal): Promise<void> {
+  /** Whether there are none in the version that is read. Where the server does not tell, what was known stays. A
+   *  permission is asked for before the kind is looked for: of one that is not there a server says that too. */
+  async function lookElsewhere(error: Error, signal: AbortSignal): Promise<boolean> {
     const versions = await servedVersions(options.client, resource, signal)
-    if (versions === undefined) return
+    if (versions !== undefined) sayElsewhere(versions)
+    const isServed = versions === undefined || versions.includes(resource.version)
+    stream.isAbsent = isNotFound(error) || (!isServed && (stream.isAbsent || !stream.isSynchronised))
+    return stream.isAbsent
+  }
+
+  function sayElsewhere(versions: readonly string[]): void {
     const before = stream.elsewhere
     const isElsewhere = versions.length > 0 && !versions.includes(resource.version)
     stream.elsewhere = isElsewhere ? elsewhereText(resource, versions) : ''
