@@ -18,7 +18,12 @@ import { policyCases, prepareWorkloads, workloadCases } from './workload-cases.t
 const reason = await obstacle()
 /** What does not depend on the mode runs in one of them. */
 const isWhole = (mode: Mode) => mode === 'vxlan'
-const inEveryMode = /^(pods reach|nodes reach|NetworkPolicies|a rolling update)/
+const inEveryMode =
+  /^(pods reach|nodes reach|NetworkPolicies|a rolling update|kubectl exec|a StatefulSet|the DaemonSet|kubelet and containerd)/
+const concerns =
+  (mode: Mode) =>
+  ({ name }: { readonly name: string }) =>
+    isWhole(mode) || inEveryMode.test(name)
 
 describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode) => {
   let lane: TestCluster
@@ -63,12 +68,9 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
       await prepareWorkloads(cluster)
     })
 
-    test.each([...workloadCases, ...policyCases].filter(({ name }) => isWhole(mode) || inEveryMode.test(name)))(
-      '$name',
-      async ({ check }) => {
-        await check(cluster)
-      },
-    )
+    test.each([...workloadCases, ...policyCases].filter(concerns(mode)))('$name', async ({ check }) => {
+      await check(cluster)
+    })
   })
 
   test('heddle connectivity test', async () => {
@@ -90,7 +92,7 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
       fixture = await prepareFaults(cluster)
     })
 
-    test.each(isWhole(mode) ? faultCases : faultCases.slice(0, 1))('$name', async ({ check }) => {
+    test.each(faultCases.filter(concerns(mode)))('$name', async ({ check }) => {
       await check(fixture, () => upgradeHeddle(cluster, mode, 'next'))
     })
   })
