@@ -10,6 +10,8 @@ import type { ClusterCase } from './workload-cases.ts'
 import { idleSpec, pod } from './workloads.ts'
 
 const configuration = '/etc/cni/net.d/05-heddle.conflist'
+/** An agent that remembers policies goes on with those. */
+const memory = '/var/lib/heddle/kubernetes.journal'
 const notReady = 'node.heddle.network/not-ready'
 const unavailable = { type: 'NetworkUnavailable', status: 'True', reason: 'NoNetworkYet' }
 
@@ -39,7 +41,7 @@ async function said(cluster: Cluster, node: string): Promise<Said> {
 
 /** As a node is that has never had a network, on a cloud that says so and with kubeadm's taint. */
 async function makeFresh(cluster: Cluster, node: string): Promise<void> {
-  await cluster.run(node, ['rm', configuration])
+  expect((await cluster.run(node, ['rm', configuration, memory])).stderr).toBe('')
   await cluster.kubectl(['taint', 'node', node, `${notReady}:NoSchedule`])
   const patch = JSON.stringify({ status: { conditions: [unavailable] } })
   await cluster.kubectl(['patch', 'node', node, '--subresource=status', '--type=strategic', '-p', patch])
