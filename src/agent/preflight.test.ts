@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { expect, test } from 'vitest'
-import { highestCgroupMount } from './preflight.ts'
+import { highestCgroupMount, missingCapabilities } from './preflight.ts'
 
 const mount = (root: string, point: string, type = 'cgroup2') =>
   `36 35 0:29 ${root} ${point} rw,nosuid shared:9 - ${type} cgroup2 rw,nsdelegate`
@@ -14,4 +14,19 @@ test.each([
   ['no cgroup2', [mount('/', '/sys/fs/cgroup', 'cgroup')], undefined],
 ])('sockets of other pods would miss Services below the root: %s', (_, lines, expected) => {
   expect(highestCgroupMount(lines.join('\n'))).toBe(expected)
+})
+
+test.each([
+  ['000001ffffffffff', []],
+  ['0000000000201000', []],
+  ['0000000000200000', ['NET_ADMIN']],
+  ['0000000000001000', ['SYS_ADMIN']],
+  ['000001ffffdfefff', ['NET_ADMIN', 'SYS_ADMIN']],
+])('a container without what the agent needs is told what it lacks: %s', (effective, missing) => {
+  const status = `Name:\tnode\nCapPrm:\t000001ffffffffff\nCapEff:\t${effective}\nCapBnd:\t000001ffffffffff\n`
+  expect(missingCapabilities(status)).toEqual(missing)
+})
+
+test('where nothing is said of capabilities there are none', () => {
+  expect(missingCapabilities('')).toEqual(['NET_ADMIN', 'SYS_ADMIN'])
 })

@@ -11,6 +11,9 @@ import type { Config } from './config.ts'
 const BPF_FS_MAGIC = 0xcafe4a11
 const CGROUP2_SUPER_MAGIC = 0x63677270
 
+/** include/uapi/linux/capability.h. Why: docs/kubernetes.md. */
+const CAPABILITIES = { NET_ADMIN: 12n, SYS_ADMIN: 21n } as const
+
 const KERNEL_MIN = [6, 1] as const
 /** BPF links for tc programs (tcx). */
 const KERNEL_TCX = [6, 6] as const
@@ -18,6 +21,9 @@ const KERNEL_TCX = [6, 6] as const
 /** Throws a CommandError with exit code 2 for the first thing that is missing. */
 export function checkHost(config: Config): void {
   require(process.getuid?.() === 0, 'the agent must run as root')
+  const missing = missingCapabilities(readFileSync('/proc/self/status', 'utf8'))
+  require(missing.length ===
+    0, `the agent lacks ${missing.join(' and ')}: its container's securityContext.capabilities must add NET_ADMIN and SYS_ADMIN`)
   require(isKernelAtLeast(KERNEL_MIN), `Linux ${KERNEL_MIN.join('.')} or newer is needed, this is ${release()}`)
   require(existsSync('/sys/kernel/btf/vmlinux'), 'the kernel offers no BTF: it needs CONFIG_DEBUG_INFO_BTF')
   require(isBpffs(config.bpffs), `${config.bpffs} is no bpf file system: mount -t bpf bpf ${config.bpffs}`)
@@ -27,6 +33,12 @@ export function checkHost(config: Config): void {
   require(config.kubeconfig !== '' ||
     existsSync(config.manifests), `there is no ${config.manifests}, where manifests should be`)
   require(existsSync(config.objectsDir), `${config.objectsDir} has no compiled programs: make build`)
+}
+
+/** Of what the agent needs, by what /proc/PID/status says is in effect (man 5 proc_pid_status: CapEff, in hexadecimal). */
+export function missingCapabilities(status: string): readonly string[] {
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`)
+  return Object.entries(CAPABILITIES).flatMap(([name, bit]) => ((effective >> bit) & 1n ? [] : [name]))
 }
 
 /** The configured folder, or where cgroup2 is mounted; undefined: nowhere. */
