@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { type ApiJson, startApiServer } from '../../test/support/api-server.ts'
+import { makeCertificate } from '../../test/support/certificate.ts'
 import { eventually, namesOf, node, service, useFollowers } from '../../test/support/kube-source.ts'
 import { openServerMemory } from './servers.ts'
 
 const place = useFollowers()
 
-/** Of a server that is its own authority, at 127.0.0.1. */
-function makeCertificate(): { readonly key: string; readonly cert: string } {
-  const [key, cert] = [place.path('key'), place.path('ca.crt')]
-  const made = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', cert]
-  const says = ['-subj', '/CN=server', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2']
-  execFileSync('openssl', ['req', '-x509', ...made, ...says], { stdio: 'ignore' })
+/** TLS of a server that the followers trust. */
+function trusted(): { readonly key: string; readonly cert: string } {
+  const { key, cert } = makeCertificate(place.path('.'))
   return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') }
 }
 
@@ -31,7 +28,7 @@ function serversAt(ports: readonly number[], ready = true): ApiJson {
 }
 
 test('an agent whose configured server is dead starts by the endpoints that it remembers, and by no journal', async () => {
-  await using remembered = await startApiServer(makeCertificate())
+  await using remembered = await startApiServer(trusted())
   await using configured = await startApiServer()
   for (const server of [configured, remembered]) {
     for (const each of [node, service('s'), serversAt([remembered.port])]) server.put(each)

@@ -32,6 +32,10 @@ export interface ApiServer extends AsyncDisposable {
   token: string | undefined
   /** "verb resource" or "get /path" -> refused with 403. */
   readonly forbidden: Set<string>
+  /** What the account may do; null: everything. Source: rbac/v1 PolicyRule. */
+  rules: readonly Rule[] | null
+  /** "verb group/resource" of everything that was asked for, permitted or not; subresources as "nodes/status". */
+  readonly asked: Set<string>
   /** Kinds that it does not have: 404. */
   readonly absent: Set<string>
   /** What GET /apis/GROUP and /apis/GROUP/VERSION tell, by group: version -> plurals of its kinds, the preferred version
@@ -44,6 +48,12 @@ export interface ApiServer extends AsyncDisposable {
   /** Stops listening and drops every connection; start() brings it back on the same port. */
   stop(): Promise<void>
   start(): Promise<void>
+}
+
+export interface Rule {
+  readonly apiGroups: readonly string[]
+  readonly resources: readonly string[]
+  readonly verbs: readonly string[]
 }
 
 interface Change {
@@ -67,6 +77,7 @@ const plurals: Readonly<Record<string, string>> = {
   services: 'Service',
   endpointslices: 'EndpointSlice',
   networkpolicies: 'NetworkPolicy',
+  events: 'Event',
   clusternetworkpolicies: 'ClusterNetworkPolicy',
   ciliumnetworkpolicies: 'CiliumNetworkPolicy',
   ciliumclusterwidenetworkpolicies: 'CiliumClusterwideNetworkPolicy',
@@ -117,25 +128,54 @@ export async function startApiServer(tls: { key: string; cert: string } | null =
   function serve(request: IncomingMessage, response: ServerResponse): void {
     requests.push(request.url!)
     const url = new URL(request.url!, 'http://x')
-    const plural = url.pathname.split('/').at(-1)!
+    const question = questionOf(request.method!, url)
+    const { verb, plural, name } = question
     const kind = plurals[plural]
-    const query = url.searchParams
-    const verb = query.get('watch') === 'true' ? 'watch' : 'list'
     if (api.token !== undefined && request.headers.authorization !== `Bearer ${api.token}`) {
       refuse(response, 401, 'Unauthorized')
     } else if (forbidden.has(`get ${url.pathname}`)) {
       refuse(response, 403, 'Forbidden')
-    } else if (kind === undefined && url.pathname.startsWith('/apis/')) {
+    } else if (plural === '') {
       discover(response, url.pathname)
+    } else if (!isPermitted(question)) {
+      refuse(response, 403, 'Forbidden')
     } else if (kind === undefined || absent.has(kind)) {
       refuse(response, 404, 'NotFound')
-    } else if (forbidden.has(`${verb} ${plural}`)) {
-      refuse(response, 403, 'Forbidden')
-    } else {
+    } else if (verb === 'list' || verb === 'watch') {
+      const query = url.searchParams
       const selects = selector(query.get('labelSelector') ?? '', query.get('fieldSelector') ?? '')
       if (verb === 'list') list(response, kind, selects, query)
       else watch(response, kind, selects, query)
+    } else {
+      const key = keyOf(kind, question.namespace, name)
+      void readJson(request).then((body) => answer(response, question, store.get(key), body))
     }
+  }
+
+  function isPermitted({ verb, group, plural, subresource }: Question): boolean {
+    const resource = subresource === '' ? plural : `${plural}/${subresource}`
+    api.asked.add(`${verb} ${group}/${resource}`)
+    const { rules } = api
+    const isGranted = ({ apiGroups, resources, verbs }: Rule): boolean =>
+      apiGroups.includes(group) && resources.includes(resource) && verbs.includes(verb)
+    return !forbidden.has(`${verb} ${plural}`) && (rules === null || rules.some(isGranted))
+  }
+
+  /** get, create and patch of one object. */
+  function answer(response: ServerResponse, { verb }: Question, found: ApiJson | undefined, body: unknown): void {
+    if (verb === 'create') {
+      api.put(body as ApiJson)
+      response.statusCode = 201
+      response.end(JSON.stringify(body))
+    } else if (found === undefined) {
+      refuse(response, 404, 'NotFound')
+    } else if (verb === 'get') {
+      response.end(JSON.stringify(found))
+    } else if (verb === 'patch') {
+      const patched = merged(found, body) as ApiJson
+      api.put(patched)
+      response.end(JSON.stringify(patched))
+    } else refuse(response, 405, 'MethodNotAllowed')
   }
 
   function discover(response: ServerResponse, path: string): void {
@@ -245,6 +285,8 @@ export async function startApiServer(tls: { key: string; cert: string } | null =
     watchList: true,
     token: undefined,
     forbidden,
+    rules: null,
+    asked: new Set(),
     absent,
     groups,
     endless,
@@ -286,6 +328,54 @@ function writeOn(response: ServerResponse, text: () => string): void {
 
 function line(type: string, object: ApiJson): string {
   return `${JSON.stringify({ type, object })}\n`
+}
+
+interface Question {
+  readonly verb: string
+  readonly group: string
+  readonly namespace: string
+  /** '' of a path that names no resource. */
+  readonly plural: string
+  readonly name: string
+  readonly subresource: string
+}
+
+/** Source: Kubernetes API concepts, "Resource URIs"; authorization overview, "Determine the request verb". */
+function questionOf(method: string, { pathname, searchParams }: URL): Question {
+  const [, root, ...parts] = pathname.split('/')
+  const [group, , ...rest] = root === 'api' ? ['', ...parts] : parts
+  const [namespace, path] = rest[0] === 'namespaces' && rest.length > 2 ? [rest[1]!, rest.slice(2)] : ['', rest]
+  const [plural = '', name = '', subresource = ''] = path
+  const reading = name !== '' ? 'get' : searchParams.get('watch') === 'true' ? 'watch' : 'list'
+  const verb = { GET: reading, POST: 'create', PATCH: 'patch' }[method] ?? method.toLowerCase()
+  return { verb, group: group ?? '', namespace, plural, name, subresource }
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = []
+  for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
+  return chunks.length === 0 ? undefined : JSON.parse(Buffer.concat(chunks).toString('utf8'))
+}
+
+/** RFC 7386, and of the strategic merge patch what a Node's conditions need: a list whose items have a type is merged by
+ *  it. */
+function merged(target: unknown, patch: unknown): unknown {
+  if (
+    Array.isArray(patch) &&
+    patch.length > 0 &&
+    Array.isArray(target) &&
+    patch.every((item) => item.type !== undefined)
+  ) {
+    const kept = target.filter((item) => patch.every(({ type }) => type !== item.type))
+    return [...kept, ...patch]
+  }
+  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch
+  const result: Record<string, unknown> = typeof target === 'object' ? { ...target } : {}
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key]
+    else result[key] = merged(result[key], value)
+  }
+  return result
 }
 
 function bookmark(kind: string, version: number, annotations: Readonly<Record<string, string>>): string {
