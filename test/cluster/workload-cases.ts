@@ -54,6 +54,33 @@ async function podTraces(cluster: Cluster): Promise<Record<string, number>> {
   return counts
 }
 
+/** Scales a Deployment from 0 to `count` pods and back to 0; seconds until all are ready, then until none is left, neither in
+ *  the API nor on the nodes. Asserts that each has addresses of its own. */
+export async function scaleUpAndDown(
+  cluster: Cluster,
+  namespace: string,
+  name: string,
+  count: number,
+): Promise<{ readonly upSeconds: number; readonly downSeconds: number }> {
+  const scale = (replicas: number) =>
+    cluster.kubectl(['-n', namespace, 'scale', `deploy/${name}`, `--replicas=${replicas}`])
+  const left = async () =>
+    (await cluster.getJson<{ items: object[] }>('pods', '-n', namespace, '-l', `app=${name}`)).items.length
+  await cluster.apply(deployment(namespace, name, 0, idleSpec()))
+  const before = await podTraces(cluster)
+  const started = performance.now()
+  await scale(count)
+  const pods = await readyPods(cluster, namespace, `app=${name}`, count)
+  const up = performance.now()
+  expect(new Set(pods.flatMap(({ ips }) => ips)).size).toBe(count * cluster.state.families.length)
+  await scale(0)
+  await expect.poll(left, { timeout: 120_000, interval: 200 }).toBe(0)
+  await expect.poll(() => podTraces(cluster), { timeout: 120_000, interval: 200 }).toEqual(before)
+  const down = performance.now()
+  await cluster.kubectl(['-n', namespace, 'delete', `deploy/${name}`])
+  return { upSeconds: (up - started) / 1_000, downSeconds: (down - up) / 1_000 }
+}
+
 export const workloadCases: readonly ClusterCase[] = [
   {
     name: 'pods reach pods on their node and across nodes with their own addresses, in every family',
@@ -92,29 +119,9 @@ export const workloadCases: readonly ClusterCase[] = [
   {
     name: 'a Deployment goes from 0 to 50 pods and back to 0, and leaves nothing on the nodes',
     async check(cluster) {
-      const before = await podTraces(cluster)
-      await cluster.apply(deployment(namespace, 'many', 0, idleSpec()))
       const mark = await markNow(cluster)
-      const started = performance.now()
-      const seconds = () => `${((performance.now() - started) / 1000).toFixed(1)} s`
-      await cluster.kubectl(['-n', namespace, 'scale', 'deploy/many', '--replicas=50'])
-      const pods = await readyPods(cluster, namespace, 'app=many', 50)
-      const up = seconds()
-      const addresses = pods.flatMap(({ ips }) => ips)
-      expect(new Set(addresses).size).toBe(50 * cluster.state.families.length)
-      await cluster.kubectl(['-n', namespace, 'delete', 'deploy/many', '--wait=false'])
-      const gone = await waitUntil(
-        async () =>
-          (await cluster.getJson<{ items: object[] }>('pods', '-n', namespace, '-l', 'app=many')).items.length === 0,
-        120_000,
-      )
-      expect(gone).toBe(true)
-      console.log(`50 pods up after ${up}, gone after ${seconds()}`)
-      const clean = await waitUntil(
-        async () => JSON.stringify(await podTraces(cluster)) === JSON.stringify(before),
-        30_000,
-      )
-      if (!clean) expect(await podTraces(cluster)).toEqual(before)
+      const { upSeconds, downSeconds } = await scaleUpAndDown(cluster, namespace, 'many', 50)
+      console.log(`50 pods up after ${upSeconds.toFixed(1)} s, gone after ${downSeconds.toFixed(1)} s`)
       await reportCniTimes(cluster, mark, 'many-')
     },
   },
