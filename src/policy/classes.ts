@@ -31,9 +31,15 @@ export interface Class {
   readonly members: ReadonlySet<string>
   /** What egress rules' port names mean at these addresses. */
   readonly namedPorts: NamedPorts
+  /** Texts of the pods' selectors that its addresses may match besides, for all that is known. */
+  readonly perhaps: ReadonlySet<string> | typeof ANY_POD
   /** The class key: realm, selectors, named ports. */
   readonly text: string
 }
+
+/** Of an address whose pod nobody knows yet: it may match every selector of pods, and have every named port. */
+export const ANY_POD = 'any pod'
+const NOTHING_MORE: ReadonlySet<string> = new Set()
 
 export interface Classes {
   readonly byAddress: ReadonlyMap<Address, Class>
@@ -47,8 +53,10 @@ export interface Questions {
   readonly selectors: readonly Selector[]
   /** Some rule speaks of every pod, or of what is no pod, so that pods must be told from the rest of the world. */
   readonly asksForPods: boolean
-  /** Pod CIDRs of nodes, sorted, where some rule speaks of what is outside the cluster: what is in them is inside, also
-   *  before a pod that has just got its address is known. */
+  /** Some rule denies by what a pod is, so that those of which that is not known must be told from the rest. */
+  readonly deniesPods: boolean
+  /** Pod CIDRs of nodes, sorted, where some rule speaks of what is outside the cluster, or denies pods: what is in them is
+   *  inside, and some pod's, also before a pod that has just got its address is known. */
   readonly podRanges: readonly Prefix[]
   /** namedPort of every port name in an egress rule. */
   readonly portNames: ReadonlySet<string>
@@ -84,6 +92,7 @@ interface PodAnswer {
   readonly peers: readonly PodPeer[]
   readonly members: readonly string[]
   readonly namedPorts: NamedPorts
+  readonly perhaps: Class['perhaps']
   readonly classes: Map<Address, Class>
 }
 
@@ -172,13 +181,17 @@ function podClass(asked: Asked, world: WorldView, address: Address): Class | nul
   if (pod?.finished) return null // its wire is still there
   if (pod === undefined) {
     // A local endpoint may be known before its pod's labels, or outlive them: it matches no selector.
-    return questions.asksForPods ? classOf(asked, Realm.POD, regionOf(address, partition).blocks, NO_PORTS) : null
+    const perhaps = questions.deniesPods ? ANY_POD : NOTHING_MORE
+    return questions.asksForPods
+      ? classOf(asked, Realm.POD, regionOf(address, partition).blocks, NO_PORTS, perhaps)
+      : null
   }
   const answer = podAnswer(asked, world, pod)
   if (answer.members.length === 0 && answer.namedPorts.size === 0 && !questions.asksForPods) return null
   let found = answer.classes.get(address)
   if (found === undefined) {
-    found = classOf(asked, Realm.POD, [...answer.members, ...regionOf(address, partition).blocks], answer.namedPorts)
+    const members = [...answer.members, ...regionOf(address, partition).blocks]
+    found = classOf(asked, Realm.POD, members, answer.namedPorts, answer.perhaps)
     answer.classes.set(address, found)
   }
   return found
@@ -190,12 +203,24 @@ function podAnswer(asked: Asked, world: WorldView, pod: Pod): PodAnswer {
   if (known !== undefined && known.peers === peers) return known
   const answer = {
     peers,
-    members: peers.filter((peer) => peer.pods === null || matches(peer.pods, pod.labels)).map((peer) => peer.text),
+    members: peers.filter((peer) => selectsLabels(peer, pod)).map((peer) => peer.text),
     namedPorts: resolveNamedPorts(pod, asked.questions.portNames),
+    perhaps: perhapsMembers(asked, world, pod),
     classes: new Map(),
   }
   asked.pods.set(pod, answer)
   return answer
+}
+
+function selectsLabels({ pods }: PodPeer, { labels }: Pod): boolean {
+  return pods === null || matches(pods, labels)
+}
+
+/** Selectors that wait for the labels of the pod's namespace. */
+function perhapsMembers({ podPeers, questions }: Asked, world: WorldView, pod: Pod): ReadonlySet<string> {
+  if (!questions.deniesPods || world.namespace(pod.namespace) !== undefined) return NOTHING_MORE
+  const waiting = podPeers.filter((peer) => peer.namespaces !== null && !isEmpty(peer.namespaces))
+  return new Set(waiting.filter((peer) => selectsLabels(peer, pod)).map(({ text }) => text))
 }
 
 function peersIn(asked: Asked, world: WorldView, name: string): readonly PodPeer[] {
@@ -207,12 +232,31 @@ function peersIn(asked: Asked, world: WorldView, name: string): readonly PodPeer
   return peers
 }
 
-function classOf(asked: Asked, realm: Realm, members: readonly string[], namedPorts: NamedPorts): Class {
-  const parts = [realmTexts[realm], ...members.toSorted(), ...(namedPorts.size > 0 ? [namedPortsText(namedPorts)] : [])]
+function classOf(
+  asked: Asked,
+  realm: Realm,
+  members: readonly string[],
+  namedPorts: NamedPorts,
+  perhaps: Class['perhaps'] = NOTHING_MORE,
+): Class {
+  const parts = [
+    realmTexts[realm],
+    ...members.toSorted(),
+    ...(namedPorts.size > 0 ? [namedPortsText(namedPorts)] : []),
+    ...(perhaps === ANY_POD ? [ANY_POD] : [...perhaps].sort()).map((each) => `perhaps ${each}`),
+  ]
   const text = parts.join('; ')
   const known = asked.classes.get(text)
   if (known !== undefined) return known
-  const made = { id: id64(`class ${text}`), realm, members: new Set(members), namedPorts, text }
+  const isUnknown = realm === Realm.POD_RANGE || perhaps === ANY_POD
+  const made = {
+    id: id64(`class ${text}`),
+    realm,
+    members: new Set(members),
+    namedPorts,
+    perhaps: isUnknown ? ANY_POD : perhaps,
+    text,
+  } as const
   asked.classes.set(text, made)
   return made
 }
@@ -220,6 +264,7 @@ function classOf(asked: Asked, realm: Realm, members: readonly string[], namedPo
 function sameQuestions(a: Questions, b: Questions): boolean {
   return (
     a.asksForPods === b.asksForPods &&
+    a.deniesPods === b.deniesPods &&
     a.podRanges.length === b.podRanges.length &&
     a.podRanges.every((range, index) => range === b.podRanges[index]) &&
     a.portNames.size === b.portNames.size &&

@@ -11,11 +11,20 @@ import { compareText, endpointKey, objectName } from '../core/names.ts'
 import { type PeerClass, PolicyDirection, Realm } from '../generated/abi.ts'
 import type { CiliumSpec, ClusterNetworkPolicy, Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
-import { type Class, type Classes, createClassifier, type Questions } from './classes.ts'
+import { ANY_POD, type Class, type Classes, createClassifier, type Questions } from './classes.ts'
 import { resolveNamedPorts } from './ports.ts'
 import { ciliumPolicyName, ciliumRulesOf, clusterRulesOf, type Direction, type Rule, rulesOf } from './rules.ts'
 import { isEmpty, matches } from './selector.ts'
-import { classEntries, dependsOnPeer, levelsOf, type Otherwise, type RuleSet, ruleSet, sharedEntries } from './sets.ts'
+import {
+  classEntries,
+  deniesPods,
+  dependsOnPeer,
+  levelsOf,
+  type Otherwise,
+  type RuleSet,
+  ruleSet,
+  sharedEntries,
+} from './sets.ts'
 import type { CompiledPolicies, EndpointPolicy, PolicySet, PolicyTableEntry } from './tables.ts'
 
 /** What a cluster's configuration says beside its policies. */
@@ -274,12 +283,15 @@ export function policiesSelecting(world: WorldView, pod: Pod): readonly NetworkP
 function questionsOf(world: WorldView, sets: Iterable<RuleSet>): Questions {
   const rules = [...sets].flatMap((set) => set.rules.map((rule) => ({ set, rule })))
   const selectors = rules.flatMap(({ rule }) => rule.selectors)
+  const isOutsideAsked = rules.some(({ rule }) => isAboutOutside(rule))
+  const areSomeDenied = rules.some(({ set, rule }) => deniesPods(set, rule))
   return {
     selectors: [...new Map(selectors.map((selector) => [selector.text, selector])).values()].sort((a, b) =>
       compareText(a.text, b.text),
     ),
-    asksForPods: rules.some(({ rule }) => rule.realms.includes(Realm.POD) || isAboutOutside(rule)),
-    podRanges: rules.some(({ rule }) => isAboutOutside(rule)) ? podRangesOf(world) : [],
+    asksForPods: isOutsideAsked || areSomeDenied || rules.some(({ rule }) => rule.realms.includes(Realm.POD)),
+    deniesPods: areSomeDenied,
+    podRanges: isOutsideAsked || areSomeDenied ? podRangesOf(world) : [],
     portNames: new Set(rules.flatMap(({ set, rule }) => (dependsOnPeer(set, rule) ? rule.portNames : []))),
   }
 }
@@ -327,6 +339,7 @@ function createSetCompiler(): (sets: ReadonlyMap<Id64, RuleSet>, classes: Classe
 function concernedBy(classes: Classes): (set: RuleSet) => ReadonlyMap<Id64, Class> {
   const bySelector = new Map<string, Class[]>()
   const withPorts: Class[] = []
+  const unclear: Class[] = []
   for (const each of classes.all.values()) {
     for (const member of each.members) {
       const having = bySelector.get(member)
@@ -334,11 +347,13 @@ function concernedBy(classes: Classes): (set: RuleSet) => ReadonlyMap<Id64, Clas
       else having.push(each)
     }
     if (each.namedPorts.size > 0) withPorts.push(each)
+    if (each.perhaps === ANY_POD || each.perhaps.size > 0) unclear.push(each)
   }
   return (set) => {
     const concerned = set.rules.flatMap((rule) => [
       ...rule.selectors.flatMap((selector) => bySelector.get(selector.text) ?? []),
       ...(dependsOnPeer(set, rule) ? withPorts : []),
+      ...(deniesPods(set, rule) ? unclear : []),
     ])
     return new Map(concerned.map((each) => [each.id, each]))
   }

@@ -27,11 +27,16 @@ export function namedPort(port: PolicyPort): string {
 
 export function portPrefixes(port: PolicyPort, named: NamedPorts): readonly PortPrefix[] {
   const { protocol, port: first, endPort } = port
-  if (first === null) return [{ protocol, port: 0, length: POLICY_PROTOCOL_BITS }]
+  if (first === null) return [anyPort(port)]
   if (typeof first === 'string') {
     return (named.get(namedPort(port)) ?? []).map((resolved) => onePort(protocol, resolved))
   }
   return endPort === null ? [onePort(protocol, first)] : range(protocol, first, endPort)
+}
+
+/** Every port of its protocol. */
+export function anyPort({ protocol }: PolicyPort): PortPrefix {
+  return { protocol, port: 0, length: POLICY_PROTOCOL_BITS }
 }
 
 /** Every name and protocol that the pod's containers give a port to, limited to the wanted ones. */

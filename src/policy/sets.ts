@@ -6,6 +6,10 @@
 // Cilium's policies belong, a rule that denies wins, and the broadest is named where several agree. A level holds an entry
 // only where a lookup would otherwise end otherwise: nothing matches above it, or a shorter prefix of the same level hides
 // what does.
+//
+// Of a pod that is not known yet, or whose namespace is not, no rule can tell whether it means it. What may be denied is
+// denied until it is known: a rule that denies holds for it, one that accepts does not, and where a rule may pass to the
+// tiers below, theirs is taken if it denies.
 
 import { type Id64, id64 } from '../core/id64.ts'
 import {
@@ -14,10 +18,19 @@ import {
   PolicyFlags,
   PolicyLevels,
   PolicyVerdict,
-  type Realm,
+  Realm,
 } from '../generated/abi.ts'
-import type { Class } from './classes.ts'
-import { covers, EVERYTHING, type NamedPorts, namedPortsText, type PortPrefix, portPrefixes } from './ports.ts'
+import { ANY_POD, type Class } from './classes.ts'
+import {
+  anyPort,
+  covers,
+  EVERYTHING,
+  type NamedPorts,
+  NO_PORTS,
+  namedPortsText,
+  type PortPrefix,
+  portPrefixes,
+} from './ports.ts'
 import { type Direction, directionText, type Rule } from './rules.ts'
 import type { PolicyTableEntry } from './tables.ts'
 
@@ -59,7 +72,7 @@ export function ruleSet(
 export function levelsOf(set: RuleSet): number {
   return set.rules.reduce(
     (bits, rule) => {
-      const perClass = rule.selectors.length > 0 || dependsOnPeer(set, rule)
+      const perClass = rule.selectors.length > 0 || dependsOnPeer(set, rule) || deniesPods(set, rule)
       const realm = rule.realms.length > 0 ? PolicyLevels.REALM : 0
       const any = rule.everybody ? PolicyLevels.ANY : 0
       return bits | any | realm | (perClass ? PolicyLevels.CLASS : 0)
@@ -92,10 +105,22 @@ export function dependsOnPeer(set: RuleSet, rule: Rule): boolean {
   return set.direction === PolicyDirection.EGRESS && rule.portNames.length > 0
 }
 
+/** Whether it may deny a pod of which nobody knows yet whether the rule means it. */
+export function deniesPods(set: RuleSet, rule: Rule): boolean {
+  if (rule.action === 'Accept') return false
+  return namesPods(rule) || dependsOnPeer(set, rule)
+}
+
+function namesPods({ realms, selectors }: Rule): boolean {
+  return realms.includes(Realm.POD) || selectors.some(({ kind }) => kind === 'pods')
+}
+
 /** One rule speaks of one prefix of ports. */
 interface Grant {
   readonly prefix: PortPrefix
   readonly rule: Rule
+  /** Nobody can tell whether it does. Never of a rule that accepts. */
+  readonly isPerhaps: boolean
   /** Broadest peer of the rule that holds here, ANY > REALM > CLASS. */
   readonly breadth: number
 }
@@ -120,11 +145,36 @@ const PASSED: Decision = { verdict: PolicyVerdict.ALLOW, flags: 0, rule: 0n }
 function grants(set: RuleSet, realm: Realm | null, peer: Class | null): readonly Grant[] {
   return set.rules.flatMap((rule) => {
     const breadth = breadthOf(rule, realm, peer)
-    if (breadth === 0) return []
-    const named = set.direction === PolicyDirection.INGRESS ? set.ownPorts : peer?.namedPorts
-    const prefixes = rule.ports?.flatMap((port) => portPrefixes(port, named ?? new Map())) ?? [EVERYTHING]
-    return prefixes.map((prefix) => ({ prefix, rule, breadth }))
+    const isPerhaps = breadth === 0 && peer !== null && mayMean(rule, peer)
+    if (breadth === 0 && !isPerhaps) return []
+    return prefixesOf(set, rule, peer).map(({ prefix, isUnclear }) => ({
+      prefix,
+      rule,
+      isPerhaps: isPerhaps || isUnclear,
+      breadth: breadth || PolicyLevels.CLASS,
+    }))
   })
+}
+
+interface Spoken {
+  readonly prefix: PortPrefix
+  /** It may be a smaller part of it. */
+  readonly isUnclear: boolean
+}
+
+function prefixesOf(set: RuleSet, rule: Rule, peer: Class | null): readonly Spoken[] {
+  const named = (set.direction === PolicyDirection.INGRESS ? set.ownPorts : peer?.namedPorts) ?? NO_PORTS
+  const isUnclear = peer?.perhaps === ANY_POD && rule.action !== 'Accept' && dependsOnPeer(set, rule)
+  if (rule.ports === null) return [{ prefix: EVERYTHING, isUnclear: false }]
+  return rule.ports.flatMap((port): readonly Spoken[] => {
+    if (isUnclear && typeof port.port === 'string') return [{ prefix: anyPort(port), isUnclear }]
+    return portPrefixes(port, named).map((prefix) => ({ prefix, isUnclear: false }))
+  })
+}
+
+function mayMean(rule: Rule, { perhaps }: Class): boolean {
+  if (rule.action === 'Accept') return false
+  return perhaps === ANY_POD ? namesPods(rule) : rule.selectors.some(({ text }) => perhaps.has(text))
 }
 
 function breadthOf(rule: Rule, realm: Realm | null, peer: Class | null): number {
@@ -176,24 +226,47 @@ function hasAudited({ policies, withAudited, otherwise, rules }: RuleSet): boole
 /** How the tiers judge a prefix of ports: the first rule of Admin and of Baseline counts, any of NetworkPolicy, and there
  *  denials before the rest. */
 function decideBy(set: RuleSet, prefix: PortPrefix, all: readonly Grant[], withAudited: boolean): Decision {
-  let admin: Rule | undefined
+  const admin: Tier = { rule: undefined, mayPass: false }
+  const baseline: Tier = { rule: undefined, mayPass: false }
   let denying: Grant | undefined
   let admitting: Grant | undefined
-  let baseline: Rule | undefined
   for (const grant of all) {
     const { rule } = grant
     if (!covers(grant.prefix, prefix) || (rule.audited && !withAudited)) continue
-    if (rule.tier === 'Admin') admin ??= rule
-    else if (rule.tier === 'Baseline') baseline ??= rule
+    if (rule.tier === 'Admin') note(admin, grant)
+    else if (rule.tier === 'Baseline') note(baseline, grant)
     else if (rule.action === 'Deny') denying = broader(denying, grant)
     else admitting = broader(admitting, grant)
   }
-  if (admin !== undefined && admin.action !== 'Pass') return decisionOf(admin)
-  const own = denying ?? admitting
-  if (own !== undefined) return decisionOf(own.rule)
-  if ((withAudited ? set.withAudited : set.policies).length > 0) return DENIED
-  if (baseline !== undefined && baseline.action !== 'Pass') return decisionOf(baseline)
-  return set.otherwise === 'deny' || (withAudited && set.otherwise === 'audit') ? DENIED : PASSED
+  const last = set.otherwise === 'deny' || (withAudited && set.otherwise === 'audit') ? DENIED : PASSED
+  return ofTier(admin, () => {
+    const own = denying ?? admitting
+    if (own !== undefined) return decisionOf(own.rule)
+    if ((withAudited ? set.withAudited : set.policies).length > 0) return DENIED
+    return ofTier(baseline, () => last)
+  })
+}
+
+/** What the rules of Admin, or of Baseline, come to. */
+interface Tier {
+  /** The first that matches, or may. */
+  rule: Rule | undefined
+  /** One before it may pass. */
+  mayPass: boolean
+}
+
+function note(tier: Tier, { rule, isPerhaps }: Grant): void {
+  if (tier.rule !== undefined) return
+  if (isPerhaps && rule.action === 'Pass') tier.mayPass = true
+  else tier.rule = rule
+}
+
+function ofTier({ rule, mayPass }: Tier, below: () => Decision): Decision {
+  if (rule === undefined || rule.action === 'Pass') return below()
+  const own = decisionOf(rule)
+  if (own.verdict === PolicyVerdict.DENY || !mayPass) return own
+  const passed = below()
+  return passed.verdict === PolicyVerdict.DENY ? passed : own
 }
 
 /** The first of those that are equally broad. */

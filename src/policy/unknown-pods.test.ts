@@ -2,12 +2,22 @@
 // Endpoints whose Pod object is another pod's, has not arrived, or cannot be asked for.
 
 import { describe, expect, test } from 'vitest'
-import type { Address } from '../core/address.ts'
+import type { Address, Prefix } from '../core/address.ts'
 import { endpointKey } from '../core/names.ts'
+import { Protocol } from '../core/protocol.ts'
 import { PolicyVerdict } from '../generated/abi.ts'
-import type { Endpoint, Labels, NetworkPolicy, Pod } from '../world/objects.ts'
+import type {
+  ClusterNetworkPolicy,
+  ClusterPolicyRule,
+  Endpoint,
+  KubeObject,
+  Labels,
+  NetworkPolicy,
+  Pod,
+} from '../world/objects.ts'
 import { createWorld, type World } from '../world/world.ts'
 import { BY_POLICY, compilePolicies } from './compile.ts'
+import { classOfAddress, judge } from './verdict.ts'
 
 const everyone = { matchLabels: {}, matchExpressions: [] }
 
@@ -197,5 +207,86 @@ describe('an endpoint without a pod name, which no policy can select', () => {
       const found = set === undefined ? 'free' : isOpen ? 'audited' : 'denied'
       expect(found).toBe(expected)
     }
+  })
+})
+
+describe('what denies pods by what they are, denies those of which that is not known yet', () => {
+  const anywhere = { namespaceSelector: everyone, podSelector: null }
+  const banned = { namespaceSelector: everyone, podSelector: { ...everyone, matchLabels: { app: 'banned' } } }
+  const inZone = { namespaceSelector: { ...everyone, matchLabels: { zone: 'red' } }, podSelector: null }
+  const everyBlock = { ipBlock: { cidr: '0.0.0.0/0' as Prefix, except: [] } }
+  const ruleOf = (action: ClusterPolicyRule['action'], peers: ClusterPolicyRule['peers']): ClusterPolicyRule => ({
+    name: '',
+    action,
+    peers,
+    ports: null,
+  })
+
+  function tier(ingress: readonly ClusterPolicyRule[]): ClusterNetworkPolicy {
+    const subject = { namespaceSelector: everyone, podSelector: everyone }
+    return { kind: 'ClusterNetworkPolicy', name: 'ban', tier: 'Admin', priority: 1, subject, ingress, egress: [] }
+  }
+
+  /** shop/server on this node, another node with 10.2.0.0/24, and its pod 10.2.0.7. */
+  function worldWith(...objects: readonly KubeObject[]): World {
+    const world = createWorld()
+    world.put({ ...pod('9', { app: 'server' }), name: 'server' })
+    world.putEndpoint(endpoint('9', '10.1.0.9', 'server'))
+    world.put({
+      kind: 'Node',
+      name: 'n2',
+      labels: {},
+      internalIPs: ['192.0.2.2' as Address],
+      podCIDRs: ['10.2.0.0/24' as Prefix],
+      createdMs: 0,
+    })
+    world.put({ kind: 'Namespace', name: 'shop', labels: { zone: 'green' } })
+    for (const object of objects) world.put(object)
+    return world
+  }
+
+  function mayReach(world: World, from: string): boolean {
+    const compiled = compilePolicies(world, 'n1')
+    const { ingressSet } = compiled.endpoints.get(endpointKey(endpoint('9', '10.1.0.9', 'server')))!
+    return judge(compiled, ingressSet, classOfAddress(compiled, from as Address), Protocol.TCP, 80).allowed
+  }
+
+  const elsewhere = { ...pod('4', { app: 'fine' }, ['10.2.0.7']), name: 'elsewhere', nodeName: 'n2' }
+
+  test.each([
+    ['by labels', [tier([ruleOf('Deny', [banned])])], true],
+    ['by labels of namespaces', [tier([ruleOf('Deny', [inZone])])], true],
+    ['whatever they are', [tier([ruleOf('Deny', [anywhere])])], false],
+    [
+      'for they may be passed to a policy that isolates',
+      [tier([ruleOf('Pass', [banned]), ruleOf('Accept', [everyBlock])]), { ...policy, podSelector: everyone }],
+      true,
+    ],
+  ])('of another node, by its pod CIDR: %s', (_, policies, isLetIn) => {
+    const world = worldWith(...policies)
+    expect(mayReach(world, '10.2.0.7')).toBe(false)
+    world.put(elsewhere)
+    expect(mayReach(world, '10.2.0.7')).toBe(isLetIn)
+  })
+
+  test('of this node, whose Pod has not arrived', () => {
+    const world = worldWith(tier([ruleOf('Deny', [banned])]))
+    world.putEndpoint(endpoint('1'))
+    expect(mayReach(world, '10.1.0.5')).toBe(false)
+    world.put(pod('1', {}, ['10.1.0.5']))
+    expect(mayReach(world, '10.1.0.5')).toBe(true)
+  })
+
+  test('of a namespace whose labels are not known', () => {
+    const world = worldWith(tier([ruleOf('Deny', [inZone])]))
+    world.put({ ...elsewhere, namespace: 'new' })
+    expect(mayReach(world, '10.2.0.7')).toBe(false)
+    world.put({ kind: 'Namespace', name: 'new', labels: {} })
+    expect(mayReach(world, '10.2.0.7')).toBe(true)
+  })
+
+  test('and not who is no pod, nor anybody where nothing denies', () => {
+    expect(mayReach(worldWith(tier([ruleOf('Deny', [banned])])), '203.0.113.7')).toBe(true)
+    expect(mayReach(worldWith(tier([ruleOf('Accept', [banned])])), '10.2.0.7')).toBe(true)
   })
 })

@@ -95,6 +95,8 @@ interface Judgement {
   readonly allowed: boolean
   readonly rule: string | null
   readonly audited?: true
+  /** A rule before it may pass on. */
+  readonly mayPass?: true
 }
 
 /** docs/policy.md: "An audited policy changes no verdict. What passes, and would not if every policy were enforced, is
@@ -110,30 +112,37 @@ function auditedDirectionOf(
   const isEnforced = ({ kind, metadata }: ApiObject) =>
     !kind.endsWith('NetworkPolicy') || (!settings.auditAll && metadata.annotations?.['heddle.network/audit'] !== 'true')
   const denies = deniesByDefault(settings, namespaceOf(pod))
-  const enforced =
-    directionOf(objects.filter(isEnforced), direction, pod, peer, query) ??
-    (denies && !settings.auditAll ? DENIED_BY_DEFAULT : FREE)
+  const otherwise = denies && !settings.auditAll ? DENIED_BY_DEFAULT : FREE
+  const enforced = directionOf(objects.filter(isEnforced), direction, pod, peer, query, otherwise)
   if (!enforced.allowed) return enforced
-  const whole = directionOf(objects, direction, pod, peer, query) ?? (denies ? DENIED_BY_DEFAULT : FREE)
+  const whole = directionOf(objects, direction, pod, peer, query, denies ? DENIED_BY_DEFAULT : FREE)
   if (!whole.allowed) return { allowed: true, audited: true, rule: whole.rule }
   return enforced.rule === null ? whole : enforced
 }
 
 /** "Policy tiers are evaluated in the following order: Admin, NetworkPolicy, Baseline. v1.NetworkPolicy always makes a final
  *  decision for selected pods. If a given connection wasn't allowed or denied by any of the tiers, the default kubernetes
- *  policy is applied, which says that all pods can communicate with each other." null: none of them decides. */
+ *  policy is applied, which says that all pods can communicate with each other": `otherwise`. */
 function directionOf(
   objects: readonly ApiObject[],
   direction: Direction,
   pod: ApiObject,
   peer: string,
   query: ModelQuery,
-): Judgement | null {
-  return (
-    tierDecision(objects, 'Admin', direction, pod, peer, query) ??
-    policyDecision(objects, direction, pod, peer, query) ??
-    tierDecision(objects, 'Baseline', direction, pod, peer, query)
-  )
+  otherwise: Judgement,
+): Judgement {
+  const baseline = () => orPassed(tierDecision(objects, 'Baseline', direction, pod, peer, query), () => otherwise)
+  const below = () => policyDecision(objects, direction, pod, peer, query) ?? baseline()
+  return orPassed(tierDecision(objects, 'Admin', direction, pod, peer, query), below)
+}
+
+/** Where a rule before the one that decided may have passed on, what is below decides if it denies. */
+function orPassed(decided: Judgement | null, below: () => Judgement): Judgement {
+  if (decided === null) return below()
+  const { mayPass, ...judgement } = decided
+  if (!mayPass || !judgement.allowed) return judgement
+  const passed = below()
+  return passed.allowed ? judgement : passed
 }
 
 /** "Policies with lower priority values have higher precedence; a rule at the top takes the highest precedence." Of equal
@@ -150,16 +159,16 @@ function tierDecision(
     .filter(({ kind, spec }) => kind === 'ClusterNetworkPolicy' && spec.tier === tier)
     .filter(({ spec }) => isIn(objects, spec.subject, pod))
     .sort((a, b) => a.spec.priority - b.spec.priority || (a.metadata.name < b.metadata.name ? -1 : 1))
-  for (const { metadata, spec } of policies) {
-    for (const [index, rule] of ((spec[direction] ?? []) as Json[]).entries()) {
-      const action = clusterActionOf(objects, direction, rule, pod, peer, query)
-      if (action === null) continue
-      if (action === 'Pass') return null
-      const named = rule.name ? ` ${JSON.stringify(rule.name)}` : ''
-      return { allowed: action === 'Accept', rule: `${tier}:${metadata.name} ${direction}[${index}]${named}` }
-    }
-  }
-  return null
+  const rules = policies.flatMap(({ metadata, spec }) =>
+    ((spec[direction] ?? []) as Json[]).map((rule, index) => ({
+      action: clusterActionOf(objects, direction, rule, pod, peer, query),
+      name: `${tier}:${metadata.name} ${direction}[${index}]${rule.name ? ` ${JSON.stringify(rule.name)}` : ''}`,
+    })),
+  )
+  const first = rules.find(({ action }) => action !== null && action !== 'perhaps Pass')
+  if (first === undefined || first.action === 'Pass') return null
+  const mayPass = rules.slice(0, rules.indexOf(first)).some(({ action }) => action === 'perhaps Pass')
+  return { allowed: first.action === 'Accept', rule: first.name, ...(mayPass && { mayPass: true }) }
 }
 
 /** What the rule says of this packet; null: nothing. "If an implementation sees no fields are set [in a peer], it should fail
@@ -172,13 +181,26 @@ function clusterActionOf(
   peer: string,
   query: ModelQuery,
 ): string | null {
+  const isUnknown = placeOf(objects, pod, peer) === 'range'
   const known = ['namespaces', 'pods', ...(direction === 'egress' ? ['nodes', 'networks'] : [])]
   const peers = rule[direction === 'ingress' ? 'from' : 'to'] as Json[]
   if (peers.some((each) => !known.some((kind) => each[kind] != null))) return rule.action === 'Accept' ? null : 'Deny'
   const destination = direction === 'ingress' ? pod : ownerOf(objects, peer)
   const matchesTraffic =
     rule.protocols == null || rule.protocols.some((each: Json) => matchesProtocol(each, query, destination))
-  return matchesTraffic && peers.some((each) => isPeer(objects, each, peer)) ? rule.action : null
+  const means = peers.some((each) => isPeer(objects, each, peer))
+  if (matchesTraffic && means) return rule.action
+  // docs/policy.md: "An address of a pod CIDR that no known pod has may be any pod's": what may deny it does.
+  if (!isUnknown || rule.action === 'Accept') return null
+  const mayMatch = matchesTraffic || (direction === 'egress' && rule.protocols.some((each: Json) => mayBe(each, query)))
+  const mayMean = means || peers.some((each) => each.namespaces != null || each.pods != null)
+  if (!mayMatch || !mayMean) return null
+  return rule.action === 'Pass' ? 'perhaps Pass' : 'Deny'
+}
+
+/** Whether an unknown pod may call the port by that name. */
+function mayBe({ destinationNamedPort }: Json, query: ModelQuery): boolean {
+  return destinationNamedPort != null && query.protocol !== 'ICMP'
 }
 
 function isPeer(objects: readonly ApiObject[], peer: Json, address: string): boolean {
@@ -383,7 +405,7 @@ function ciliumPolicies(
     lists.flatMap((key) =>
       ((spec[key] ?? []) as Json[]).map((rule, index) => ({
         name: `Cilium:${name} ${place}${key}[${index}]`,
-        breadth: ciliumBreadth(objects, direction, rule, home, pod, peer, query),
+        breadth: ciliumBreadth(objects, direction, rule, home, pod, peer, query, key.endsWith('Deny')),
         denies: key.endsWith('Deny'),
       })),
     ),
@@ -401,19 +423,22 @@ function ciliumBreadth(
   pod: ApiObject,
   peer: string,
   query: ModelQuery,
+  denies: boolean,
 ): number {
   const of = (name: string): Json[] | undefined =>
     rule[`${direction === 'ingress' ? 'from' : 'to'}${name}`] ?? undefined
   const [toPorts, icmps] = [(rule.toPorts ?? []) as Json[], (rule.icmps ?? []) as Json[]]
   const destination = direction === 'ingress' ? pod : ownerOf(objects, peer)
   const asksPorts = toPorts.length + icmps.length > 0
+  const where = placeOf(objects, pod, peer)
+  const isDeniedUnknown = denies && where === 'range'
+  const mayBeNamed = isDeniedUnknown && direction === 'egress'
   const isPort =
-    toPorts.some(({ ports }) => ports.some((port: Json) => isCiliumPort(port, query, destination))) ||
+    toPorts.some(({ ports }) => ports.some((port: Json) => isCiliumPort(port, query, destination, mayBeNamed))) ||
     icmps.some(({ fields }) => fields.some((each: Json) => isIcmp(each, query, peer)))
   if (asksPorts && !isPort) return 0
-  const where = placeOf(objects, pod, peer)
   const peers = [
-    ...(of('Endpoints') ?? []).map((each) => endpointBreadth(objects, each, home, peer, where)),
+    ...(of('Endpoints') ?? []).map((each) => (isDeniedUnknown ? 1 : endpointBreadth(objects, each, home, peer, where))),
     ...(of('Entities') ?? []).map((each: unknown) => entityBreadth(objects, String(each), peer, where)),
     // "By default, CIDR-based selectors do not match in-cluster entities (pods or nodes)."
     ...(of('CIDR') ?? []).map((each: unknown) => (where === 'world' && insideCidr(peer, String(each)) ? 1 : 0)),
@@ -489,11 +514,12 @@ function isEndpoint(objects: readonly ApiObject[], selector: Json, home: string 
 }
 
 /** "If the protocol is omitted, any protocol with ports matches"; "endPort is ignored when port is a name"; 0 is any port. */
-function isCiliumPort(port: Json, query: ModelQuery, destination: ApiObject | undefined): boolean {
+function isCiliumPort(port: Json, query: ModelQuery, destination: ApiObject | undefined, mayBeNamed: boolean): boolean {
   if (query.protocol === 'ICMP') return false
   const protocol = ['', 'ANY', undefined, null].includes(port.protocol) ? query.protocol : port.protocol
   if (protocol !== query.protocol) return false
-  if (!/^\d+$/.test(port.port)) return matchesPort({ protocol, port: port.port.toLowerCase() }, query, destination)
+  if (!/^\d+$/.test(port.port))
+    return mayBeNamed || matchesPort({ protocol, port: port.port.toLowerCase() }, query, destination)
   const first = Number(port.port)
   return first === 0 || (query.port! >= first && query.port! <= (port.endPort || first))
 }
