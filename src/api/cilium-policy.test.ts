@@ -9,6 +9,7 @@ import {
   standInForCiliumNetworkPolicy,
 } from './cilium-policy.ts'
 import { BadField, pathText, root } from './cursor.ts'
+import { refusalText } from './object.ts'
 
 const web = { matchLabels: { app: 'web' } }
 const everyPod = { matchLabels: {}, matchExpressions: [] }
@@ -254,6 +255,21 @@ describe('a policy that cannot be read and never could isolates what it may sele
       { subject: webs, ingress: closed },
       { subject: shop, egress: denies('specs[1].egressDeny') },
     ])
+  })
+
+  test('and names the specs that select nobody knows whom, which isolate nobody', () => {
+    const specs = [
+      { endpointSelector: web, ingress: [{ planet: 1 }] },
+      { endpointSelector: { planet: 1 }, ingress: [{}] },
+    ]
+    const clusterwide = standInForCiliumClusterwideNetworkPolicy(object({ nodeSelector: {} }, { specs }))
+    expect(clusterwide).toMatchObject({ specs: [{ ingress: closed }], unselective: ['spec', 'specs[1]'] })
+    expect(refusalText('no such field', clusterwide)).toBe(
+      'no such field; nobody is isolated by spec, specs[1]: whom it means cannot be read',
+    )
+    const namespaced = standInForCiliumNetworkPolicy(object(undefined, { specs }))
+    expect(namespaced).toMatchObject({ specs: [{ subject: webs }, { subject: shop }] })
+    expect(refusalText('no such field', namespaced)).toBe('no such field')
   })
 
   test('nothing where it selects nodes, or where a clusterwide one may select anybody', () => {

@@ -74,18 +74,24 @@ function standIn(kind: CiliumPolicy['kind'], object: Cursor): CiliumPolicy | nul
   const { namespace, name } = namesOf(kind, object)
   const scope = { namespace, policy: objectName(namespace, name), ...readAudited(object) }
   const unreadable = [{ spec: { value: false, parent: object, key: 'spec' }, place: '' }]
-  const specs = orElse(unreadable, () => specsOf(object)).flatMap(({ spec, place }) => closedSpec(spec, place, scope))
-  return specs.length === 0 ? null : { kind, namespace, name, specs, unreadable: true }
+  const read = orElse(unreadable, () => specsOf(object)).map(({ spec, place }) => ({
+    name: place === '' ? 'spec' : place.slice(0, -1),
+    closed: closedSpec(spec, place, scope),
+  }))
+  const specs = read.flatMap(({ closed }) => closed ?? [])
+  if (specs.length === 0) return null
+  const unselective = read.filter(({ closed }) => closed === null).map((each) => each.name)
+  return { kind, namespace, name, specs, unreadable: true, ...(unselective.length > 0 && { unselective }) }
 }
 
-/** None: it selects no pod, or nobody can tell which. */
-function closedSpec(spec: Cursor, place: string, scope: Scope): readonly CiliumSpec[] {
+/** null: it selects no pod, or nobody can tell which. */
+function closedSpec(spec: Cursor, place: string, scope: Scope): CiliumSpec | null {
   const wholeNamespace = scope.namespace === '' ? null : { namespaceSelector: null, podSelector: EVERY_POD }
   const subject = orElse(wholeNamespace, () => {
     const isOfNodes = isMissing(field(spec, 'endpointSelector')) && !isMissing(field(spec, 'nodeSelector'))
     return isOfNodes ? null : readSubject(field(spec, 'endpointSelector'), scope)
   })
-  if (subject === null) return []
+  if (subject === null) return null
   const closed = (direction: DirectionName): CiliumDirection => {
     const [allows, denies] = [direction, `${direction}Deny`]
     const isDenying = orElse(true, () => list(field(spec, denies)).length > 0)
@@ -96,7 +102,7 @@ function closedSpec(spec: Cursor, place: string, scope: Scope): readonly CiliumS
       rules: isDenying ? [denial] : [],
     }
   }
-  return [{ ...scope, subject, ingress: closed('ingress'), egress: closed('egress') }]
+  return { ...scope, subject, ingress: closed('ingress'), egress: closed('egress') }
 }
 
 function namesOf(kind: CiliumPolicy['kind'], object: Cursor): ReturnType<typeof readMetadata> {

@@ -56,6 +56,14 @@ export const standIns: Readonly<Partial<Record<Kind, (object: Cursor) => KubeObj
   CiliumClusterwideNetworkPolicy: standInForCiliumClusterwideNetworkPolicy,
 }
 
+/** Why an object is refused, with what not even its stand-in closes. */
+export function refusalText(message: string, standIn: KubeObject | null): string {
+  const open = standIn !== null && 'unselective' in standIn ? (standIn.unselective ?? []) : []
+  return open.length === 0
+    ? message
+    : `${message}; nobody is isolated by ${open.join(', ')}: whom it means cannot be read`
+}
+
 export function isStandIn(object: KubeObject): boolean {
   return 'unreadable' in object && object.unreadable === true
 }

@@ -4,7 +4,7 @@
 
 import { BadField, isRecord, pathText, root, type root as rootCursor } from '../api/cursor.ts'
 import { readMetadata } from '../api/fields.ts'
-import { isStandIn, standIns } from '../api/object.ts'
+import { isStandIn, refusalText, standIns } from '../api/object.ts'
 import { objectName } from '../core/names.ts'
 import type { Held } from '../journal/journal.ts'
 import { sameValue } from '../world/equal.ts'
@@ -79,7 +79,8 @@ export function createMirror(options: MirrorOptions): Mirror {
     if (standIn !== null) hold(name, standIn)
     const before = refusedNames.get(name)
     if (before === undefined && refusedNames.size >= PROBLEMS_MAX) return
-    const place = { file, line: 1, document: 1, object: `${kind} ${name}`, field, message }
+    const why = refusalText(message, standIn)
+    const place = { file, line: 1, document: 1, object: `${kind} ${name}`, field, message: why }
     const keptSinceMs = isGood ? (before?.keptSinceMs ?? Date.now()) : null
     refusedNames.set(name, { ...place, keptSinceMs, isolates: standIn !== null })
   }

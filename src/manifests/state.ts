@@ -4,7 +4,7 @@
 //
 //   ParsedFile --settle--> held objects of that file --first file by name wins--> objects in force
 
-import { isStandIn } from '../api/object.ts'
+import { isStandIn, refusalText } from '../api/object.ts'
 import type { Dropped, Held } from '../journal/journal.ts'
 import { sameValue } from '../world/equal.ts'
 import type { KubeObject } from '../world/objects.ts'
@@ -133,10 +133,12 @@ function* allProblems(
   for (const state of files.values()) {
     for (const problem of state.problems) {
       const held = state.held.get(problem.object)
+      const standIn = held !== undefined && isStandIn(held.object) ? held.object : null
       yield {
         ...problem,
+        message: refusalText(problem.message, standIn),
         keptSinceMs: held?.keptSinceMs ?? null,
-        isolates: held !== undefined && isStandIn(held.object),
+        isolates: standIn !== null,
       }
     }
   }

@@ -259,6 +259,8 @@ export interface CiliumPolicy {
   readonly specs: readonly CiliumSpec[]
   /** It stands for one that cannot be read. */
   readonly unreadable?: true
+  /** "specs[1]": of those that cannot be read, the ones of which nobody can tell whom they select. */
+  readonly unselective?: readonly string[]
 }
 
 /** The Service whose endpoints are the API servers. */
