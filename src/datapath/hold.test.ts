@@ -29,6 +29,19 @@ test('an address keeps its class while pods were not seen, but not when somebody
   expect(holdUnseen(new Set(['Pod']), somebody)!('classes', gone)).toBe(false)
 })
 
+test.each([
+  ['EndpointSlice', true],
+  ['Node', true],
+  ['NetworkPolicy', true],
+  ['Pod', false],
+] as const)('while %s was not seen, the class of a node that may be an API server too stays: %s', (kind, isHeld) => {
+  const key = { address: '192.0.2.1' as Address }
+  const [both, node] = [4n, 5n].map((classId) => tableEntry('classes', key, { classId, realm: Realm.NODE }))
+  const changed = { key: both!.key, desired: node!.value, actual: both!.value }
+  expect(holdUnseen(new Set([kind]), nobody)!('classes', changed)).toBe(isHeld)
+  expect(holdUnseen(new Set([kind]), somebody)!('classes', changed)).toBe(false)
+})
+
 test('what is known is written meanwhile', () => {
   const come = { key: frontend.key, desired: frontend.value, actual: undefined }
   expect(holdUnseen(new Set(['Service']), nobody)!('frontends', come)).toBe(false)

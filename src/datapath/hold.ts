@@ -25,6 +25,9 @@ const makers: Readonly<Record<TableName, readonly Kind[]>> = {
   endpoint_cookie: [],
 }
 
+/** Whose objects make the class of an address that is no pod's: a node's, or an API server's, or both in one. */
+const makersOfNobodys: readonly Kind[] = [...POLICY_KINDS, 'Node', 'EndpointSlice']
+
 /** Whether a difference is left as it is; null: none is. */
 export function holdUnseen(
   unseen: ReadonlySet<Kind>,
@@ -33,11 +36,12 @@ export function holdUnseen(
   if (unseen.size === 0) return null
   return (table, { key, desired, actual }) => {
     if (actual === undefined) return false
-    if (desired !== undefined)
-      return table === 'endpoints' && POLICY_KINDS.some((kind) => unseen.has(kind)) && isSameWire(desired, actual)
-    if (!makers[table].some((kind) => unseen.has(kind))) return false
+    const isUnseen = (kinds: readonly Kind[]) => kinds.some((kind) => unseen.has(kind))
     // An address that somebody else has now must not keep the class of the one before.
-    return table !== 'classes' || world.ownerOf(readKey('classes', key).address) === undefined
+    if (table === 'classes' && world.ownerOf(readKey('classes', key).address) !== undefined) return false
+    if (desired === undefined) return isUnseen(makers[table])
+    if (table === 'classes') return isUnseen(makersOfNobodys)
+    return table === 'endpoints' && isUnseen(POLICY_KINDS) && isSameWire(desired, actual)
   }
 }
 
