@@ -17,8 +17,9 @@ struct node_config {
 	__u16 nat_port_min, nat_port_max; /* masqueraded ports, inclusive */
 	__u8 refuse_denied;               /* 1: answer what policy denies */
 	__u8 pad[7];
+	__u64 seed[4]; /* secret and odd, the same as long as maps are pinned: lib/seen.h */
 };
-_Static_assert(sizeof(struct node_config) == 72, "node_config");
+_Static_assert(sizeof(struct node_config) == 104, "node_config");
 
 /* skb->mark of a packet that Heddle has judged and sent on: to_netdev lets it out. */
 enum packet_mark { HEDDLE_MARK = 0x4845444c };

@@ -41,7 +41,8 @@ enum drop_reason {
 	DROP_PORT_IN_USE = 30,      /* not a packet: a bind to a port that a Service has */
 	DROP_AUDIT_EGRESS = 31,     /* not a drop: what audited policies let begin and would deny */
 	DROP_AUDIT_INGRESS = 32,
-	DROP_REASONS = 33, /* how many; grows at the end */
+	DROP_ANSWER_LIMIT = 33, /* not a packet: a dropped one was not answered, there are too many */
+	DROP_REASONS = 34,      /* how many; grows at the end */
 };
 
 /* EVENT_AUDIT: the packet passed; reason, direction, rule and set are those of the drop that it would be. */

@@ -13,14 +13,23 @@
  *
  * refuse_to_pod, refuse_to_network, refuse_to_host return the action: `action`, or instead of
  * TC_ACT_SHOT a redirect to where the packet came from. No answer: fragments, other transports,
- * TCP without SYN that a Service refuses, RST, IPv4 options, IPv6 extension headers. */
+ * TCP without SYN that a Service refuses, RST, IPv4 options, IPv6 extension headers, frames sent to
+ * many, sources that are not one host's (RFC 1812 4.3.2.7, RFC 4443 2.4 (e)).
+ *
+ * Each CPU has a bucket for ICMP (RFC 4443 2.4 (f), RFC 1812 4.3.2.8); what finds it empty is
+ * counted as DROP_ANSWER_LIMIT beside the drop. RST is no longer than what asked for it. */
 #pragma once
 #include "checksum.h"
+#include "event.h"
 #include "forward.h"
 #include "parse.h"
 #include "tunnel.h" /* ipv4_checksum */
 
 #define REFUSE_HOP_LIMIT 64
+#define ANSWER_BURST 50
+#define ANSWER_NS (SECOND_NS / 1000) /* between two, in the long run */
+#define FRAME_TO_ALL 1               /* skb->pkt_type: PACKET_BROADCAST of linux/if_packet.h */
+#define FRAME_TO_MANY 2              /* PACKET_MULTICAST */
 #define ICMP_UNREACHABLE 3
 #define ICMP_UNREACHABLE_PORT 3
 #define ICMP_UNREACHABLE_TOO_LARGE 4
@@ -36,6 +45,27 @@ struct unreachable {
 	struct icmphdr icmp;
 	__u8 quoted[sizeof(struct ipv6hdr) + sizeof(struct tcphdr)];
 };
+
+/* Until when the answers of each CPU are paid for: that time goes on by ANSWER_NS with each. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} answers_paid SEC(".maps");
+
+static __always_inline bool answer_is_due(void)
+{
+	__u64 *paid, now = clock_ns();
+	__u32 zero = 0;
+
+	paid = bpf_map_lookup_elem(&answers_paid, &zero);
+	if (!paid) return false;
+	if ((__s64)(now - *paid) > (__s64)(ANSWER_BURST * ANSWER_NS)) *paid = now - ANSWER_BURST * ANSWER_NS;
+	if ((__s64)(now - *paid) < (__s64)ANSWER_NS) return false;
+	*paid += ANSWER_NS;
+	return true;
+}
 
 static __always_inline __u32 ip_length(const struct packet *p)
 {
@@ -146,6 +176,10 @@ __noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 	__u8 protocol;
 
 	if (!p) return DROP;
+	if (!answer_is_due()) {
+		drops_add(DROP_ANSWER_LIMIT, skb->len);
+		return DROP;
+	}
 	refuse_type(&message.icmp, p);
 	protocol = p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	quoted =
@@ -159,11 +193,20 @@ __noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 	return refuse_network(skb, p, protocol, bytes);
 }
 
-static __always_inline bool refuse_answers(const struct packet *p)
+/* Multicast, broadcast, loopback, unspecified, and the networks that nobody is in (RFC 1812 5.3.7). */
+static __always_inline bool refuse_is_no_host(const struct address *a)
+{
+	if (address_is_ipv4(a)) return !a->bytes[12] || a->bytes[12] == 127 || a->bytes[12] >= 224;
+	return a->bytes[0] == 0xff || address_is_zero(a) || address_is_loopback(a);
+}
+
+static __always_inline bool refuse_answers(const struct __sk_buff *skb, const struct packet *p)
 {
 	if (p->reason != DROP_NO_BACKEND && p->reason != DROP_NO_PORT && p->reason != DROP_TOO_LARGE &&
 	    p->reason != DROP_HOP_LIMIT && !(refuse_by_policy(p) && self()->refuse_denied))
 		return false;
+	if (skb->pkt_type == FRAME_TO_ALL || skb->pkt_type == FRAME_TO_MANY) return false;
+	if (refuse_is_no_host(&p->tuple.source)) return false;
 	return !(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
 	       p->transport == ETH_HLEN + ip_length(p);
 }
@@ -178,7 +221,7 @@ static __always_inline bool refuse_resets(const struct packet *p)
 /* NEXT: the packet has become its answer. */
 static __always_inline enum verdict refuse(struct __sk_buff *skb, struct packet *p, int action)
 {
-	if (action != TC_ACT_SHOT || !refuse_answers(p)) return DROP;
+	if (action != TC_ACT_SHOT || !refuse_answers(skb, p)) return DROP;
 	if (p->tuple.protocol == IPPROTO_UDP) return refuse_icmp(skb, p);
 	if (p->tuple.protocol != IPPROTO_TCP) return DROP;
 	if (p->reason == DROP_TOO_LARGE || p->reason == DROP_HOP_LIMIT) return refuse_icmp(skb, p);

@@ -103,7 +103,7 @@ function walk(
     mark: 0,
     nowNs: 0n,
     hasRoute: true,
-    choices: { backendSlot: () => 0, natPort: () => CLIENT_PORT },
+    choices: { backendSlot: () => 0, natPort: () => CLIENT_PORT, isAnswerLimited: () => false },
   })
   return { verdict, audited, steps: [...start, ...steps] }
 }

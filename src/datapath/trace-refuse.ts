@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `trace`: the answer to what was dropped (bpf/lib/refuse.h).
 
+import { type Address, family as familyOf } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, TunnelMode } from '../generated/abi.ts'
 import { inTunnel, nexthopOf } from './trace-forward.ts'
@@ -21,11 +22,23 @@ const messages: Partial<Record<DropReason, Record<4 | 6, readonly [type: number,
 /** The verdict with what its sender gets: RST or ICMP, from what the packet asked for. */
 export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
   if (verdict.kind !== 'drop') return verdict
-  const answer = answerTo(walk, verdict.reason)
+  const { input, packet } = walk
+  const isToMany = input.isToMany === true || isNoHost(packet.source)
+  const answer = isToMany ? null : answerTo(walk, verdict.reason)
+  if (answer?.transport.kind === 'icmpError' && input.choices.isAnswerLimited()) {
+    return { ...verdict, answer: null, isAnswerLimited: true }
+  }
   if (answer === null || walk.tunnelNode === 0n) return { ...verdict, answer }
   const nexthop = nexthopOf(walk, walk.tunnelNode)
   const isTunnelled = walk.input.config.tunnelMode === TunnelMode.VXLAN
   return { ...verdict, answer: nexthop && isTunnelled ? inTunnel(walk, answer, nexthop) : null }
+}
+
+/** Multicast, broadcast, loopback, unspecified, and the networks that nobody is in (RFC 1812 5.3.7). */
+function isNoHost(source: Address): boolean {
+  if (familyOf(source) === 6) return source.startsWith('ff') || source === '::' || source === '::1'
+  const first = Number(source.split('.')[0])
+  return first === 0 || first === 127 || first >= 224
 }
 
 function answerTo({ input, packet, asked, mtuBytes }: Walk, reason: DropReason): IpPacket | null {

@@ -26,6 +26,8 @@ export interface TraceInput {
   readonly translationsMax: number
   /** Of the uplink. */
   readonly mtuBytes: number
+  /** The frame went to a broadcast or multicast address of the link. */
+  readonly isToMany?: boolean
   /** Whether the kernel's route for a packet to the world leads out of the uplink. */
   readonly hasRoute: boolean
   /** What the programs leave to chance; each must answer with something that they could have chosen. */
@@ -39,6 +41,8 @@ export interface Choices {
   backendSlot(tuple: Tuple, backendList: bigint, count: number): number
   /** A source port to masquerade with; taken(port) says that another flow has it. null: none was found. */
   natPort(tuple: Tuple, taken: (port: number) => boolean): number | null
+  /** Whether an ICMP answer finds the CPU's bucket empty. */
+  isAnswerLimited(): boolean
 }
 
 export type Verdict =
@@ -50,6 +54,8 @@ export type Verdict =
       readonly set: bigint
       /** What its sender gets at once; null: silence. */
       readonly answer: IpPacket | null
+      /** It would be answered, were there not so many. */
+      readonly isAnswerLimited?: true
     }
   /** Into the pod behind this host veth. */
   | { readonly kind: 'pod'; readonly ifindex: number }

@@ -81,7 +81,8 @@ export const DropReason = {
   PORT_IN_USE: 30,
   AUDIT_EGRESS: 31,
   AUDIT_INGRESS: 32,
-  REASONS: 33,
+  ANSWER_LIMIT: 33,
+  REASONS: 34,
 } as const
 export type DropReason = (typeof DropReason)[keyof typeof DropReason]
 
@@ -241,14 +242,15 @@ export interface NodeConfig {
   readonly natPortMin: number
   readonly natPortMax: number
   readonly refuseDenied: number
+  readonly seed: readonly [bigint, bigint, bigint, bigint]
 }
 
 export const nodeConfig: Codec<NodeConfig> = {
   name: 'node_config',
-  size: 72,
+  size: 104,
   write(bytes, offset, value) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 72)
-    bytes.fill(0, offset, offset + 72)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 104)
+    bytes.fill(0, offset, offset + 104)
     address.write(bytes, offset + 0, value.ipv4)
     address.write(bytes, offset + 16, value.ipv6)
     view.setBigUint64(32, value.node, true)
@@ -261,9 +263,13 @@ export const nodeConfig: Codec<NodeConfig> = {
     view.setUint16(60, value.natPortMin, true)
     view.setUint16(62, value.natPortMax, true)
     view.setUint8(64, value.refuseDenied)
+    view.setBigUint64(72, value.seed[0], true)
+    view.setBigUint64(80, value.seed[1], true)
+    view.setBigUint64(88, value.seed[2], true)
+    view.setBigUint64(96, value.seed[3], true)
   },
   read(bytes, offset) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 72)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 104)
     return {
       ipv4: address.read(bytes, offset + 0),
       ipv6: address.read(bytes, offset + 16),
@@ -277,6 +283,7 @@ export const nodeConfig: Codec<NodeConfig> = {
       natPortMin: view.getUint16(60, true),
       natPortMax: view.getUint16(62, true),
       refuseDenied: view.getUint8(64),
+      seed: [view.getBigUint64(72, true), view.getBigUint64(80, true), view.getBigUint64(88, true), view.getBigUint64(96, true)],
     }
   },
 }

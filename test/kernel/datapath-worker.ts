@@ -15,6 +15,7 @@ import {
   flowKey,
   type MapName,
   maps,
+  type NodeConfig,
   policyEpoch,
   TranslationFlags,
   translation,
@@ -38,7 +39,7 @@ interface Site {
   readonly ifindex: number
 }
 
-const config = {
+const config: NodeConfig = {
   ipv4: '192.0.2.1' as Address,
   ipv6: '::' as Address,
   node: 1n,
@@ -51,6 +52,7 @@ const config = {
   natPortMin: 32768,
   natPortMax: 65535,
   refuseDenied: 0,
+  seed: [1n, 1n, 1n, 1n],
 }
 
 async function open({ bpffs, cgroup, ifindex }: Site, sizes: Partial<Record<MapName, number>>): Promise<Datapath> {

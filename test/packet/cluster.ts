@@ -62,6 +62,8 @@ const hosts = {
   group: ['239.1.2.3', 'ff05::1:3'],
   linklocal: ['169.254.1.1', 'fe80::1'],
   loopback: ['127.0.0.1', '::1'],
+  nobody: ['0.0.0.0', '::'],
+  everybody: ['255.255.255.255', 'ff02::1'],
 } as const
 export type Host = keyof typeof hosts
 
@@ -95,6 +97,7 @@ export function config(changes: Partial<NodeConfig> = {}): NodeConfig {
     natPortMin: 32768,
     natPortMax: 60999,
     refuseDenied: 0,
+    seed: [3n, 5n, 7n, 9n],
     ...changes,
   }
 }

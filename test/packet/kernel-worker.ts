@@ -56,6 +56,8 @@ export interface RunRequest {
   readonly tables: Tables
   readonly state: FlowState
   readonly steps: readonly Step[]
+  /** Every CPU has sent as many ICMP answers as it may. */
+  readonly isAnswerLimited?: boolean
 }
 
 export interface StepResult {
@@ -92,6 +94,7 @@ interface Loaded {
   readonly events: Event[]
   /** What the programs keep of tables and flows, for each CPU. */
   readonly seen: readonly Fd[]
+  readonly answersPaid: Fd
 }
 
 /** What the agent promises (src/datapath/epoch.ts) and tests do not keep: what is there changes with the epoch only. */
@@ -129,7 +132,7 @@ function setUpDevices() {
 async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
   const opened = new Map<string, Fd>()
   const programs = new Map<HookName, Fd>()
-  const isShared = (name: string) => name in maps || name.endsWith('_seen')
+  const isShared = (name: string) => name in maps || name.endsWith('_seen') || name === 'answers_paid'
   for (const hook of hooks) {
     const object = addon.openObject(readFileSync(join(OBJECTS, `${hook}.o`)), hook)
     for (const { name, maxEntries } of object.maps) {
@@ -151,7 +154,7 @@ async function load(addon: Addon, config: NodeConfig): Promise<Loaded> {
     for (let i = 0; i < count; i++) events.push(event.read(bytes, i * event.size))
   })
   const seen = [...opened].filter(([name]) => name.endsWith('_seen')).map(([, fd]) => fd)
-  return { maps: opened as ReadonlyMap<MapName, Fd>, programs, events, seen }
+  return { maps: opened as ReadonlyMap<MapName, Fd>, programs, events, seen, answersPaid: opened.get('answers_paid')! }
 }
 
 async function clear(addon: Addon, fd: Fd, keySize: number) {
@@ -159,7 +162,7 @@ async function clear(addon: Addon, fd: Fd, keySize: number) {
   for (let i = 0; i < count; i++) addon.mapDelete(fd, keys.subarray(i * keySize, (i + 1) * keySize))
 }
 
-async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunRequest) {
+async function writeTables(addon: Addon, loaded: Loaded, { tables, state, isAnswerLimited }: RunRequest) {
   for (const name of tableNames) await writeTable(addon, loaded, name, tables[name])
   for (const name of stateNames) await writeTable(addon, loaded, name, [...state[name].values()])
   await clear(addon, loaded.maps.get('turns')!, maps.turns.keySize)
@@ -169,6 +172,7 @@ async function writeTables(addon: Addon, loaded: Loaded, { tables, state }: RunR
   const { epoch } = tables.policy_epoch[0]![1]
   if (lastEpoch.get(loaded) === epoch) for (const fd of loaded.seen) zero(addon, fd)
   lastEpoch.set(loaded, epoch)
+  fill(addon, loaded.answersPaid, isAnswerLimited ? process.hrtime.bigint() + 3600n * 1_000_000_000n : 0n)
 }
 
 function writeOpenings(addon: Addon, loaded: Loaded, openings: readonly Tuple[]) {
@@ -183,6 +187,16 @@ function readOpenings(addon: Addon, loaded: Loaded): Tuple[] {
   const { newest, oldest } = openingEnds.read(addon.mapLookup(loaded.maps.get('opening_ends')!, encode(u32, 0))!, 0)
   return Array.from({ length: Number(newest - oldest) }, (_, i) =>
     maps.openings.value.read(addon.mapLookup(loaded.maps.get('openings')!, encode(u32, Number(oldest) + i))!, 0),
+  )
+}
+
+/** Every CPU's one number. */
+function fill(addon: Addon, perCpuArray: Fd, value: bigint) {
+  addon.mapUpdate(
+    perCpuArray,
+    encode(u32, 0),
+    new Uint8Array(new BigUint64Array(addon.possibleCpus()).fill(value).buffer),
+    0,
   )
 }
 
@@ -248,7 +262,8 @@ async function runStep(addon: Addon, loaded: Loaded, step: Step): Promise<StepRe
   const counts = dropCounts(addon, loaded).map((count, reason) => [reason, Number(count - before[reason]!)] as const)
   const drops = new Map(counts.filter(([, count]) => count > 0))
   const lost = drops.get(DropReason.EVENT_LOST) ?? 0
-  const told = [...drops.values()].reduce((sum, count) => sum + count, 0) - 2 * lost
+  const unanswered = drops.get(DropReason.ANSWER_LIMIT) ?? 0
+  const told = [...drops.values()].reduce((sum, count) => sum + count, 0) - 2 * lost - unanswered
   for (let waited = 0; loaded.events.length < firstEvent + told && waited < 5000; waited++) {
     await new Promise((resolve) => setTimeout(resolve, 2))
   }

@@ -4,7 +4,7 @@
 
 import { Protocol } from '../../src/core/protocol.ts'
 import { allow, config, deny, egress, epoch, ingress, pod, serviceOf, tunnelled, UPLINK, world } from './cluster.ts'
-import { delivered, dropped, fromNetdev, fromPod, packet, refused, toPod } from './row.ts'
+import { delivered, dropped, fromNetdev, fromPod, limited, packet, refused, toAll, toPod } from './row.ts'
 import { echoRequest, fresh, icmpError, opaque, tcp, udp, vxlan } from './vocabulary.ts'
 
 const refusing = config({ refuseDenied: 1 })
@@ -98,6 +98,48 @@ packet('so does the error about its datagram', {
   given: [fromPod('cart', udp('cart:4000', 'away:53'))],
   when: fromNetdev(icmpError('prohibited', 'away', udp('cart:4000', 'away:53'))),
   then: delivered('cart'),
+})
+
+// -- What is not one host's, and what is too much ------------------------------------------------------------------
+
+for (const source of ['group', 'loopback', 'nobody', 'everybody'] as const) {
+  for (const sends of [udp, (from: string, to: string) => tcp(from, to, 'S')]) {
+    packet(`what pretends to come from ${source} is not answered`, {
+      config: refusing,
+      world: closed,
+      when: fromNetdev(sends(`${source}:53`, 'web:80')),
+      then: dropped('POLICY_INGRESS', null),
+    })
+  }
+}
+
+packet('nor is what a Service would refuse', {
+  world: world(pod('web'), serviceOf('n1:30080', { backends: [], external: [] })),
+  when: fromNetdev(tcp('group:53', 'n1:30080', 'S')),
+  then: dropped('NO_BACKEND'),
+})
+
+packet('nor a frame that went to all of the link', {
+  config: refusing,
+  world: closed,
+  when: toAll(fromNetdev(udp('outside:4000', 'web:53'))),
+  then: dropped('POLICY_INGRESS', null),
+})
+
+packet('a node that has sent as many ICMP errors as it may sends no more', {
+  config: refusing,
+  world: closed,
+  isAnswerLimited: true,
+  when: fromNetdev(udp('outside:4000', 'web:53')),
+  then: limited('POLICY_INGRESS'),
+})
+
+packet('but resets', {
+  config: refusing,
+  world: closed,
+  isAnswerLimited: true,
+  when: fromNetdev(tcp('outside:4000', 'web:80', 'S')),
+  then: refused('POLICY_INGRESS', fresh(tcp('web:80', 'outside:4000', 'RA'))),
 })
 
 // -- What stays silent ---------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ export interface At {
   readonly packet: InFamily<Packet>
   /** Breaks the frame, so that its IP header cannot be read. */
   readonly broken?: (bytes: Uint8Array) => Uint8Array
+  /** The frame goes to all of the link. */
+  readonly isToMany?: true
 }
 
 export interface Expected {
@@ -51,6 +53,9 @@ export interface Expected {
   readonly out?: InFamily<Packet>
   /** To what was dropped; absent: there must be none. */
   readonly answer?: InFamily<IpPacket>
+  readonly isAnswerLimited?: true
+  /** Of the translations that there are then, sorted. */
+  readonly translationFlags?: readonly number[]
 }
 
 export interface Row {
@@ -65,6 +70,8 @@ export interface Row {
   readonly when: At
   readonly then: Expected
   readonly families?: readonly Family[]
+  /** The node has sent as many ICMP answers as it may. */
+  readonly isAnswerLimited?: true
 }
 
 /** A node whose route to the world does not lead out of its uplink, but elsewhere. */
@@ -89,6 +96,10 @@ export function toNetdev(packet: InFamily<Packet>, forwardedFrom = 0): At {
   return { hook: 'to_netdev', ifindex: UPLINK, ingressIfindex: forwardedFrom, mark: 0, packet }
 }
 
+export function toAll(at: At): At {
+  return { ...at, isToMany: true }
+}
+
 // -- What becomes of it --------------------------------------------------------------------------------------------
 
 export function passed(out?: InFamily<Packet>): Expected {
@@ -98,6 +109,11 @@ export function passed(out?: InFamily<Packet>): Expected {
 /** rule: the name of the rule that decided; null where the set isolates. */
 export function dropped(reason: ReasonName, rule?: string | null): Expected {
   return { verdict: 'drop', reason, ...(rule !== undefined && { rule: rule === null ? 0n : ruleIdOf(rule) }) }
+}
+
+/** Dropped, and not answered, for there were too many. */
+export function limited(reason: ReasonName): Expected {
+  return { verdict: 'drop', reason, isAnswerLimited: true }
 }
 
 /** What happens although an audited rule would deny it; null: the audited policies would isolate. */
@@ -138,12 +154,17 @@ export function packet(name: string, row: Row) {
       expect(describeOutcome(last)).toMatchObject(describeExpected(row.then, family))
       const out = row.then.out?.(family)
       if (out) expect(last.traced.packet).toEqual(out)
+      if (row.then.translationFlags) expect(flagsOf(last.ran.state)).toEqual(row.then.translationFlags)
       const { audited } = last.traced
       expect(audited && { direction: audited.direction, rule: audited.rule }).toEqual(row.then.audit ?? null)
       const { verdict } = last.traced
       if (verdict.kind === 'drop') expect(verdict.answer).toEqual(row.then.answer?.(family) ?? null)
     })
   }
+}
+
+function flagsOf({ translations }: FlowState): readonly number[] {
+  return Array.from(translations.values(), ([, { flags }]) => flags).sort((a, b) => a - b)
 }
 
 export interface Outcome {
@@ -155,9 +176,11 @@ export interface Outcome {
 async function runRow(kernel: Kernel, row: Row, family: Family): Promise<Outcome> {
   const config = row.config ?? native
   const given = row.given ?? []
+  const { isAnswerLimited = false } = row
   const state = row.state?.(family) ?? emptyFlowState()
   if (!row.changed) {
-    const outcomes = await runStage(kernel, { config, tables: row.world, state, family, ats: [...given, row.when] })
+    const ats = [...given, row.when]
+    const outcomes = await runStage(kernel, { config, tables: row.world, state, family, ats, isAnswerLimited })
     return outcomes.at(-1)!
   }
   const before = await runStage(kernel, { config, tables: row.world, state, family, ats: given })
@@ -172,6 +195,7 @@ export interface Stage {
   readonly state: FlowState
   readonly family: Family
   readonly ats: readonly At[]
+  readonly isAnswerLimited?: boolean
 }
 
 /** Runs packets in order on the state that each leaves, both ways; throws where they differ. */
@@ -179,7 +203,8 @@ export async function runStage(kernel: Kernel, stage: Stage): Promise<readonly O
   const { config, tables, family, ats } = stage
   const startNs = process.hrtime.bigint()
   const steps = ats.map((at) => toStep(at, family))
-  const results = await kernel.run({ config, tables, state: stage.state, steps })
+  const { isAnswerLimited = false } = stage
+  const results = await kernel.run({ config, tables, state: stage.state, steps, isAnswerLimited })
   const state = structuredClone(stage.state)
   return ats.map((at, i) => {
     const ran = results[i]!
@@ -192,6 +217,7 @@ export async function runStage(kernel: Kernel, stage: Stage): Promise<readonly O
 function toStep(at: At, family: Family): Step {
   const bytes = packetBytes(at.packet(family))
   const { hook, ifindex, ingressIfindex, mark } = at
+  if (at.isToMany) bytes.fill(0xff, 0, 6)
   return { hook, ifindex, ingressIfindex, mark, bytes: at.broken?.(bytes) ?? bytes }
 }
 
@@ -212,6 +238,7 @@ function traceAt(
     ifindex: at.ifindex,
     ingressIfindex: at.ingressIfindex,
     mark: at.mark,
+    isToMany: at.isToMany === true,
     nowNs: process.hrtime.bigint(),
     packet:
       at.broken && whole.kind === 'ip'
@@ -226,9 +253,14 @@ function traceAt(
 }
 
 /** What the programs have chosen, read from the entry that they made, or else from the event of the drop. */
-function choicesOf({ state, events }: StepResult, { natPortMin, natPortMax }: NodeConfig, tables: Tables): Choices {
+function choicesOf(
+  { state, events, drops }: StepResult,
+  { natPortMin, natPortMax }: NodeConfig,
+  tables: Tables,
+): Choices {
   const { translations } = state
   return {
+    isAnswerLimited: () => drops.has(DropReason.ANSWER_LIMIT),
     backendSlot(tuple, list, count) {
       const [event] = events
       const to = translations.get(tupleText(tuple))?.[1].to ?? event
@@ -258,6 +290,7 @@ function compare(traced: Traced, ran: StepResult, state: FlowState, step: Step, 
   const drops = [
     ...(verdict.kind === 'drop' ? [[reasonName(verdict.reason), 1]] : []),
     ...(traced.audited === null ? [] : [[auditName(traced.audited), 1]]),
+    ...(verdict.kind === 'drop' && verdict.isAnswerLimited ? [['ANSWER_LIMIT', 1]] : []),
   ]
   const walked = traced.steps.map(({ stage, text }) => `${stage}: ${text}`).join('\n')
   expect(happened, walked).toEqual({ action: actionOf(verdict), drops })
@@ -333,10 +366,16 @@ function comparable({ openings, ...tables }: FlowState, startNs: bigint): unknow
 
 function describeOutcome({ traced: { verdict } }: Outcome): object {
   if (verdict.kind === 'stack') return { verdict: 'pass' }
-  if (verdict.kind === 'drop') return { verdict: 'drop', reason: reasonName(verdict.reason), rule: verdict.rule }
+  if (verdict.kind === 'drop') {
+    const { reason, rule, isAnswerLimited = false } = verdict
+    return { verdict: 'drop', reason: reasonName(reason), rule, isAnswerLimited }
+  }
   return { verdict: 'redirect', ...verdict }
 }
 
-function describeExpected({ out: _, answer: __, audit: ___, gateway, ...expected }: Expected, family: Family): object {
+function describeExpected(
+  { out: _, answer: __, audit: ___, translationFlags: ____, gateway, ...expected }: Expected,
+  family: Family,
+): object {
   return { ...expected, ...(gateway && { gateway: addressOf(gateway, family) }) }
 }
