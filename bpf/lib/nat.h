@@ -23,7 +23,7 @@
  *                DROP_TRANSLATIONS_FULL (and lib/openings.h gives none up), DROP_NAT_PORTS (no
  *                port is free, or another packet of this flow has made another choice
  *                meanwhile). Of PACKET_DIRECT it removes the one whose answers would still be
- *                the Service's.
+ *                the Service's, but for a client outside the cluster only once that has ended.
  *
  * The source port stays where it is free and within the node's masquerading range;
  * otherwise random ones of that range are tried, NAT_PORT_TRIES in all, and after the first
@@ -61,6 +61,18 @@ static __always_inline void translation_touch(struct translation *t, const struc
 	if (now - t->seen_ns >= SECOND_NS) t->seen_ns = now;
 }
 
+/* The connection after one that has ended, on the translation of that: FIN or RST may have been seen
+ * on its way back. */
+static __always_inline void translation_reopen(const struct translation *t)
+{
+	struct translation *back;
+	ALIGNED struct tuple answer;
+
+	tuple_reverse(&answer, &t->to);
+	back = bpf_map_lookup_elem(&translations, &answer);
+	if (back && back->flags & TRANSLATION_CLOSING) back->flags &= ~TRANSLATION_CLOSING;
+}
+
 /* Takes the translation that is in packet.to. */
 static __always_inline void nat_take(struct packet *p)
 {
@@ -95,6 +107,7 @@ static __always_inline bool nat_known(struct packet *p, enum nat_asker asker)
 	t = translation_find(&key);
 	if (!t || (asker != NAT_STACK && nat_forget(p, &key, t))) return false;
 	translation_touch(t, p);
+	if (packet_is_syn(p) && !(t->flags & TRANSLATION_REVERSE)) translation_reopen(t);
 	tuple_copy(&p->to, &t->to);
 	p->service = t->service;
 	nat_take(p);
@@ -393,13 +406,17 @@ __noinline int nat_claim(struct __sk_buff *skb, struct packet *p)
 __noinline int nat_abandon(struct packet *p)
 {
 	ALIGNED struct tuple answer, asked;
-	const struct translation *t;
+	const struct translation *t, *forward;
+	__u32 flags;
 
 	if (!p) return NEXT;
 	tuple_reverse(&answer, &p->tuple);
 	t = translation_find(&answer);
 	if (!t || !(t->flags & TRANSLATION_REVERSE)) return NEXT;
 	tuple_reverse(&asked, &t->to);
+	forward = bpf_map_lookup_elem(&translations, &asked);
+	flags = t->flags | (forward ? forward->flags : 0);
+	if (!(flags & TRANSLATION_CLOSING) && !source_is_inside(p)) return NEXT;
 	bpf_map_delete_elem(&translations, &answer);
 	bpf_map_delete_elem(&translations, &asked);
 	return NEXT;

@@ -44,6 +44,12 @@ static __always_inline const struct route *route_of(const struct address *a)
 	return bpf_map_lookup_elem(&routes, &prefix);
 }
 
+/* A pod's or a node's. */
+__noinline int source_is_inside(struct packet *p)
+{
+	return p && (node_of(&p->tuple.source) || route_of(&p->tuple.source));
+}
+
 static __always_inline enum verdict route_nobody(struct packet *p, enum drop_reason reason)
 {
 	p->destination = TO_NOBODY;

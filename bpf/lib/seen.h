@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "epoch.h"
 #include "idle.h"
+#include "node.h"
 #include "packet.h"
 #include "tuple.h"
 
@@ -37,11 +38,13 @@ struct {
 	__type(value, struct flow_seen);
 } flows_seen SEC(".maps");
 
+/* By factors that nobody else knows, or a pod could choose a tuple that has another's slot. */
 static __always_inline __u32 flow_seen_index(const struct tuple *t)
 {
-	__u64 mixed = address_word(&t->source, 0) ^ address_word(&t->source, 1) * 3;
+	const __u64 *seed = self()->seed;
+	__u64 mixed = address_word(&t->source, 0) * seed[0] ^ address_word(&t->source, 1) * seed[1];
 
-	mixed ^= address_word(&t->destination, 0) * 5 ^ address_word(&t->destination, 1) * 7;
+	mixed ^= address_word(&t->destination, 0) * seed[2] ^ address_word(&t->destination, 1) * seed[3];
 	mixed ^= (__u64)t->source_port << 32 ^ (__u64)t->destination_port << 16;
 	return mixed * 0x9e3779b97f4a7c15 >> (64 - FLOWS_SEEN_BITS); /* Knuth, TAOCP 6.4 */
 }

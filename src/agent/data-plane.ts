@@ -2,6 +2,7 @@
 // The part of the agent that begins once this node's own Node is known: programs and maps, the tables brought up to
 // date, and only then the uplink, so that no packet meets programs with half of their tables.
 
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type CniHandlers, createHandlers } from '../cni/handlers.ts'
 import type { CniEvent } from '../cni/interfaces.ts'
@@ -34,6 +35,7 @@ import { findCgroup } from './preflight.ts'
 import { createHealthPorts, type HealthPorts } from './proxy-health.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
 import { cutRemovedBackends } from './removed-backends.ts'
+import { openSeed } from './seed.ts'
 import type { ServiceSync } from './service-sync.ts'
 
 export interface DataPlaneOptions {
@@ -82,7 +84,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
   const datapath = await openDatapath(addon, {
     bpffs: config.bpffs,
     objectsDir: config.objectsDir,
-    config: nodeConfigOf(config, local, ownCookie(addon)),
+    config: { ...nodeConfigOf(config, local, ownCookie(addon)), seed: openSeed(join(config.stateDir, 'seed')) },
     sizes: config.mapSizes,
   })
   starting.use(datapath)

@@ -6,7 +6,7 @@ import { type Flow, FlowFlags, type FlowKey, type FlowSide, TranslationFlags, ty
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol } from './trace-packet.ts'
 import { icmpTypeAndCode } from './trace-parse.ts'
 import { judge } from './trace-policy.ts'
-import { flowText, tupleText } from './trace-tables.ts'
+import { flowText, longestPrefix, lookup, tupleText } from './trace-tables.ts'
 import { isSyn, isSynAck, isTcp, note, reverse, type Stage, type Walk } from './trace-walk.ts'
 
 /** flow_side.ifindex_in of what this node's stack sends into a pod (bpf/lib/conntrack.h). */
@@ -85,17 +85,27 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
   return null
 }
 
-/** The client that a Service led here has come to the backend itself, from the same port. */
-function isDirectNow({ flags }: Flow, { to }: Walk, ifindexIn: number): boolean {
-  return (flags & FlowFlags.TRANSLATED) !== 0 && !to && ifindexIn < FROM_STACK
+/** The client that a Service led here has come to the backend itself, from the same port: TCP says so by a SYN, of another
+ *  protocol whoever forges an outside client's address could. */
+function isDirectNow({ flags }: Flow, walk: Walk, ifindexIn: number): boolean {
+  if (!(flags & FlowFlags.TRANSLATED) || walk.to || ifindexIn >= FROM_STACK) return false
+  return isTcp(walk.tuple) ? isSyn(walk.packet) : isFromInside(walk)
 }
 
-/** The answers must be the backend's now. */
-function abandonTranslation({ input: { state }, tuple }: Walk) {
-  const answer = reverse(tuple)
-  const translation = state.translations.get(tupleText(answer))?.[1]
+/** A pod's or a node's address. */
+function isFromInside({ input: { tables }, tuple: { source } }: Walk): boolean {
+  return lookup(tables.nodes, { address: source }) !== undefined || longestPrefix(tables.routes, source) !== undefined
+}
+
+/** The answers must be the backend's now; a client outside the cluster must have ended what there was. */
+function abandonTranslation(walk: Walk) {
+  const { translations } = walk.input.state
+  const answer = reverse(walk.tuple)
+  const translation = translations.get(tupleText(answer))?.[1]
   if (!translation || !(translation.flags & TranslationFlags.REVERSE)) return
-  for (const key of [answer, reverse(translation.to)]) state.translations.delete(tupleText(key))
+  const flags = translation.flags | (translations.get(tupleText(reverse(translation.to)))?.[1].flags ?? 0)
+  if (!(flags & TranslationFlags.CLOSING) && !isFromInside(walk)) return
+  for (const key of [answer, reverse(translation.to)]) translations.delete(tupleText(key))
 }
 
 /** Whether the packet answers a flow that its destination has opened. */

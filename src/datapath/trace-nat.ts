@@ -54,6 +54,7 @@ export function lookupTranslation(walk: Walk, asker: Asker): Stage {
   } else if (known) {
     const [key, translation] = known
     translations.set(tupleText(key), [key, used(translation, walk)])
+    if (isSyn(walk.packet) && !(translation.flags & TranslationFlags.REVERSE)) reopen(walk, translation)
     note(walk, 'translation', `known, becomes ${tupleWords(translation.to)}`)
     take(walk, translation.to)
     return null
@@ -242,6 +243,15 @@ function isNextConnection({ packet, input }: Walk, { flags, service, to }: Trans
   if (!isSyn(packet) || service === 0n || flags & TranslationFlags.REVERSE) return false
   const answer = input.state.translations.get(tupleText(reverse(to)))
   return ((flags | (answer?.[1].flags ?? 0)) & TranslationFlags.CLOSING) !== 0
+}
+
+/** The connection after one that has ended: FIN or RST may have been seen on its way back. */
+function reopen({ input: { state } }: Walk, { to }: Translation) {
+  const text = tupleText(reverse(to))
+  const back = state.translations.get(text)
+  if (!back) return
+  const [key, value] = back
+  state.translations.set(text, [key, { ...value, flags: value.flags & ~TranslationFlags.CLOSING }])
 }
 
 function used(translation: Translation, { packet, input }: Walk): Translation {

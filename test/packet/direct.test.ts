@@ -4,7 +4,7 @@
 
 import { Protocol } from '../../src/core/protocol.ts'
 import { pod, serviceOf, udpService, world } from './cluster.ts'
-import { delivered, fromNetdev, fromPod, packet, sent } from './row.ts'
+import { delivered, fromNetdev, fromPod, packet, passed, sent } from './row.ts'
 import { tcp, udp } from './vocabulary.ts'
 
 const cluster = world(
@@ -73,6 +73,56 @@ packet('UDP: a pod that asks by a Service whom it has just asked itself is answe
   when: fromNetdev(udp('away:53', 'cart:4000')),
   then: delivered('cart', udp('shop:53', 'cart:4000', { hopLimit: 63 })),
 })
+
+// -- A client outside the cluster, whose address anybody may forge --------------------------------------------------
+
+const open = world(
+  pod('web'),
+  serviceOf('n1:30080', { backends: ['web:8080'], external: ['web:8080'] }),
+  serviceOf('n1:30053', { protocol: Protocol.UDP, backends: ['web:5353'], external: ['web:5353'] }),
+)
+const clientAsks = fromNetdev(udp('client:4000', 'n1:30053'))
+const clientAnswer = fromPod('web', udp('web:5353', 'client:4000'))
+
+packet('UDP: a datagram to the pod that claims a client outside does not take its answers from the Service', {
+  world: open,
+  given: [clientAsks, clientAnswer, fromNetdev(udp('client:4000', 'web:5353'))],
+  when: clientAnswer,
+  then: sent(null, udp('n1:30053', 'client:4000', { hopLimit: 63 })),
+})
+
+const clientSends = (to: string, flags: string) => fromNetdev(tcp(`client:4000`, to, flags))
+const podSends = (flags: string) => fromPod('web', tcp('web:8080', 'client:4000', flags))
+const inService = [clientSends('n1:30080', 'S'), podSends('SA'), clientSends('n1:30080', 'A'), podSends('A')]
+
+for (const flags of ['A', 'S', 'R']) {
+  packet(`TCP: nor does a packet ${flags}`, {
+    world: open,
+    given: [...inService, clientSends('web:8080', flags)],
+    when: podSends('A'),
+    then: sent(null, tcp('n1:30080', 'client:4000', 'A', { hopLimit: 63 })),
+  })
+}
+
+packet('TCP: a SYN does once the connection by the Service has ended', {
+  world: open,
+  given: [...inService, clientSends('n1:30080', 'FA'), clientSends('web:8080', 'S'), podSends('SA')],
+  when: podSends('A'),
+  then: passed(tcp('web:8080', 'client:4000', 'A')),
+})
+
+packet('TCP: of a pod elsewhere a packet without SYN does not', {
+  world: open,
+  given: [
+    ...['S', 'A'].map((flags) => fromNetdev(tcp('away:4000', 'n1:30080', flags))),
+    fromPod('web', tcp('web:8080', 'away:4000', 'SA')),
+    fromNetdev(tcp('away:4000', 'web:8080', 'A')),
+  ],
+  when: fromPod('web', tcp('web:8080', 'away:4000', 'A')),
+  then: sent('n2', tcp('n1:30080', 'away:4000', 'A', { hopLimit: 63 })),
+})
+
+// -- TCP -----------------------------------------------------------------------------------------------------------
 
 const syn = fromNetdev(tcp('away:4000', 'n1:30080', 'S'))
 const synAck = fromPod('web', tcp('web:8080', 'away:4000', 'SA'))

@@ -144,6 +144,21 @@ packet('the only port is that of a connection that may still go on', {
   then: dropped('NAT_PORTS'),
 })
 
+packet('the next connection from a port does not end with the one before, whichever end closed that', {
+  world: cluster,
+  given: [
+    syn,
+    synAck,
+    fromPod('cart', tcp('cart:40000', 'outside:443', 'A')),
+    fromNetdev(tcp('outside:443', 'n1:40000', 'FA')),
+  ],
+  when: syn,
+  then: {
+    ...sent(null, tcp('n1:40000', 'outside:443', 'S', { hopLimit: 63 })),
+    translationFlags: [0, TranslationFlags.REVERSE | TranslationFlags.REPLIED],
+  },
+})
+
 packet("a port of the node's own connection is not used", {
   config: twoPorts,
   world: cluster,
