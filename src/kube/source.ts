@@ -109,6 +109,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   let journalling: Promise<void> = Promise.resolve()
   let hasNews = false // unseenKinds changed
   let isInterestDue = true
+  let isWaitOver = false // peers are asked for, and cannot be listed
   let serversDue = false
   let isClosed = false
 
@@ -209,6 +210,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     if (text !== failedSince) options.onError(failure)
     failedSince = text
     if (isForbidden(failure) && !stream.isSynchronised) forbidden(stream)
+    if (stream.group === 'peers' && !openGroups.has('peers')) waitNoLonger()
     const isGone = wantedStreams().every((each) => each.failure instanceof ApiUnreachable)
     if (!isTelling && isGone) restore()
   }
@@ -261,9 +263,17 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     if (isFirst) clearTimeout(impatience)
   }
 
-  /** Before these are known it would isolate every pod, and deny none of its peers. */
+  /** Before these are known it isolates every pod, for as long as their lists take; where those fail, nobody knows how
+   *  long, and it must not be without effect for so long. */
   function waits({ group }: Stream): boolean {
-    return WAITING.includes(group) && wanted.has('peers') && !openGroups.has('peers')
+    return WAITING.includes(group) && wanted.has('peers') && !openGroups.has('peers') && !isWaitOver
+  }
+
+  function waitNoLonger(): void {
+    if (isWaitOver) return
+    isWaitOver = true
+    justOpened.push(...WAITING.filter((group) => openGroups.has(group)))
+    gather()
   }
 
   /** A pod that moves here is in two streams for a while: its own node's counts. */
@@ -309,6 +319,7 @@ export function followKubernetes(options: KubeSourceOptions): Source {
       lingering = undefined
       if (wanted.has('peers')) return
       wanted.add('peers')
+      isWaitOver = false
       for (const stream of streamsOf('peers')) stream.start()
     } else if (openGroups.has('peers') || wanted.has('peers')) {
       lingering ??= setTimeout(() => void leavePeers(), timing.lingerMs)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A NetworkPolicy that appears while pods elsewhere are not listed: from the API server through source and compiler to the
-// verdicts of the shipped programs. Whom its rules mean nobody knows yet, so nobody may pass.
+// A policy that appears while pods elsewhere cannot be listed: from the API server through source and compiler to the
+// verdicts of the shipped programs. Whom its rules mean nobody knows yet, so nobody
+// may pass whom only they would admit, or whom they might deny.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type KernelEngine, openKernelEngine } from '../../src/agent/policy-engine.ts'
@@ -62,43 +63,62 @@ const client = { podSelector: { matchLabels: { app: 'client' } } }
 const outside = { ipBlock: { cidr: '192.0.2.0/24' } }
 const team = { namespaceSelector: { matchLabels: { team: 'x' } }, ...client }
 
-describe('a new policy admits nobody by labels until pods elsewhere and namespaces are listed', () => {
+const elsewhere: ApiJson = { ...node, metadata: { name: 'n2' }, spec: { podCIDRs: ['10.2.0.0/24'] } }
+
+function networkPolicy(spec: object): ApiJson {
+  const metadata = { namespace: 'a', name: 'new' }
+  return { kind: 'NetworkPolicy', apiVersion: 'networking.k8s.io/v1', metadata, spec: { podSelector: {}, ...spec } }
+}
+
+function ciliumPolicy(spec: object): ApiJson {
+  const metadata = { namespace: 'a', name: 'new' }
+  return { kind: 'CiliumNetworkPolicy', apiVersion: 'cilium.io/v2', metadata, spec: { endpointSelector: {}, ...spec } }
+}
+
+const strangers = [{ matchLabels: { app: 'stranger' } }]
+
+describe('a new policy admits nobody by labels, and denies whom it may mean, until pods elsewhere are listed', () => {
   test.each([
-    ['ingress', { policyTypes: ['Ingress'], ingress: [{ from: [client] }] }, [], ['client']],
-    ['ingress by namespace', { policyTypes: ['Ingress'], ingress: [{ from: [team] }] }, [], ['client']],
-    ['egress', { policyTypes: ['Egress'], egress: [{ to: [client] }] }, [], ['client']],
+    ['ingress', networkPolicy({ policyTypes: ['Ingress'], ingress: [{ from: [client] }] }), [], ['client']],
+    ['ingress by namespace', networkPolicy({ policyTypes: ['Ingress'], ingress: [{ from: [team] }] }), [], ['client']],
+    ['egress', networkPolicy({ policyTypes: ['Egress'], egress: [{ to: [client] }] }), [], ['client']],
     [
       'ingress, and what needs no labels at once',
-      { policyTypes: ['Ingress'], ingress: [{ from: [client, outside] }] },
+      networkPolicy({ policyTypes: ['Ingress'], ingress: [{ from: [client, outside] }] }),
       ['outside'],
       ['client', 'outside'],
     ],
-  ])('%s', async (_, spec, before, after) => {
-    const direction = 'ingress' in spec ? PolicyDirection.INGRESS : PolicyDirection.EGRESS
+    [
+      'denial',
+      ciliumPolicy({
+        ingressDeny: [{ fromEndpoints: strangers }],
+        enableDefaultDeny: { ingress: false, egress: false },
+      }),
+      ['outside'],
+      ['client', 'outside'],
+    ],
+  ])('%s', async (_, policy, before, after) => {
+    const isEgress = 'egress' in (policy.spec as object)
+    const direction = isEgress ? PolicyDirection.EGRESS : PolicyDirection.INGRESS
     await using server = await startApiServer()
-    server.put(node)
+    for (const each of [node, elsewhere]) server.put(each)
     server.put({ kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'a', labels: { team: 'x' } } })
     server.put(podAt('own', 'n1', OWN, {}))
     server.put(podAt('client', 'n2', peers.client, { app: 'client' }))
     server.put(podAt('stranger', 'n2', peers.stranger, { app: 'stranger' }))
     using followed = follow([server.url])
     const { world, source } = followed
-    await eventually(() => expect(namesOf(world)).toEqual(['Node n1', 'Pod a/own']))
+    await eventually(() => expect(namesOf(world)).toEqual(['Node n1', 'Node n2', 'Pod a/own']))
     world.putEndpoint(endpoint)
     expect(await admitted(world, direction)).toEqual(Object.keys(peers))
 
     server.forbidden.add('watch pods') // what is open goes on; pods elsewhere are not asked for yet
-    const metadata = { namespace: 'a', name: 'new' }
-    server.put({
-      kind: 'NetworkPolicy',
-      apiVersion: 'networking.k8s.io/v1',
-      metadata,
-      spec: { podSelector: {}, ...spec },
-    })
+    server.put(policy)
     const refused = () => source.failures().filter(({ kind, reason }) => kind === 'Pod' && reason === 'forbidden')
     await eventually(() => expect(refused()).toHaveLength(1))
     await eventually(() => expect([...source.unseenKinds()]).toEqual(['Pod']))
-    expect(namesOf(world)).toEqual(['NetworkPolicy a/new', 'Node n1', 'Pod a/own'])
+    const known = [`${policy.kind} a/new`, 'Node n1', 'Node n2', 'Pod a/own']
+    await eventually(() => expect(namesOf(world)).toEqual(known))
     expect(await admitted(world, direction)).toEqual(before)
 
     server.forbidden.clear()
