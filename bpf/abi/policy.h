@@ -54,7 +54,30 @@ struct policy_epoch {
 };
 _Static_assert(sizeof(struct policy_epoch) == 4, "policy_epoch");
 
+/* rule_uses: when a rule last decided about a flow, of the rules that the agent has entered. Only
+ * what is judged counts, not each packet of a known flow. Writers: the agent enters and deletes,
+ * lib/policy.h writes used_ns, at most once a second. Reader: the agent (`heddle policy unused`). */
+struct rule_use_key {
+	id64 rule;
+};
+_Static_assert(sizeof(struct rule_use_key) == 8, "rule_use_key");
+
+struct rule_use {
+	__u64 since_ns; /* counted from then on; monotonic */
+	__u64 used_ns;  /* coarse monotonic; 0: not yet */
+	id64 meaning;   /* of the rule's text: one that says something else begins anew */
+};
+_Static_assert(sizeof(struct rule_use) == 24, "rule_use");
+
 #ifdef __bpf__
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct rule_use_key);
+	__type(value, struct rule_use);
+} rule_uses SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 262144);

@@ -12,6 +12,8 @@
 #pragma once
 #include "../abi/class.h"
 #include "../abi/policy.h"
+#include "clock.h"
+#include "idle.h" /* SECOND_NS */
 #include "parse.h"
 #include "route.h"
 
@@ -57,6 +59,17 @@ static __always_inline enum verdict policy_deny(struct packet *p, enum policy_di
 	return drop(p, direction == DIRECTION_EGRESS ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS);
 }
 
+/* `key` is the stack's to overwrite: here is no room for another. */
+static __always_inline void policy_note_use(struct policy_key *key, id64 rule)
+{
+	struct rule_use *use;
+	__u64 now = clock_ns();
+
+	key->set = rule;
+	use = bpf_map_lookup_elem(&rule_uses, &key->set);
+	if (use && now - use->used_ns >= SECOND_NS) use->used_ns = now;
+}
+
 /* One direction. `reversed`: the packet is an answer, its destination the originator. */
 __noinline int policy_judge(struct packet *p, bool reversed, enum policy_direction direction)
 {
@@ -99,6 +112,7 @@ __noinline int policy_judge(struct packet *p, bool reversed, enum policy_directi
 	}
 	if (!entry) entry = policy_level(&key, levels, LEVEL_ANY, 0);
 	p->rule = entry ? entry->rule : 0;
+	if (p->rule) policy_note_use(&key, p->rule);
 	if (!entry || entry->verdict != VERDICT_ALLOW || entry->l7) return policy_deny(p, direction);
 	if (entry->flags & POLICY_AUDIT) {
 		policy_deny(p, direction);

@@ -33,6 +33,7 @@ export async function serveApi(
     lists: () => ({ ...dataPlaneOf(progress), ...dataPlaneOf(progress).reconciler, world }),
     serviceUse: (service) => serviceUse(parts, dataPlaneOf(progress), service),
     policySettings: policySettings(config),
+    ruleUses: () => dataPlaneOf(progress).ruleUses.read(),
     plan: () => dataPlaneOf(progress).reconciler.planNow(),
     trace: (query) => {
       const { kernel, local } = dataPlaneOf(progress)

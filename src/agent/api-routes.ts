@@ -3,7 +3,7 @@
 
 import type { ServerResponse } from 'node:http'
 import type { PolicySettings } from '../policy/compile.ts'
-import type { PlanReply, ServiceDetail, Status, SyncReply, TraceReply } from './api.ts'
+import type { PlanReply, RuleUse, ServiceDetail, Status, SyncReply, TraceReply } from './api.ts'
 import { json, type Reply, type Routes, text } from './http.ts'
 import { type ListSources, listEndpoints, listNodes, listPolicies, listServices } from './lists.ts'
 import { policyObjects } from './policy-objects.ts'
@@ -16,6 +16,7 @@ export interface Answers {
   /** What only the node can say of a Service. */
   serviceUse(service: ServiceDescription): Promise<Pick<ServiceDetail, 'traffic' | 'clients' | 'problems'>>
   readonly policySettings: PolicySettings
+  ruleUses(): Promise<readonly RuleUse[]>
   plan(): Promise<readonly string[]>
   trace(query: URLSearchParams): Promise<TraceReply>
   sync(signal: AbortSignal): Promise<SyncReply>
@@ -30,6 +31,7 @@ export function apiRoutes(answers: Answers): Routes {
     'GET /v1/service': async ({ query }) => json(await serviceDetail(answers, query.get('name') ?? '')),
     'GET /v1/policies': async () => json(await listPolicies(answers.lists())),
     'GET /v1/policy-objects': async () => json(policyObjects(answers.lists().world, answers.policySettings)),
+    'GET /v1/rule-uses': async () => json(await answers.ruleUses()),
     'GET /v1/nodes': async () => json(await listNodes(answers.lists())),
     'GET /v1/plan': async () => json({ steps: await answers.plan() } satisfies PlanReply),
     'GET /v1/trace': async ({ query }) => json(await answers.trace(query)),

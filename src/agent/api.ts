@@ -7,6 +7,7 @@
 //   GET  /v1/services                  ServiceRow[]        with drift against what is desired
 //   GET  /v1/service?name              ServiceDetail       one Service, NS/NAME: what is desired, and drift
 //   GET  /v1/policies                  PolicyRow[]
+//   GET  /v1/rule-uses                 RuleUse[]           when each rule last decided about a flow here
 //   GET  /v1/policy-objects            PolicyObjects       namespaces, nodes, pods and policies that this node knows
 //   GET  /v1/nodes                     NodeRow[]
 //   GET  /v1/plan                      PlanReply           what would change in the kernel now
@@ -278,6 +279,15 @@ export interface NodeRow {
     readonly ifindex: number
   }[]
   readonly drift: Drift
+}
+
+/** A rule of a policy in force on this node. Times are RFC 3339. */
+export interface RuleUse {
+  readonly rule: string
+  /** When it came, or was last changed: it is counted from then on. */
+  readonly since: string
+  /** When it last decided about a new flow, to a second; null: not yet. */
+  readonly lastUsed: string | null
 }
 
 export interface PlanReply {

@@ -35,6 +35,7 @@ import { findCgroup } from './preflight.ts'
 import { createHealthPorts, type HealthPorts } from './proxy-health.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
 import { cutRemovedBackends } from './removed-backends.ts'
+import { openRuleUses, type RuleUses } from './rule-uses.ts'
 import { openSeed } from './seed.ts'
 import type { ServiceSync } from './service-sync.ts'
 
@@ -69,6 +70,7 @@ export interface DataPlane {
   readonly loop: Loop
   readonly handlers: CniHandlers
   readonly healthPorts: HealthPorts
+  readonly ruleUses: RuleUses
   /** The own Node object is another one: new pod CIDRs take effect, new InternalIPs with the next start. */
   nodeChanged(node: Node): Promise<void>
   /** Ends the loop and closes descriptors; everything stays in force. */
@@ -118,6 +120,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     onApplied: options.onApplied,
   })
   const { onSuccess, onFailure, onBroken } = options
+  const ruleUses = await openRuleUses(addon, datapath.maps.rule_uses)
   const holdPodCIDRs = createPodCIDRHolder(network, reconciler, log)
   const { serviceSync } = options
   const healthPorts = createHealthPorts(
@@ -130,6 +133,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     serviceSync.begins()
     try {
       await reconciler.pass()
+      ruleUses.sync(reconciler.compiled().policies, options.unseenKinds().size === 0)
       await holdPodCIDRs()
     } catch (error) {
       serviceSync.failed()
@@ -164,6 +168,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     loop,
     handlers,
     healthPorts,
+    ruleUses,
     async nodeChanged(changed) {
       if (!sameValue(changed.internalIPs, node.internalIPs)) {
         log.warn(

@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { text as readAll } from 'node:stream/consumers'
-import type { PolicyObjects } from '../agent/api.ts'
+import type { PolicyObjects, RuleUse } from '../agent/api.ts'
 import { askAgent } from '../agent/client.ts'
 import { isConfigProblem, policySettings, readConfig } from '../agent/config.ts'
 import { BadField, pathText, root } from '../api/cursor.ts'
@@ -70,6 +70,15 @@ export const policyCommands: readonly CommandRow[] = [
     printsData: true,
     run: diff,
   },
+  {
+    usage: 'policy unused',
+    summary: 'Rules in force on the node that decided about no new flow: ever, or since a time.',
+    examples: ['heddle policy unused --since 7d --lab lab --node n2'],
+    options: [['--since <time>', 'so long ago (90s, 30m, 24h, 7d), or a time as 2026-11-28T12:00:00Z']],
+    asksAgent: true,
+    printsData: true,
+    run: unused,
+  },
 ]
 
 async function why(call: Call): Promise<undefined> {
@@ -100,6 +109,38 @@ async function diff(call: Call): Promise<undefined> {
   const changes = policyDiff(createOfflineCluster(running, settings), createOfflineCluster(after.values(), settings))
   printData(call, changes, diffText)
   return undefined
+}
+
+async function unused(call: Call): Promise<undefined> {
+  const since = textOption(call, 'since')
+  const sinceMs = since === undefined ? null : timeOf(since, Date.now())
+  const uses = await askAgent<readonly RuleUse[]>(call.socket, 'GET', '/v1/rule-uses')
+  const idle = uses.filter(({ lastUsed }) => lastUsed === null || (sinceMs !== null && Date.parse(lastUsed) < sinceMs))
+  const isYounger = (use: RuleUse): boolean => sinceMs !== null && Date.parse(use.since) > sinceMs
+  const younger = idle.filter(isYounger).length
+  if (younger > 0) call.warn(`${younger} rules are younger than that, or have changed since, and are left out`)
+  const rows = idle.filter((use) => !isYounger(use))
+  printData(call, rows, unusedText)
+  return undefined
+}
+
+function unusedText(rows: readonly RuleUse[]): string {
+  return table(
+    ['RULE', 'COUNTED SINCE', 'LAST USED'],
+    rows.map(({ rule, since, lastUsed }) => [rule, since, lastUsed]),
+  )
+}
+
+const unitsMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+function timeOf(written: string, nowMs: number): number {
+  const [, count, unit] = /^(\d{1,9})([smhd])$/.exec(written) ?? []
+  const at = count === undefined ? Date.parse(written) : nowMs - Number(count) * unitsMs[unit!]!
+  const isTime = count !== undefined || /^\d{4}-\d\d-\d\d/.test(written)
+  if (!isTime || Number.isNaN(at)) {
+    throw new CommandError(`--since takes 90s, 30m, 24h, 7d or a time as 2026-11-28T12:00:00Z, not "${written}"`, 2)
+  }
+  return at
 }
 
 function runningObjects(call: Call): Promise<PolicyObjects> {

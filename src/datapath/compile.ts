@@ -49,6 +49,7 @@ export const NOTHING_COMPILED: Compiled = {
     classPrefixes: new Map(),
     classNames: new Map(),
     rules: new Map(),
+    ruleMeanings: new Map(),
   },
   routing: {
     routes: new Map(),

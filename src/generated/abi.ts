@@ -816,6 +816,52 @@ export const policyEpoch: Codec<PolicyEpoch> = {
   },
 }
 
+export interface RuleUseKey {
+  readonly rule: bigint
+}
+
+export const ruleUseKey: Codec<RuleUseKey> = {
+  name: 'rule_use_key',
+  size: 8,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8)
+    bytes.fill(0, offset, offset + 8)
+    view.setBigUint64(0, value.rule, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8)
+    return {
+      rule: view.getBigUint64(0, true),
+    }
+  },
+}
+
+export interface RuleUse {
+  readonly sinceNs: bigint
+  readonly usedNs: bigint
+  readonly meaning: bigint
+}
+
+export const ruleUse: Codec<RuleUse> = {
+  name: 'rule_use',
+  size: 24,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 24)
+    bytes.fill(0, offset, offset + 24)
+    view.setBigUint64(0, value.sinceNs, true)
+    view.setBigUint64(8, value.usedNs, true)
+    view.setBigUint64(16, value.meaning, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 24)
+    return {
+      sinceNs: view.getBigUint64(0, true),
+      usedNs: view.getBigUint64(8, true),
+      meaning: view.getBigUint64(16, true),
+    }
+  },
+}
+
 export interface Route {
   readonly kind: number
   readonly node: bigint
@@ -1502,6 +1548,17 @@ export const maps = {
     layout: 'aadf8bd2',
     key: prefix,
     value: route,
+  },
+  rule_uses: {
+    name: 'rule_uses',
+    type: 1,
+    keySize: 8,
+    valueSize: 24,
+    maxEntries: 32768,
+    flags: 1,
+    layout: '9b20371e',
+    key: ruleUseKey,
+    value: ruleUse,
   },
   slot_tables: {
     name: 'slot_tables',

@@ -74,6 +74,7 @@ export function createPolicyCompiler(settings = BY_POLICY): (world: WorldView, n
       endpoints.set(endpointKey(endpoint), policy)
     }
     const classes = classify(world, nodeName, questionsOf(world, sets.values()))
+    const rules = [...sets.values()].flatMap((set) => set.rules)
     const peerClasses = mapValues(classes.all, ({ id, realm }): PeerClass => ({ classId: id, realm }))
     return {
       endpoints,
@@ -81,7 +82,8 @@ export function createPolicyCompiler(settings = BY_POLICY): (world: WorldView, n
       classes: mapValues(classes.byAddress, ({ id }) => peerClasses.get(id)!),
       classPrefixes: mapValues(classes.byPrefix, ({ id }) => peerClasses.get(id)!),
       classNames: mapValues(classes.all, (each) => each.text),
-      rules: new Map([...sets.values()].flatMap((set) => set.rules.map((rule) => [rule.id, rule.name] as const))),
+      rules: new Map(rules.map(({ id, name }) => [id, name])),
+      ruleMeanings: new Map(rules.map(({ id, meaning }) => [id, meaning])),
     }
   }
 }

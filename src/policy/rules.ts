@@ -78,6 +78,8 @@ export interface Rule {
   readonly portNames: readonly string[]
   /** Canonical: equal text, equal meaning. */
   readonly text: string
+  /** Id of the text. */
+  readonly meaning: Id64
 }
 
 export type Direction = (typeof PolicyDirection)[keyof typeof PolicyDirection]
@@ -145,6 +147,7 @@ function namedRule(rule: WrittenRule, ownNamespace: string): Rule {
   const realmTexts = realms.map((realm) => realmPeers[realm])
   const peerTexts = [...(everybody ? ['everybody'] : []), ...realmTexts, ...selectors.keys()].sort()
   const isPlain = tier === 'NetworkPolicy' && action === 'Accept'
+  const text = `${audited ? 'audit ' : ''}${isPlain ? '' : `${action} `}${name}: ${peerTexts.join(' | ')}: ${portTexts.join(' ')}`
   return {
     id: id64(`rule ${name}`),
     name,
@@ -156,7 +159,8 @@ function namedRule(rule: WrittenRule, ownNamespace: string): Rule {
     selectors: [...selectors.values()],
     ports,
     portNames: (ports ?? []).filter((port) => typeof port.port === 'string').map(namedPort),
-    text: `${audited ? 'audit ' : ''}${isPlain ? '' : `${action} `}${name}: ${peerTexts.join(' | ')}: ${portTexts.join(' ')}`,
+    text,
+    meaning: id64(`rule text ${text}`),
   }
 }
 

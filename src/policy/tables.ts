@@ -51,4 +51,6 @@ export interface CompiledPolicies {
   readonly classNames: ReadonlyMap<Id64, string>
   /** Rule id -> "namespace/name ingress[0]". */
   readonly rules: ReadonlyMap<Id64, string>
+  /** Rule id -> id of what it says: another one where the rule of that name says something else. */
+  readonly ruleMeanings: ReadonlyMap<Id64, Id64>
 }

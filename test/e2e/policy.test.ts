@@ -5,8 +5,9 @@
 
 import { appendFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { PacketEvent, Status, TraceReply } from '../../src/agent/api.ts'
+import type { PacketEvent, RuleUse, Status, TraceReply } from '../../src/agent/api.ts'
 import { askAgent, streamAgent } from '../../src/agent/client.ts'
+import { runCli } from '../../src/cli/main.ts'
 import { agentSocket } from '../../src/lab/agents.ts'
 import { nodeDir } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
@@ -331,6 +332,48 @@ describe('audit', () => {
         audit: 'test/audited',
       })
     })
+  })
+})
+
+describe('heddle policy unused', () => {
+  const uses = () => askAgent<readonly RuleUse[]>(agentSocket(lab.name, 'n1'), 'GET', '/v1/rule-uses')
+  const command = async (...options: readonly string[]) => {
+    const [printed, warned]: [string[], string[]] = [[], []]
+    const argv = ['policy', 'unused', '--lab', lab.name, '--node', 'n1', '-o', 'json', ...options]
+    const io = { print: (text: string) => printed.push(text), warn: (text: string) => warned.push(text), colour: false }
+    expect(await runCli(argv, io), warned.join()).toBe(0)
+    return { rules: (JSON.parse(printed.join('')) as readonly RuleUse[]).map(({ rule }) => rule), warned }
+  }
+  const unused = async () => (await command()).rules
+  const from = (app: string) => ({ from: [{ podSelector: { matchLabels: { app } } }] })
+  const policyOf = (...apps: readonly string[]) => networkPolicy('used', { ...selectWeb, ingress: apps.map(from) })
+
+  test('names the rules that no flow has met, across a restart; a changed rule counts anew, one that is gone is gone', async () => {
+    await withPolicy([policyOf('cart', 'nobody', 'db')], async () => {
+      expect(await unused()).toEqual([0, 1, 2].map((index) => `test/used ingress[${index}]`))
+      expect(await whoReaches([path('cart'), path('stranger')], web)).toEqual({
+        [path('cart')]: all,
+        [path('stranger')]: none,
+      })
+      expect(await unused()).toEqual(['test/used ingress[1]', 'test/used ingress[2]'])
+      expect(await command('--since', '30d')).toEqual({
+        rules: [],
+        warned: [expect.stringContaining('2 rules are younger')],
+      })
+      const before = await uses()
+      await lab.killAgents()
+      await lab.startAgents()
+      const after = await uses()
+      expect(after.map(({ rule, lastUsed }) => [rule, lastUsed === null])).toEqual([
+        ['test/used ingress[0]', false],
+        ['test/used ingress[1]', true],
+        ['test/used ingress[2]', true],
+      ])
+      expect(Math.abs(Date.parse(after[1]!.since) - Date.parse(before[1]!.since))).toBeLessThan(1_000)
+      await lab.apply(policyOf('db', 'nobody'))
+      expect(await unused()).toEqual(['test/used ingress[0]', 'test/used ingress[1]'])
+    })
+    expect(await uses()).toEqual([])
   })
 })
 

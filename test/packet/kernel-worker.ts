@@ -58,6 +58,8 @@ export interface RunRequest {
   readonly steps: readonly Step[]
   /** Every CPU has sent as many ICMP answers as it may. */
   readonly isAnswerLimited?: boolean
+  /** Rules that are counted. */
+  readonly countedRules?: readonly bigint[]
 }
 
 export interface StepResult {
@@ -68,6 +70,8 @@ export interface StepResult {
   readonly drops: ReadonlyMap<number, number>
   readonly events: readonly Event[]
   readonly state: FlowState
+  /** Rule -> when it was used, of those that are counted; 0: never. */
+  readonly ruleUses: ReadonlyMap<bigint, bigint>
 }
 
 export type Reply = { readonly results: readonly StepResult[] } | { readonly failure: string }
@@ -162,7 +166,8 @@ async function clear(addon: Addon, fd: Fd, keySize: number) {
   for (let i = 0; i < count; i++) addon.mapDelete(fd, keys.subarray(i * keySize, (i + 1) * keySize))
 }
 
-async function writeTables(addon: Addon, loaded: Loaded, { tables, state, isAnswerLimited }: RunRequest) {
+async function writeTables(addon: Addon, loaded: Loaded, request: RunRequest) {
+  const { tables, state, isAnswerLimited, countedRules = [] } = request
   for (const name of tableNames) await writeTable(addon, loaded, name, tables[name])
   for (const name of stateNames) await writeTable(addon, loaded, name, [...state[name].values()])
   await clear(addon, loaded.maps.get('turns')!, maps.turns.keySize)
@@ -172,6 +177,13 @@ async function writeTables(addon: Addon, loaded: Loaded, { tables, state, isAnsw
   const { epoch } = tables.policy_epoch[0]![1]
   if (lastEpoch.get(loaded) === epoch) for (const fd of loaded.seen) zero(addon, fd)
   lastEpoch.set(loaded, epoch)
+  const unused = { sinceNs: 0n, usedNs: 0n, meaning: 0n }
+  await writeTable(
+    addon,
+    loaded,
+    'rule_uses',
+    countedRules.map((rule) => [{ rule }, unused]),
+  )
   fill(addon, loaded.answersPaid, isAnswerLimited ? process.hrtime.bigint() + 3600n * 1_000_000_000n : 0n)
 }
 
@@ -240,6 +252,17 @@ async function readState(addon: Addon, loaded: Loaded): Promise<FlowState> {
   }
 }
 
+async function readRuleUses(addon: Addon, loaded: Loaded): Promise<ReadonlyMap<bigint, bigint>> {
+  const { key, value } = maps.rule_uses
+  const { keys, values, count } = await addon.mapDump(loaded.maps.get('rule_uses')!)
+  return new Map(
+    Array.from({ length: count }, (_, i) => [
+      key.read(keys, i * key.size).rule,
+      value.read(values, i * value.size).usedNs,
+    ]),
+  )
+}
+
 function dropCounts(addon: Addon, loaded: Loaded): readonly bigint[] {
   return Array.from({ length: maps.drops.maxEntries }, (_, reason) => {
     const perCpu = addon.mapLookup(loaded.maps.get('drops')!, encode(u32, reason))!
@@ -274,6 +297,7 @@ async function runStep(addon: Addon, loaded: Loaded, step: Step): Promise<StepRe
     drops,
     events: loaded.events.slice(firstEvent),
     state: await readState(addon, loaded),
+    ruleUses: await readRuleUses(addon, loaded),
   }
 }
 
