@@ -106,7 +106,7 @@ describe.each(kinds)('%s/%s %s may not be read', (group, version, plural) => {
       server.forbidden.clear()
       await eventually(() => expect(followed.source.problems()).toEqual([]))
       await eventually(() => expect(verdicts(followed)).toEqual(['open', 'open']))
-      expect(followed.source.state().synchronised).toBe(true)
+      await eventually(() => expect(followed.source.state().synchronised).toBe(true))
     },
   )
 

@@ -7,7 +7,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse, parseAllDocuments, stringify } from 'yaml'
-import type { NodeRow, Status } from '../../src/agent/api.ts'
+import type { NodeRow, PlanReply, Status } from '../../src/agent/api.ts'
 import { askAgent } from '../../src/agent/client.ts'
 import { agentReady, agentSocket, endAgent } from '../../src/lab/agents.ts'
 import { cgroupPath, checkout, netnsPath, nodeDir } from '../../src/lab/names.ts'
@@ -172,14 +172,17 @@ describe('an agent with what the chart grants', () => {
 
   test('peers follow a node that reboots with other addresses and pod CIDRs, before they follow what came after', async () => {
     const rows = async () => new Map((await ask<NodeRow[]>('/v1/nodes')).map((row) => [row.name, row]))
+    const isWritten = async () => (await ask<PlanReply>('/v1/plan')).steps.length === 0
+    const inTables = (name: string) =>
+      until(async () => (await rows()).has(name) && (await isWritten()), `${name} is in the tables, whole`)
     await put(node('n2', ['192.168.77.12', 'fd00:77::12'], ['10.244.8.0/24', 'fd00:10:244:8::/64']))
-    await until(async () => (await rows()).has('n2'), 'n2 is in the tables')
+    await inTables('n2')
     const before = (await rows()).get('n2')!
     expect(before.podCIDRs.toSorted()).toEqual(['10.244.8.0/24', 'fd00:10:244:8::/64'])
     const rebooted = node('n2', ['192.168.77.112', 'fd00:77::112'], ['10.244.9.0/24', 'fd00:10:244:9::/64'])
     const atMs = await put(rebooted)
     await put(node('n3', ['192.168.77.13', 'fd00:77::13'], ['10.244.10.0/24', 'fd00:10:244:10::/64']))
-    await until(async () => (await rows()).has('n3'), 'n3 is in the tables')
+    await inTables('n3')
     const followedMs = Date.now() - atMs
     const after = (await rows()).get('n2')!
     expect(after).toMatchObject({
