@@ -85,15 +85,25 @@ interface Asked {
   /** Selectors that can match in a namespace, true for that version of it. */
   readonly namespaces: Map<string, { readonly version: Namespace | undefined; readonly peers: readonly PodPeer[] }>
   readonly pods: WeakMap<Pod, PodAnswer>
+  /** By the namespace's peers, which are true for a version of it, and the labels. */
+  readonly labels: WeakMap<readonly PodPeer[], Map<string, LabelAnswer>>
 }
 
 interface PodAnswer {
   /** The namespace's, for which the answer is true. */
   readonly peers: readonly PodPeer[]
-  readonly members: readonly string[]
+  readonly labels: LabelAnswer
   readonly namedPorts: NamedPorts
+  /** Address and class, in turn: of 100,000 pods a map each would take 25 MB. */
+  readonly classes: (Address | Class)[]
+}
+
+/** Of all pods of a namespace that have these labels: a ReplicaSet's are asked once. */
+interface LabelAnswer {
+  readonly members: readonly string[]
   readonly perhaps: Class['perhaps']
-  readonly classes: Map<Address, Class>
+  /** By region and named ports. */
+  readonly classes: Map<string, Class>
 }
 
 function ask(questions: Questions): Asked {
@@ -106,6 +116,7 @@ function ask(questions: Questions): Asked {
     classes: new Map(),
     namespaces: new Map(),
     pods: new WeakMap(),
+    labels: new WeakMap(),
   }
 }
 
@@ -187,13 +198,18 @@ function podClass(asked: Asked, world: WorldView, address: Address): Class | nul
       : null
   }
   const answer = podAnswer(asked, world, pod)
-  if (answer.members.length === 0 && answer.namedPorts.size === 0 && !questions.asksForPods) return null
-  let found = answer.classes.get(address)
+  const { labels, namedPorts, classes } = answer
+  if (labels.members.length === 0 && namedPorts.size === 0 && !questions.asksForPods) return null
+  const at = classes.indexOf(address)
+  if (at >= 0) return classes[at + 1] as Class
+  const { prefix, blocks } = regionOf(address, partition)
+  const key = `${prefix} ${namedPortsText(namedPorts)}`
+  let found = labels.classes.get(key)
   if (found === undefined) {
-    const members = [...answer.members, ...regionOf(address, partition).blocks]
-    found = classOf(asked, Realm.POD, members, answer.namedPorts, answer.perhaps)
-    answer.classes.set(address, found)
+    found = classOf(asked, Realm.POD, [...labels.members, ...blocks], namedPorts, labels.perhaps)
+    labels.classes.set(key, found)
   }
+  classes.push(address, found)
   return found
 }
 
@@ -203,12 +219,30 @@ function podAnswer(asked: Asked, world: WorldView, pod: Pod): PodAnswer {
   if (known !== undefined && known.peers === peers) return known
   const answer = {
     peers,
-    members: peers.filter((peer) => selectsLabels(peer, pod)).map((peer) => peer.text),
+    labels: labelAnswer(asked, world, pod, peers),
     namedPorts: resolveNamedPorts(pod, asked.questions.portNames),
-    perhaps: perhapsMembers(asked, world, pod),
-    classes: new Map(),
+    classes: [],
   }
   asked.pods.set(pod, answer)
+  return answer
+}
+
+function labelAnswer(asked: Asked, world: WorldView, pod: Pod, peers: readonly PodPeer[]): LabelAnswer {
+  let answers = asked.labels.get(peers)
+  if (answers === undefined) {
+    answers = new Map()
+    asked.labels.set(peers, answers)
+  }
+  const key = JSON.stringify(pod.labels)
+  let answer = answers.get(key)
+  if (answer === undefined) {
+    answer = {
+      members: peers.filter((peer) => selectsLabels(peer, pod)).map((peer) => peer.text),
+      perhaps: perhapsMembers(asked, world, pod),
+      classes: new Map(),
+    }
+    answers.set(key, answer)
+  }
   return answer
 }
 
