@@ -17,7 +17,7 @@ import {
   sameLeadingBits,
 } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
-import { Realm } from '../generated/abi.ts'
+import { type PeerClass, Realm } from '../generated/abi.ts'
 import { API_SERVERS, type Namespace, type Node, type Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { type NamedPorts, NO_PORTS, namedPortsText, resolveNamedPorts } from './ports.ts'
@@ -35,6 +35,8 @@ export interface Class {
   readonly perhaps: ReadonlySet<string> | typeof ANY_POD
   /** The class key: realm, selectors, named ports. */
   readonly text: string
+  /** Its entry, one object for all of its addresses, in every pass: what has not changed is seen at once. */
+  readonly peer: PeerClass
 }
 
 /** Of an address whose pod nobody knows yet: it may match every selector of pods, and have every named port. */
@@ -283,13 +285,15 @@ function classOf(
   const known = asked.classes.get(text)
   if (known !== undefined) return known
   const isUnknown = realm === Realm.POD_RANGE || perhaps === ANY_POD
+  const id = id64(`class ${text}`)
   const made = {
-    id: id64(`class ${text}`),
+    id,
     realm,
     members: new Set(members),
     namedPorts,
     perhaps: isUnknown ? ANY_POD : perhaps,
     text,
+    peer: { classId: id, realm },
   } as const
   asked.classes.set(text, made)
   return made

@@ -8,7 +8,7 @@
 import type { Prefix } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import { compareText, endpointKey, objectName } from '../core/names.ts'
-import { type PeerClass, PolicyDirection, Realm } from '../generated/abi.ts'
+import { PolicyDirection, Realm } from '../generated/abi.ts'
 import type { CiliumSpec, ClusterNetworkPolicy, Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import { ANY_POD, type Class, type Classes, createClassifier, type Questions } from './classes.ts'
@@ -75,12 +75,11 @@ export function createPolicyCompiler(settings = BY_POLICY): (world: WorldView, n
     }
     const classes = classify(world, nodeName, questionsOf(world, sets.values()))
     const rules = [...sets.values()].flatMap((set) => set.rules)
-    const peerClasses = mapValues(classes.all, ({ id, realm }): PeerClass => ({ classId: id, realm }))
     return {
       endpoints,
       sets: compileSets(sets, classes),
-      classes: mapValues(classes.byAddress, ({ id }) => peerClasses.get(id)!),
-      classPrefixes: mapValues(classes.byPrefix, ({ id }) => peerClasses.get(id)!),
+      classes: mapValues(classes.byAddress, ({ peer }) => peer),
+      classPrefixes: mapValues(classes.byPrefix, ({ peer }) => peer),
       classNames: mapValues(classes.all, (each) => each.text),
       rules: new Map(rules.map(({ id, name }) => [id, name])),
       ruleMeanings: new Map(rules.map(({ id, meaning }) => [id, meaning])),
@@ -373,7 +372,9 @@ function compareEntries({ key: a }: PolicyTableEntry, { key: b }: PolicyTableEnt
 }
 
 function mapValues<K, V, W>(map: ReadonlyMap<K, V>, change: (value: V) => W): ReadonlyMap<K, W> {
-  return new Map([...map].map(([key, value]) => [key, change(value)]))
+  const changed = new Map<K, W>()
+  for (const [key, value] of map) changed.set(key, change(value))
+  return changed
 }
 
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
