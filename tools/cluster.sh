@@ -6,7 +6,7 @@ set -euo pipefail
 
 # By program, not by package: Docker brings a containerd of its own, in whose place apt-get would put Debian's.
 declare -A package_of=([containerd]=containerd [ctr]=containerd [runc]=runc [openssl]=openssl [nc.openbsd]=netcat-openbsd
-	[dig]=bind9-dnsutils [curl]=curl)
+	[dig]=bind9-dnsutils [curl]=curl [wget]=wget)
 
 missing=()
 for program in "${!package_of[@]}"; do

@@ -137,11 +137,16 @@ static __always_inline enum verdict nat_lookup_error(struct __sk_buff *skb, stru
 	return NEXT;
 }
 
-static __always_inline bool nat_is_from_outside(const struct packet *p, enum nat_asker asker)
+/* A client from beyond this node, where the frontend is for such. At an address of the
+ * node that includes pods of others, as kube-proxy has it: what they ask elsewhere
+ * their own node has translated. */
+static __always_inline bool nat_is_from_outside(const struct packet *p, const struct frontend *frontend,
+						enum nat_asker asker)
 {
 	const struct route *route;
 
 	if (asker != NAT_NETWORK) return false;
+	if (frontend->flags & FRONTEND_EXTERNAL) return true;
 	route = route_of(&p->tuple.source);
 	return !route || route->kind != ROUTE_PODS;
 }
@@ -181,7 +186,7 @@ __noinline int nat_service(struct packet *p, enum nat_asker asker)
 	for (int attempt = 0; attempt < LIST_ATTEMPTS; attempt++) {
 		frontend = nat_frontend(p);
 		if (!frontend) return NEXT;
-		outside = nat_is_from_outside(p, asker);
+		outside = nat_is_from_outside(p, frontend, asker);
 		if (outside && !(frontend->flags & FRONTEND_EXTERNAL)) return NEXT;
 		p->service = frontend->service;
 		if (!service_admits(frontend, &p->tuple.source)) return drop(p, DROP_SOURCE_RANGE);

@@ -98,8 +98,10 @@ function askFrontend(walk: Walk, asker: Asker): Stage {
   const { source, destination: address, destinationPort: port, protocol } = walk.tuple
   const frontend = lookup(tables.frontends, { address, port, protocol })
   if (!frontend) return null
-  const isOutside = asker === 'network' && longestPrefix(tables.routes, source)?.kind !== RouteKind.PODS
-  if (isOutside && !(frontend.flags & FrontendFlags.EXTERNAL)) return null
+  const isForOutside = (frontend.flags & FrontendFlags.EXTERNAL) !== 0
+  const isOfPod = longestPrefix(tables.routes, source)?.kind === RouteKind.PODS
+  const isOutside = asker === 'network' && (isForOutside || !isOfPod)
+  if (isOutside && !isForOutside) return null
   const name = nameOf(frontend.service)
   if (!admits(tables, frontend, source)) {
     note(walk, 'service', `${name} does not serve ${source}`)

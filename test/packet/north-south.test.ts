@@ -166,6 +166,18 @@ for (const [at, name] of addresses) {
     ),
   })
 
+  packet(`${name}: a pod of another node, too, is led by what holds for those beyond this one`, {
+    world: local,
+    when: fromNetdev(tcp('away:4000', at, 'S')),
+    then: delivered('web', tcp('away:4000', 'web:8080', 'S', { hopLimit: 63 })),
+  })
+
+  packet(`${name}: traffic policy Local without endpoints here drops what a pod of another node sends`, {
+    world: world(serviceOf(at, { backends: ['other:8080'], external: [], local: 'external' })),
+    when: fromNetdev(tcp('away:4000', at, 'S')),
+    then: dropped('NO_LOCAL_BACKEND'),
+  })
+
   packet(`${name}: traffic policy Local without endpoints here drops in silence`, {
     world: world(serviceOf(at, { backends: ['away:8080'], external: [], local: 'external' })),
     when: syn,
@@ -257,15 +269,9 @@ for (const [at, name] of addresses) {
     then: sent('n2', laterFragment(udp('n1:40000', 'away:8080', { hopLimit: 63 }), 7)),
   })
 
-  packet(`${name}: a pod of another node is inside the cluster`, {
-    world: world(pod('web'), serviceOf(at, { backends: ['web:8080'], external: [], local: 'external' })),
-    when: fromNetdev(tcp('other:4000', at, 'S')),
-    then: delivered('web', tcp('other:4000', 'web:8080', 'S', { hopLimit: 63 })),
-  })
-
   packet(`${name}: a pod of another node is answered in the tunnel it came by`, {
     config: tunnelled,
-    world: world(serviceOf(at, { backends: [], external: ['web:8080'] })),
+    world: world(serviceOf(at, { backends: ['web:8080'], external: [] })),
     when: fromNetdev(vxlan('n2', 'n1', tcp('other:4000', at, 'S'))),
     then: refused('NO_BACKEND', fresh(vxlan('n1', 'n2', fresh(tcp(at, 'other:4000', 'RA')), { sourcePort: 0 }))),
   })
