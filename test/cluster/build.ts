@@ -6,7 +6,17 @@
 //   ~/.cache/heddle/cluster/<key>/images   pause, agnhost and coredns as OCI archives
 
 import { createHash } from 'node:crypto'
-import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,6 +31,7 @@ const kubernetesVersion = '1.34.4'
 export const agnhostImage = 'registry.k8s.io/e2e-test-images/agnhost:2.56'
 /** Its specs run nothing in it that agnhost does not have. */
 const dnsutilsImage = 'registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7'
+const busyboxImage = 'registry.k8s.io/e2e-test-images/busybox:1.37.0-1'
 export const corednsImage = 'registry.k8s.io/coredns/coredns:v1.12.4'
 
 export interface Built {
@@ -30,11 +41,17 @@ export interface Built {
 
 /** Builds what is missing; `say` hears what and for how long. Several minutes the first time, nothing after that. */
 export async function buildPrograms(say: (text: string) => void): Promise<Built> {
-  const root = cacheRoot()
   const dir = cacheDir()
   const built = { bin: join(dir, 'bin'), images: join(dir, 'images') }
-  if (existsSync(dir)) return built
-  const work = join(root, `.building-${process.pid}`)
+  if (!existsSync(dir)) await buildInto(dir, say)
+  const now = new Date()
+  utimesSync(dir, now, now)
+  sweepCache()
+  return built
+}
+
+async function buildInto(dir: string, say: (text: string) => void): Promise<void> {
+  const work = join(cacheRoot(), `.building-${process.pid}`)
   mkdirSync(join(work, 'bin'), { recursive: true })
   mkdirSync(join(work, 'images'))
   try {
@@ -45,13 +62,17 @@ export async function buildPrograms(say: (text: string) => void): Promise<Built>
   } finally {
     rmSync(work, { recursive: true, force: true })
   }
-  // One version at a time: they are half a gigabyte each.
-  for (const other of readdirSync(root)) {
-    const builder = /^\.building-(\d+)$/.exec(other)?.[1]
-    const isAbandoned = builder === undefined ? other !== basename(dir) : !existsSync(`/proc/${builder}`)
-    if (isAbandoned) rmSync(join(root, other), { recursive: true, force: true })
+}
+
+/** Versions are half a gigabyte each; one that was used within a day may be another checkout's. */
+function sweepCache(): void {
+  for (const name of readdirSync(cacheRoot())) {
+    const path = join(cacheRoot(), name)
+    const builder = /^\.building-(\d+)$/.exec(name)?.[1]
+    const isAbandoned =
+      builder === undefined ? statSync(path).mtimeMs < Date.now() - 86_400_000 : !existsSync(`/proc/${builder}`)
+    if (isAbandoned) rmSync(path, { recursive: true, force: true })
   }
-  return built
 }
 
 function cacheRoot(): string {
@@ -109,11 +130,12 @@ async function buildImages(bin: string, images: string, say: (text: string) => v
   say(`wrote ${Object.keys(plan).length} images in ${Math.round((performance.now() - started) / 1000)} s`)
 }
 
-/** agnhost with what Kubernetes' specs run in it: a shell, curl, OpenBSD's nc, dig, and busybox for the rest. busybox' own sh
+/** agnhost with what Kubernetes' specs run in it: a shell, curl, wget, OpenBSD's nc, dig, and busybox for the rest. busybox' own sh
  *  prefers its applets to what PATH says, and its nc and wget are not enough. */
 async function agnhostPlan(bin: string, pause: string): Promise<ImagePlan> {
   const programs = {
     curl: '/usr/bin/curl',
+    wget: '/usr/bin/wget',
     bash: '/bin/bash',
     nc: '/bin/nc.openbsd',
     dig: '/usr/bin/dig',
@@ -140,10 +162,10 @@ async function agnhostPlan(bin: string, pause: string): Promise<ImagePlan> {
   for (const file of ['localhost.crt', 'localhost.key']) files[`/${file}`] = join(stdout.trim(), file)
   const applets = (await runTool(['/bin/busybox', '--list'])).split('\n').filter(Boolean)
   const links = applets
-    .filter((applet) => !['busybox', 'wget', 'sh', 'ash', ...Object.keys(programs)].includes(applet))
+    .filter((applet) => !['busybox', 'sh', 'ash', ...Object.keys(programs)].includes(applet))
     .map((applet) => [`/bin/${applet}`, 'busybox'])
   return {
-    names: [agnhostImage, dnsutilsImage],
+    names: [agnhostImage, dnsutilsImage, busyboxImage],
     files,
     links: { '/bin/sh': 'bash', '/agnhost-2': 'agnhost', ...Object.fromEntries(links) },
     entrypoint: ['/agnhost'],

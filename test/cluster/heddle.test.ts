@@ -3,6 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Mode } from '../../src/lab/state.ts'
+import { describeServices } from '../conformance/service-suite.ts'
+import { isSoak } from '../support/soak.ts'
 import type { Cluster } from './cluster.ts'
 import { installCoreDns } from './coredns.ts'
 import { outlivesItsToken, takesTokensOfKubelet } from './credential-cases.ts'
@@ -12,7 +14,8 @@ import { everyPathHolds, installHeddle, upgradeHeddle } from './heddle.ts'
 import { obstacle, startTestCluster, type TestCluster } from './lane.ts'
 import { nodeCases } from './node-cases.ts'
 import { prepareServices, serviceCases } from './service-cases.ts'
-import { runSpecs, specNames } from './specs.ts'
+import { startServiceStage } from './service-stage.ts'
+import { leftOut, runOtherSpecs, runSpecs, type SpecResult, specNames } from './specs.ts'
 import { policyCases, prepareWorkloads, workloadCases } from './workload-cases.ts'
 
 const reason = await obstacle()
@@ -24,6 +27,14 @@ const concerns =
   (mode: Mode) =>
   ({ name }: { readonly name: string }) =>
     isWhole(mode) || inEveryMode.test(name)
+
+function expectPassed(results: readonly SpecResult[]): void {
+  const failed = results.filter(({ passed }) => !passed)
+  console.log(`${results.length - failed.length} of ${results.length} specs passed`)
+  for (const { name, message } of failed) console.log(`${name}: ${message}`)
+  expect(failed).toEqual([])
+  expect(results).not.toEqual([])
+}
 
 describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode) => {
   let lane: TestCluster
@@ -61,6 +72,9 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
     test.each(serviceCases)('$name', async ({ check }) => {
       await check(fixture)
     })
+
+    // Both modes have the whole suite in the lab.
+    if (isWhole(mode)) describe('every promise', () => describeServices(() => startServiceStage(cluster)))
   })
 
   describe('workloads', () => {
@@ -104,11 +118,13 @@ describe.skipIf(reason !== null).each(['vxlan', 'native'] as const)('%s', (mode)
 
   if (isWhole(mode))
     test("Kubernetes' own [sig-network] [Conformance] specs", async () => {
-      const results = await runSpecs(cluster, specNames)
-      const failed = results.filter(({ passed }) => !passed)
-      console.log(`${results.length - failed.length} of ${results.length} specs passed`)
-      for (const { name, message } of failed) console.log(`${name}: ${message}`)
-      expect(failed).toEqual([])
+      expectPassed(await runSpecs(cluster, specNames))
+    })
+
+  if (isWhole(mode) && isSoak)
+    test("Kubernetes' other [sig-network] specs, but for those left out by name", { timeout: 5_400_000 }, async () => {
+      for (const [part, why] of Object.entries(leftOut)) console.log(`left out: ${part}: ${why}`)
+      expectPassed(await runOtherSpecs(cluster))
     })
 
   // The last case: nothing has a network afterwards.

@@ -61,11 +61,15 @@ export async function makeNetwork(cluster: string, families: Families, places: r
   )
 }
 
-/** Nodes and the control plane forward; nobody waits for duplicate address detection on these wires. */
+/** Nodes and the control plane forward; nobody waits for duplicate address detection on these wires. A node that sends back
+ *  where it came from, to a backend elsewhere, would tell of a better way, and the kernel counts that against the ICMP errors
+ *  that it may send to one host. */
 async function prepareNetns(cluster: string, place: string): Promise<void> {
   const settings = [
     'ipv6/conf/default/accept_dad=0',
     'ipv6/conf/default/accept_ra=0',
+    'ipv4/conf/all/send_redirects=0',
+    'ipv4/conf/default/send_redirects=0',
     ...(place === 'fabric' ? [] : ['ipv4/ip_forward=1', 'ipv6/conf/all/forwarding=1']),
   ].map((setting) => setting.split('='))
   const script = settings.map(([key, value]) => `echo ${value} >/proc/sys/net/${key}`).join(' && ')

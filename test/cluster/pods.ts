@@ -106,9 +106,14 @@ export async function curlFrom(cluster: Cluster, view: PodView, url: string, sec
 
 /** A program of this machine in the pod's network namespace and its node's cgroup2; a signal to it reaches the program. */
 export function commandInPod(cluster: Cluster, view: PodView, argv: readonly string[]): string[] {
+  return inside(joinableCgroup(cluster.state.name, view.node), podNetns(cluster, view), argv)
+}
+
+/** Path of the network namespace of a pod that runs. */
+export function podNetns(cluster: Cluster, view: PodView): string {
   const pid = containerPid(cluster.state.name, view.node, view.containerId)
   if (pid === undefined) throw new Error(`pod ${view.name} has no running container`)
-  return inside(joinableCgroup(cluster.state.name, view.node), `/proc/${pid}/ns/net`, argv)
+  return `/proc/${pid}/ns/net`
 }
 
 /** Kills the pod's container on its node, behind the API server's back. Rejects when it cannot be killed. */

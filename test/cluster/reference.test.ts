@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of Service cases with the reference network and the real kube-proxy: what passes here is what Kubernetes means.
+// The cases of Services with the reference network and the real kube-proxy: what passes here is what Kubernetes means.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describeServices } from '../conformance/service-suite.ts'
 import { installCoreDns } from './coredns.ts'
 import { obstacle, startTestCluster, type TestCluster } from './lane.ts'
 import { prepareServices, type ServiceFixture, serviceCases } from './service-cases.ts'
+import { startServiceStage } from './service-stage.ts'
 
 const reason = await obstacle()
 
@@ -24,6 +26,10 @@ describe.skipIf(reason !== null)('ptp, host-local and kube-proxy', () => {
 
   test.each(serviceCases)('$name', async ({ check }) => {
     await check(fixture)
+  })
+
+  describe('every promise', () => {
+    describeServices(() => startServiceStage(lane.cluster), 'kube-proxy')
   })
 })
 

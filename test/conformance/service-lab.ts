@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lab that the cases of Services share, and the short words in which they speak of it.
+// What the cases of Services share: a stage, here of a lab, and the short words in which they speak of it.
 //
 //   outside --- fabric --- n1: web-1, near      n2: web-2, far
 //   addresses of load balancers and external IPs are routed to n1
@@ -28,14 +28,22 @@ export const vips = {
 
 export const path = (pod: string): string => `${namespace}/${pod}`
 
+/** Nodes n1 and n2, their pods and a host outside; where objects are applied, they are in force on every node when it
+ *  resolves. */
+export type Stage = Pick<
+  TestLab,
+  'apply' | 'delete' | 'run' | 'start' | 'serve' | 'nodeIP' | 'podIP' | 'clusterIP' | 'down'
+>
+
 export interface ServiceLab {
-  readonly lab: TestLab
+  readonly lab: Stage
+  outsideIP(family: Family): string
   ask(place: string, targets: readonly Target[]): Promise<Reply[]>
   /** From the pod's namespace, past the socket hooks. */
   askPast(pod: string, targets: readonly Target[]): Promise<Reply[]>
 }
 
-export async function startServiceLab(mode: Mode): Promise<ServiceLab> {
+export async function startServiceLab(mode: Mode): Promise<ServiceLab & { readonly lab: TestLab }> {
   const lab = await startTestLab(`services-${mode}`, { mode, families: '46' })
   await lab.apply(
     serverPod('web-1', 'n1', { app: 'web', name: 'web-1' }),
@@ -52,6 +60,7 @@ export async function startServiceLab(mode: Mode): Promise<ServiceLab> {
   }
   return {
     lab,
+    outsideIP: (family) => outsideIPs[family],
     ask: (place, targets) => lab.script<Reply[]>(place, 'ask.ts', targets),
     async askPast(pod, targets) {
       const argv = [`--net=${netnsPath(lab.name, lab.pod(path(pod)).place)}`, '--', ...scriptArgv('ask.ts')]
@@ -117,7 +126,7 @@ export function dualService(
     spec: {
       type: type ?? (vip ? 'LoadBalancer' : nodePorts ? 'NodePort' : 'ClusterIP'),
       ...(selector && { selector }),
-      ipFamilyPolicy: 'PreferDualStack',
+      ...(type !== 'ExternalName' && { ipFamilyPolicy: 'PreferDualStack' }),
       ports: [port('http', 0), port('udp', 1)],
       ...spec,
     },
@@ -125,4 +134,46 @@ export function dualService(
   }
 }
 
-export const outsideOf = (family: Family): string => outsideIPs[family]
+/** Applied for as long as `work` goes on. */
+export async function during(
+  { lab }: ServiceLab,
+  objects: readonly KubeManifest[],
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await lab.apply(...objects)
+    await work()
+  } finally {
+    await lab.delete(...objects)
+  }
+}
+
+/** Who answers at an address of each family, by TCP and UDP, `times` each. */
+export async function reached(
+  services: ServiceLab,
+  place: string,
+  hostOf: (family: Family) => string,
+  ports: PortPair,
+  times = 1,
+): Promise<string[]> {
+  return serversOf(
+    await services.ask(
+      place,
+      families.flatMap((family) => targets(hostOf(family), ports, times)),
+    ),
+  )
+}
+
+/** The same where nobody should. */
+export async function reachedSoon(
+  services: ServiceLab,
+  place: string,
+  hostOf: (family: Family) => string,
+  ports: PortPair,
+): Promise<string[]> {
+  return serversOf(await services.ask(place, quick(families.flatMap((family) => targets(hostOf(family), ports)))))
+}
+
+export const both = ['web-1', 'web-2']
+/** Enough askings that every backend of two is among those who answer. */
+export const MANY = 8

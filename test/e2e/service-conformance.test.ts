@@ -1,202 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Services promise, with real clients and servers, in both modes and both families; each case names the behaviour
-// and where it is promised. test/conformance/README.md says which case shows what, also those of other files.
+// What Services promise, in the lab, in both modes; and what Heddle alone promises of them (docs/services.md).
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { serviceCases } from '../conformance/service-cases.ts'
+import { describe, expect, test } from 'vitest'
+import type { ServiceDetail, Status } from '../../src/agent/api.ts'
+import { askAgent } from '../../src/agent/client.ts'
+import { agentSocket } from '../../src/lab/agents.ts'
 import {
-  clientsOf,
   dualService,
+  during,
+  type Family,
   families,
-  outsideOf,
+  MANY,
   path,
-  quick,
-  type ServiceLab,
-  serversOf,
+  reached,
   startServiceLab,
-  targets,
   vips,
 } from '../conformance/service-lab.ts'
-import { networkPolicy } from '../support/manifests.ts'
+import { describeServices } from '../conformance/service-suite.ts'
 
 const web = { app: 'web' }
-const services = [
-  dualService('both', { selector: web, ports: [80, 53], nodePorts: [30080, 30053], vip: vips.both }),
-  dualService('first', { selector: { name: 'web-1' }, ports: [80, 53], nodePorts: [30081, 30054] }),
-  dualService('second', { selector: { name: 'web-2' }, ports: [80, 53], nodePorts: [30082, 30055] }),
-  dualService('local', {
-    selector: { name: 'web-2' },
-    ports: [80, 53],
-    nodePorts: [30083, 30056],
-    spec: { externalTrafficPolicy: 'Local' },
-  }),
-  dualService('empty', { selector: { app: 'nobody' }, ports: [80, 53], nodePorts: [30084, 30057] }),
-  dualService('ranges', {
-    selector: web,
-    ports: [80, 53],
-    nodePorts: [30085, 30058],
-    vip: vips.ranges,
-    spec: { loadBalancerSourceRanges: ['192.0.2.0/24', '2001:db8:99::/64'] },
-  }),
-]
 
 describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
-  let shared: ServiceLab
-  const lab = () => shared.lab
-  const ask: ServiceLab['ask'] = (place, asked) => shared.ask(place, asked)
-  const askPast: ServiceLab['askPast'] = (pod, asked) => shared.askPast(pod, asked)
+  let services: Awaited<ReturnType<typeof startServiceLab>>
 
-  beforeAll(async () => {
-    shared = await startServiceLab(mode)
-    await lab().apply(...services)
-  })
-
-  afterAll(async () => {
-    expect(await shared?.lab.down()).toEqual([])
-  })
-
-  describe.each(families)('IPv%s', (family) => {
-    const n1 = () => lab().nodeIP('n1', family)
-    const n2 = () => lab().nodeIP('n2', family)
-    const outside = outsideOf(family)
-
-    test('a host outside reaches every backend by a node’s port; one of that node sees who it is', async () => {
-      expect(clientsOf(await ask('outside', targets(n1(), [30080, 30053], 12)))).toEqual([
-        `web-1 ${outside}`,
-        `web-2 ${n1()}`,
-      ])
-    })
-
-    test('and by a load balancer’s address', async () => {
-      expect(clientsOf(await ask('outside', targets(vips.both[family], [80, 53], 12)))).toEqual([
-        `web-1 ${outside}`,
-        `web-2 ${n1()}`,
-      ])
-    })
-
-    test.each([
-      ['of this node', [30081, 30054], 'web-1'],
-      ['of another node', [30082, 30055], 'web-2'],
-    ] as const)(
-      'a large request finds its way to a backend %s: path MTU discovery works through NAT',
-      async (_, [tcp], server) => {
-        const asked = [{ protocol: 'TCP', host: n1(), port: tcp, bytes: 200_000 }] as const
-        expect(await ask('outside', asked)).toMatchObject([{ answer: { server, bytes: 200_000 } }])
-      },
-    )
-
-    test('a datagram in pieces reaches a backend of this node', async () => {
-      const asked = [{ protocol: 'UDP', host: n1(), port: 30054, bytes: 4_000 }] as const
-      expect(await ask('outside', asked)).toMatchObject([{ answer: { server: 'web-1', bytes: 4_000 } }])
-    })
-
-    test('traffic policy Local keeps the client, and drops where there is no backend', async () => {
-      expect(clientsOf(await ask('outside', targets(n2(), [30083, 30056], 4)))).toEqual([`web-2 ${outside}`])
-      expect(serversOf(await ask('outside', quick(targets(n1(), [30083, 30056]))))).toEqual(['timeout'])
-    })
-
-    test('traffic policy Local: pods are led to every backend of the cluster', async () => {
-      for (const pod of ['near', 'far']) {
-        expect(serversOf(await ask(path(pod), targets(n1(), [30083, 30056]))), pod).toEqual(['web-2'])
-      }
-    })
-
-    test('a Service without endpoints refuses at once', async () => {
-      expect(await ask('outside', targets(n1(), [30084, 30057]))).toEqual([
-        { error: 'ECONNREFUSED' },
-        { error: 'ECONNREFUSED' },
-      ])
-    })
-
-    test('source ranges keep others out, outside and inside', async () => {
-      for (const place of ['outside', path('near'), 'node/n1']) {
-        expect(serversOf(await ask(place, quick(targets(vips.ranges[family], [80, 53])))), place).toEqual(['timeout'])
-      }
-      expect(serversOf(await ask('outside', targets(n1(), [30085, 30058], 8)))).toEqual(['web-1', 'web-2'])
-    })
-
-    test('pods and nodes reach the Service by every address', async () => {
-      for (const place of [path('near'), path('far'), 'node/n1', 'node/n2']) {
-        for (const host of [n1(), n2()]) {
-          expect(serversOf(await ask(place, targets(host, [30080, 30053], 8))), `${place} ${host}`).toEqual([
-            'web-1',
-            'web-2',
-          ])
-        }
-        expect(serversOf(await ask(place, targets(vips.both[family], [80, 53], 8))), place).toEqual(['web-1', 'web-2'])
-      }
-    })
-
-    test('so do pods whom the socket hooks miss', async () => {
-      for (const pod of ['near', 'far']) {
-        for (const [host, ports] of [
-          [n1(), [30080, 30053]],
-          [n2(), [30080, 30053]],
-          [vips.both[family], [80, 53]],
-        ] as const) {
-          expect(serversOf(await askPast(pod, targets(host, ports, 8))), `${pod} ${host}`).toEqual(['web-1', 'web-2'])
-        }
-      }
-    })
-
-    test('a pod that is its own backend reaches itself by its own node and by another', async () => {
-      const clusterIP = lab().clusterIP('test/first', family)
-      for (const host of [n1(), n2()]) {
-        expect(serversOf(await ask(path('web-1'), targets(host, [30081, 30054]))), host).toEqual(['web-1'])
-        expect(serversOf(await askPast('web-1', targets(host, [30081, 30054]))), `past ${host}`).toEqual(['web-1'])
-      }
-      expect(serversOf(await ask(path('web-1'), targets(clusterIP, [80, 53])))).toEqual(['web-1'])
-      expect(serversOf(await askPast('web-1', targets(clusterIP, [80, 53])))).toEqual(['web-1'])
-    })
-
-    test('a port that a cluster IP does not have refuses at once, also past the socket hooks', async () => {
-      const clusterIP = lab().clusterIP('test/first', family)
-      const refused = [{ error: 'ECONNREFUSED' }, { error: 'ECONNREFUSED' }]
-      for (const place of [path('near'), 'node/n1']) {
-        expect(await ask(place, targets(clusterIP, [81, 54])), place).toEqual(refused)
-      }
-      expect(await askPast('near', targets(clusterIP, [81, 54]))).toEqual(refused)
-    })
-
-    test('policy judges the client by its own address where it is kept, and by the node’s where it is not', async () => {
-      const everything = { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Ingress'] }
-      const prefix = `${outside}/${family === 4 ? 32 : 128}`
-      await lab().apply(networkPolicy('deny', everything))
-      for (const ports of [
-        [30081, 30054],
-        [30082, 30055],
-      ] as const) {
-        expect(serversOf(await ask('outside', quick(targets(n1(), ports)))), `${ports}`).toEqual(['timeout'])
-      }
-      expect(serversOf(await ask('outside', quick(targets(n2(), [30083, 30056]))))).toEqual(['timeout'])
-      await lab().apply(networkPolicy('deny', { ...everything, ingress: [{ from: [{ ipBlock: { cidr: prefix } }] }] }))
-      expect(serversOf(await ask('outside', targets(n1(), [30081, 30054])))).toEqual(['web-1'])
-      expect(serversOf(await ask('outside', targets(n2(), [30083, 30056])))).toEqual(['web-2'])
-      expect(serversOf(await ask('outside', quick(targets(n1(), [30082, 30055]))))).toEqual(['timeout'])
-      await lab().delete(networkPolicy('deny', everything))
-    })
-  })
-
-  test('ports that are no Service’s stay the node’s', async () => {
-    const server = await lab().serve('node/n1', { http: 7100, udp: 7101 })
-    for (const family of families) {
-      expect(await ask('outside', targets(lab().nodeIP('n1', family), [7100, 7101]))).toMatchObject([
-        { answer: { client: outsideOf(family) } },
-        { answer: { client: outsideOf(family) } },
-      ])
-    }
-    await server.stop()
+  describeServices(async () => {
+    services = await startServiceLab(mode)
+    return services
   })
 
   test('a process of the node cannot bind a port that a Service has, and the refusal is told', async () => {
     const bind = (port: number) => `import socket; socket.socket().bind(("0.0.0.0", ${port}))`
-    const refused = await lab().run('node/n1', ['python3', '-c', bind(30080)])
+    const refused = await services.lab.run('node/n1', ['python3', '-c', bind(30080)])
     expect(refused.stderr).toContain('Address already in use')
-    expect(await lab().run('node/n1', ['python3', '-c', bind(30090)])).toMatchObject({ exitCode: 0 })
-    expect(await lab().run(path('near'), ['python3', '-c', bind(30080)]), 'a pod has ports of its own').toMatchObject({
+    expect(await services.lab.run('node/n1', ['python3', '-c', bind(30090)])).toMatchObject({ exitCode: 0 })
+    expect(
+      await services.lab.run(path('near'), ['python3', '-c', bind(30080)]),
+      'a pod has ports of its own',
+    ).toMatchObject({
       exitCode: 0,
     })
   })
 
-  test.each(serviceCases)('$name ($source)', ({ check }) => check(shared))
+  test('of two Services that claim one address and port the older has it, and the younger once the older is gone', async () => {
+    const { lab } = services
+    const spec = { externalIPs: Object.values(vips.cases) }
+    const older = dualService('z-older', { selector: { name: 'web-1' }, ports: [80, 53], spec })
+    const younger = dualService('a-younger', { selector: { name: 'web-2' }, ports: [80, 53], spec })
+    const vip = (family: Family) => vips.cases[family]
+    await during(services, [older], async () => {
+      await during(services, [younger], async () => {
+        expect(await reached(services, path('near'), vip, [80, 53], MANY)).toEqual(['web-1'])
+        await lab.delete(older)
+        expect(await reached(services, path('near'), vip, [80, 53], MANY)).toEqual(['web-2'])
+      })
+    })
+  })
+
+  test('a process that was bound before a Service took its port is told of in status and with the Service', async () => {
+    const { lab } = services
+    const server = await lab.serve('node/n1', { http: 30_076, udp: 30_077 })
+    const service = dualService('late', { selector: web, ports: [80, 53], nodePorts: [30_076, 30_048] })
+    const notices = async (): Promise<string[]> => {
+      const { conditions } = await askAgent<Status>(agentSocket(lab.name, 'n1'), 'GET', '/v1/status')
+      const { problems } = await askAgent<ServiceDetail>(
+        agentSocket(lab.name, 'n1'),
+        'GET',
+        '/v1/service?name=test/late',
+      )
+      expect(conditions.filter((text) => text.includes('was bound'))).toEqual(problems)
+      return [...problems]
+    }
+    await during(services, [service], async () => {
+      const why = 'first, and hears of no client beyond it'
+      expect(await notices()).toEqual(
+        families.map((family) => {
+          const ip = lab.nodeIP('n1', family)
+          return `Service test/late: a process of this node was bound to ${family === 6 ? `[${ip}]` : ip}:30076/TCP ${why}`
+        }),
+      )
+      await server.stop()
+      expect(await notices()).toEqual([])
+    })
+  })
 })

@@ -11,7 +11,7 @@ export interface UdpClient {
 }
 
 export function startUdpClient(
-  lab: TestLab,
+  lab: Pick<TestLab, 'start'>,
   place: string,
   host: string,
   port: number,
