@@ -71,6 +71,7 @@ export const leftOut: Readonly<Record<string, string>> = {
   'kube-proxy': 'talks to the process, or ends it',
   'recreate its iptables rules': 'is about iptables',
   'after restarting apiserver': 'ends it by SSH: fault-cases.ts does it otherwise',
+  'invalid conntrack state bug': 'asks for an image that is not built here',
   'Feature:OffByDefault': 'asks for a feature gate that is off',
 }
 
