@@ -7,7 +7,7 @@ import type { Logger } from 'pino'
 import { type CniHandlers, createHandlers } from '../cni/handlers.ts'
 import type { CniEvent } from '../cni/interfaces.ts'
 import type { Prefix } from '../core/address.ts'
-import type { BrokenInvariant } from '../core/errors.ts'
+import { type BrokenInvariant, isBrokenInvariant } from '../core/errors.ts'
 import { endpointOf } from '../ipam/attachment.ts'
 import type { Ipam } from '../ipam/ipam.ts'
 import type { Addon } from '../kernel/addon.ts'
@@ -129,11 +129,20 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     log,
   )
   starting.defer(() => healthPorts.close())
+  /** Observation only: without it everything else goes on. */
+  function countRules(): void {
+    try {
+      ruleUses.sync(reconciler.compiled().policies, options.unseenKinds().size === 0)
+    } catch (err) {
+      if (isBrokenInvariant(err)) throw err
+      log.warn({ err }, 'rules are not counted')
+    }
+  }
   const pass = async (): Promise<void> => {
     serviceSync.begins()
     try {
       await reconciler.pass()
-      ruleUses.sync(reconciler.compiled().policies, options.unseenKinds().size === 0)
+      countRules()
       await holdPodCIDRs()
     } catch (error) {
       serviceSync.failed()

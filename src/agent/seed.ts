@@ -27,7 +27,7 @@ function readSeed(path: string): Buffer | null {
 
 function makeSeed(path: string): Buffer {
   const bytes = randomBytes(BYTES)
-  writeFileSync(`${path}.next`, bytes, { mode: 0o600 })
+  writeFileSync(`${path}.next`, bytes, { mode: 0o600, flush: true })
   renameSync(`${path}.next`, path)
   return bytes
 }

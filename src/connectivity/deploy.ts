@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CommandError } from '../core/command-error.ts'
-import { isConflict, isForbidden, isNotFound } from '../kube/api-error.ts'
+import { isConflict, isForbidden, isNotFound, isRefusedRequest } from '../kube/api-error.ts'
 import type { ApiClient } from '../kube/client.ts'
 import { type Resource, resources } from '../kube/resources.ts'
 import { type PodState, podStates } from './facts.ts'
@@ -43,17 +43,19 @@ export async function createObjects(client: ApiClient, deployment: Deployment, s
   })
   for (const object of testObjects(deployment)) {
     const created = client.create(resourceOf[object.kind]!, object, { signal })
-    await (object.metadata.name === EXTERNAL_SERVICE ? unlessForbidden(created) : created)
+    await (mayBeRefused.has(object.metadata.name) ? unlessRefused(created) : created)
   }
   const target = { namespace, name: LOAD_BALANCED_SERVICE, subresource: 'status' }
-  await unlessForbidden(client.patch(resources.services, target, 'merge', loadBalancerStatus(deployment), { signal }))
+  await unlessRefused(client.patch(resources.services, target, 'merge', loadBalancerStatus(deployment), { signal }))
 }
 
-/** Clusters may forbid external IPs (admission plugin DenyServiceExternalIPs), and accounts to write status: the paths that
- *  need them are skipped by name then. */
-async function unlessForbidden(request: Promise<unknown>): Promise<void> {
+const mayBeRefused: ReadonlySet<string> = new Set([EXTERNAL_SERVICE, LOAD_BALANCED_SERVICE])
+
+/** Clusters may refuse external IPs and load balancers (an admission plugin, webhook or policy, a quota), and accounts to write
+ *  status: the paths that need them are skipped by name then. */
+async function unlessRefused(request: Promise<unknown>): Promise<void> {
   await request.catch((error) => {
-    if (!isForbidden(error)) throw error
+    if (!isForbidden(error) && !isRefusedRequest(error) && !isNotFound(error)) throw error
   })
 }
 

@@ -107,12 +107,13 @@ interface Unary extends Subject {
   readonly signal?: AbortSignal | undefined
 }
 
-export function createApiClient(connection: Connection, userAgent = 'heddle'): ApiClient {
+/** answerMs: for an answer to end, unless it is a stream that was granted. */
+export function createApiClient(connection: Connection, userAgent = 'heddle', answerMs = UNARY_MS): ApiClient {
   const transport = createTransport(connection)
   const { counters } = transport
 
   async function unary(request: Unary): Promise<string> {
-    const deadline = AbortSignal.timeout(UNARY_MS)
+    const deadline = AbortSignal.timeout(answerMs)
     const answer = await transport.send({
       method: request.method,
       path: request.path,
@@ -150,7 +151,12 @@ export function createApiClient(connection: Connection, userAgent = 'heddle'): A
       signal,
     })
     if (isSuccess(answer)) return answer
-    throw apiError(subject, answer, await readBody(answer, subject, counters))
+    const late = setTimeout(() => answer.destroy(), answerMs)
+    try {
+      throw apiError(subject, answer, await readBody(answer, subject, counters))
+    } finally {
+      clearTimeout(late)
+    }
   }
 
   async function pages(

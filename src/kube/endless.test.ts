@@ -62,6 +62,16 @@ test.each([
   await eventually(() => expect(part()).toMatchObject({ ageMs: 0, failure: '' }))
 })
 
+test('pages that come quickly, one after the other for ever, take no longer than a list may', async () => {
+  await using server = await startApiServer()
+  server.watchList = false
+  server.put(node)
+  server.endless.set('Service', 'a new one')
+  using followed = follow([server.url], { timing: { ...timing, listMs: 1 } })
+  const part = () => followed.source.state().parts.find(({ name }) => name === 'services')
+  await eventually(() => expect(part()?.failure).toMatch(/^list services: the list does not end: .* in 0\.001 s/))
+})
+
 test('a watch that goes on with new objects fills no memory: those beyond the bound are named and counted', async () => {
   await using server = await startApiServer()
   server.put(node)

@@ -12,8 +12,8 @@ export interface Pager {
   readonly resourceVersion: string
 }
 
-/** At 250 objects each, more than Kubernetes is made for (150,000 pods). Pages may be empty: only these two bounds tell
- *  a list without end from a long one. */
+/** At 250 objects each, more than Kubernetes is made for (150,000 pods). Pages may be empty, so that a bound on objects does
+ *  not tell a list without end from a long one. */
 const PAGES_MAX = 1_000
 
 /** Follows a list from page to page. Source: metav1.ListMeta. */

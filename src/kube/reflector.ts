@@ -86,13 +86,14 @@ export interface Reflector {
   stop(): Promise<void>
 }
 
+export const ABSENT_MS = 60_000
 const TIMING: ReflectorTiming = {
   retryMsMin: 200,
   retryMsMax: 10_000,
   silenceMs: 100_000,
   relistMs: 1_000,
   watchSeconds: 300,
-  absentMs: 60_000,
+  absentMs: ABSENT_MS,
   listMs: 600_000,
   listObjectsMax: LIST_OBJECTS_MAX,
 }
@@ -149,6 +150,7 @@ export function startReflector(options: ReflectorOptions): Reflector {
     }
     sink.failed(failureReason(error))
     if (isGone(error)) {
+      if (version === '') sink.live(error) // of a list: somebody may wait for it
       version = ''
       await rest(0)
       return
@@ -193,6 +195,8 @@ export function startReflector(options: ReflectorOptions): Reflector {
       })
       await read(await client.open('list', resource, '', query, signal), skimmer.push, () => bound)
       pager.read(record(skimmer.end()).metadata)
+      const late = bound.overdue() // pages that come quickly are not looked at while they are read
+      if (late !== undefined) throw late
       if (pager.resourceVersion === '') throw brokenAnswer(subject, 'a list without a version')
     } while (pager.next !== undefined)
     version = pager.resourceVersion

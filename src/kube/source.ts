@@ -187,6 +187,10 @@ export function followKubernetes(options: KubeSourceOptions): Source {
    *  for none. */
   function forbidden(stream: Stream): void {
     if (stream.close(isNodeRemembered)) listed(stream)
+    else if (isTelling && isInterestDue && isSettled(stream)) {
+      hasNews = true
+      gather() // it may have been the last that was waited for
+    }
     const isAnswered = (each: Stream): boolean => isSettled(each) || isForbidden(each.failure)
     const isStuck = wantedStreams().every(isAnswered) && !wantedStreams().every(isSettled)
     if (!isTelling && isStuck) restore() // nothing better will come

@@ -13,7 +13,7 @@ import { type FailureReason, isForbidden, isNotFound } from './api-error.ts'
 import type { ApiClient } from './client.ts'
 import { LIST_OBJECTS_MAX } from './list-bound.ts'
 import { createMirror, type Mirror, type MirrorOptions } from './mirror.ts'
-import { type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
+import { ABSENT_MS, type Reflector, type ReflectorOptions, type ReflectorTiming, startReflector } from './reflector.ts'
 import { apiVersionOf, type Resource, resourceName, resources } from './resources.ts'
 import { servedVersions } from './served-versions.ts'
 
@@ -141,6 +141,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
   })
   const failures = new Map<FailureReason, number>()
   let reflector: Reflector | undefined
+  let lookAgainMs = 0
 
   const stream: Stream = {
     name: what.name,
@@ -223,8 +224,13 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
   /** Whether there are none in the version that is read. Where the server does not tell, what was known stays. A
    *  permission is asked for before the kind is looked for: of one that is not there a server says that too. */
   async function lookElsewhere(error: Error, signal: AbortSignal): Promise<boolean> {
+    // What is forbidden is asked for every few seconds, so that a grant counts soon; whether there is such a kind is not.
+    if (isForbidden(error) && performance.now() < lookAgainMs) return stream.isAbsent
     const versions = await servedVersions(options.client, resource, signal)
-    if (versions !== undefined) sayElsewhere(versions)
+    if (versions !== undefined) {
+      lookAgainMs = performance.now() + (options.timing.absentMs ?? ABSENT_MS)
+      sayElsewhere(versions)
+    }
     const isServed = versions === undefined || versions.includes(resource.version)
     stream.isAbsent = isNotFound(error) || (!isServed && (stream.isAbsent || !stream.isSynchronised))
     return stream.isAbsent

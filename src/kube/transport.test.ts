@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,6 +10,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createApiClient } from './client.ts'
 import { connectionFrom } from './connection.ts'
+import { resources } from './resources.ts'
 
 const configuration = `
 [ca]
@@ -89,6 +91,26 @@ test.each([
     const clock = new RegExp(`certificate (is|has) ${what}; this node's clock says 2\\d{3}-`)
     await expect(client.readPath('/version')).rejects.toThrow(clock)
   } finally {
+    server.close()
+  }
+})
+
+test.each([500, 401])('a refusal whose body never ends is one all the same (%s)', async (status) => {
+  const server = createHttpServer((_, response) => response.writeHead(status).write('{"kind":"Sta'))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const file = join(folder, 'plain')
+  const clusters = [{ name: 'c', cluster: { server: `http://127.0.0.1:${port}` } }]
+  const contexts = [{ name: 'c', context: { cluster: 'c', user: 'u' } }]
+  const users = [{ name: 'u', user: { token: 't' } }]
+  writeFileSync(file, JSON.stringify({ clusters, contexts, users, 'current-context': 'c' }))
+  try {
+    using client = createApiClient(connectionFrom({ kubeconfig: file }), 'test', 50)
+    const opened = client.open('watch', resources.pods, '', {}, new AbortController().signal)
+    await expect(opened).rejects.toThrow(/^watch pods/)
+  } finally {
+    server.closeAllConnections()
     server.close()
   }
 })

@@ -74,7 +74,7 @@ export function createTransport(connection: Connection): Transport {
     if (answer.statusCode !== 401) return answer
     const renewed = await connection.renew(identity).catch(() => identity)
     if (renewed === identity) return answer
-    answer.resume()
+    answer.destroy() // its body may have no end
     return exchange(server, request, renewed, agentOf(server, renewed), counters)
   }
 
