@@ -102,7 +102,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   ): Plan {
     const epoch = kernel.readEpoch()
     const unseen = options.unseenKinds?.() ?? NO_KINDS
-    const hold = holdUnseen(unseen, world)
+    const hold = holdUnseen(unseen, world, compiler.compiled().policies.classNames)
     return unfailing('plan', () =>
       plan({
         differences: hold === null ? differences : (table) => differences(table).filter((each) => !hold(table, each)),

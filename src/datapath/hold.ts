@@ -2,6 +2,8 @@
 // What must stay in the kernel while not everything is known: an agent that starts without an API server knows less than
 // the tables do. Nothing is taken away that an object not seen yet may want; what is known to be right is written.
 
+import type { Id64 } from '../core/id64.ts'
+import { serverClassId } from '../policy/classes.ts'
 import { type Kind, POLICY_KINDS } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
 import type { Difference } from './desired.ts'
@@ -25,13 +27,14 @@ const makers: Readonly<Record<TableName, readonly Kind[]>> = {
   endpoint_cookie: [],
 }
 
-/** Whose objects make the class of an address that is no pod's: a node's, or an API server's, or both in one. */
-const makersOfNobodys: readonly Kind[] = [...POLICY_KINDS, 'Node', 'EndpointSlice']
+/** Whose objects make the class of an address that is no pod's and no API server's. */
+const makersOfNobodys: readonly Kind[] = [...POLICY_KINDS, 'Node']
 
-/** Whether a difference is left as it is; null: none is. */
+/** Whether a difference is left as it is; null: none is. classNames: of the classes that are desired. */
 export function holdUnseen(
   unseen: ReadonlySet<Kind>,
   world: Pick<WorldView, 'ownerOf'>,
+  classNames: ReadonlyMap<Id64, string>,
 ): ((table: TableName, difference: Difference) => boolean) | null {
   if (unseen.size === 0) return null
   return (table, { key, desired, actual }) => {
@@ -40,7 +43,8 @@ export function holdUnseen(
     // An address that somebody else has now must not keep the class of the one before.
     if (table === 'classes' && world.ownerOf(readKey('classes', key).address) !== undefined) return false
     if (desired === undefined) return isUnseen(makers[table])
-    if (table === 'classes') return isUnseen(makersOfNobodys)
+    if (table === 'classes')
+      return isUnseen(makersOfNobodys) || (unseen.has('EndpointSlice') && isServerToo(desired, actual, classNames))
     return table === 'endpoints' && isUnseen(POLICY_KINDS) && isSameWire(desired, actual)
   }
 }
@@ -49,6 +53,16 @@ export function holdUnseen(
 function isSameWire(desired: Difference['desired'] & {}, actual: Difference['actual'] & {}): boolean {
   const [a, b] = [readValue('endpoints', desired), readValue('endpoints', actual)]
   return a.netnsCookie === b.netnsCookie && a.ifindex === b.ifindex && !b.isolated
+}
+
+/** Slices can only add that an API server is there: any other change is known to be right. */
+function isServerToo(
+  desired: Difference['desired'] & {},
+  actual: Difference['actual'] & {},
+  classNames: ReadonlyMap<Id64, string>,
+): boolean {
+  const name = classNames.get(readValue('classes', desired).classId)
+  return name !== undefined && readValue('classes', actual).classId === serverClassId(name)
 }
 
 export function heldRoutes(unseen: ReadonlySet<Kind>, { put, delete: gone }: RouteDifferences): RouteDifferences {

@@ -172,6 +172,9 @@ function classAt(address: Address, byPrefix: ReadonlyMap<Prefix, Class>): Class 
   return byPrefix.get(longest)!
 }
 
+/** Of a namespace, whose answers are remembered. */
+const LABEL_SETS_MAX = 4_096
+
 /** Where the API servers are. */
 export function serverAddresses(world: WorldView): ReadonlySet<Address> {
   const slices = [...world.slicesOfService(API_SERVERS)]
@@ -179,8 +182,14 @@ export function serverAddresses(world: WorldView): ReadonlySet<Address> {
 }
 
 /** Of an API server, wherever it is: whatever has that address remains what it is. */
-function serverClass(asked: Asked, { realm, members, namedPorts }: Class): Class {
-  return classOf(asked, realm, [...members, SERVERS.text], namedPorts)
+function serverClass(asked: Asked, { realm, members, namedPorts, perhaps }: Class): Class {
+  return classOf(asked, realm, [...members, SERVERS.text], namedPorts, perhaps)
+}
+
+/** The id of the class that an address of no pod has where an API server is there too; text: of the class without it. */
+export function serverClassId(text: string): Id64 {
+  const [realm, ...members] = text.split('; ')
+  return id64(`class ${[realm, ...[...members, SERVERS.text].sort()].join('; ')}`)
 }
 
 function nodeMembers({ nodePeers }: Asked, { labels }: Node): readonly string[] {
@@ -243,6 +252,8 @@ function labelAnswer(asked: Asked, world: WorldView, pod: Pod, peers: readonly P
       perhaps: perhapsMembers(asked, world, pod),
       classes: new Map(),
     }
+    // Jobs' pods have labels of their own each; those that are there keep their answers.
+    if (answers.size >= LABEL_SETS_MAX) answers.clear()
     answers.set(key, answer)
   }
   return answer

@@ -48,8 +48,8 @@ export interface Frontend {
   /** For clients inside the cluster, of this node and its pods: internalTrafficPolicy at a ClusterIP; at every other address
    *  all of the cluster's backends, whatever externalTrafficPolicy says. */
   readonly internal: Candidates
-  /** For clients beyond the cluster, by externalTrafficPolicy; null: they cannot reach it. So are pods of other nodes that
-   *  ask this node itself (Kubernetes e2e, service.go: "it's external"). */
+  /** For clients beyond the cluster, by externalTrafficPolicy; null: they cannot reach it. Pods of other nodes that ask
+   *  this node count as such (Kubernetes e2e, service.go). */
   readonly external: Candidates | null
   /** Who may come in, inside the cluster too, before any translation; null: everybody. Empty where the Service's ranges
    *  are all of the other family: nobody (kube-proxy: everybody, which no one who wrote ranges can have meant). */
