@@ -138,7 +138,7 @@ static __always_inline enum verdict nat_lookup_error(struct __sk_buff *skb, stru
 }
 
 /* A client from beyond this node, where the frontend is for such. At an address of the
- * node that includes pods of others, as kube-proxy has it: what they ask elsewhere
+ * node that includes pods of others (Kubernetes e2e, service.go): what they ask elsewhere
  * their own node has translated. */
 static __always_inline bool nat_is_from_outside(const struct packet *p, const struct frontend *frontend,
 						enum nat_asker asker)
@@ -407,21 +407,19 @@ __noinline int nat_claim(struct __sk_buff *skb, struct packet *p)
 	return drop(p, DROP_NAT_PORTS);
 }
 
-/* The Service's translation of the answers to this packet, if there is one. */
+/* The Service's translation of the answers to this packet, if there is one. A client
+ * from outside could be anybody: the pod itself must have said that it has ended. */
 __noinline int nat_abandon(struct packet *p)
 {
 	ALIGNED struct tuple answer, asked;
-	const struct translation *t, *forward;
-	__u32 flags;
+	const struct translation *t;
 
 	if (!p) return NEXT;
 	tuple_reverse(&answer, &p->tuple);
 	t = translation_find(&answer);
 	if (!t || !(t->flags & TRANSLATION_REVERSE)) return NEXT;
+	if (!(t->flags & TRANSLATION_CLOSING) && !source_is_inside(p)) return NEXT;
 	tuple_reverse(&asked, &t->to);
-	forward = bpf_map_lookup_elem(&translations, &asked);
-	flags = t->flags | (forward ? forward->flags : 0);
-	if (!(flags & TRANSLATION_CLOSING) && !source_is_inside(p)) return NEXT;
 	bpf_map_delete_elem(&translations, &answer);
 	bpf_map_delete_elem(&translations, &asked);
 	return NEXT;

@@ -176,7 +176,9 @@ __noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 	__u8 protocol;
 
 	if (!p) return DROP;
-	if (!answer_is_due()) {
+	/* Path MTU discovery is not limited (Linux' icmpv4_mask_allow): others' connections stop without it.
+	 */
+	if (p->reason != DROP_TOO_LARGE && !answer_is_due()) {
 		drops_add(DROP_ANSWER_LIMIT, skb->len);
 		return DROP;
 	}

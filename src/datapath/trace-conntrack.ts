@@ -97,14 +97,14 @@ function isFromInside({ input: { tables }, tuple: { source } }: Walk): boolean {
   return lookup(tables.nodes, { address: source }) !== undefined || longestPrefix(tables.routes, source) !== undefined
 }
 
-/** The answers must be the backend's now; a client outside the cluster must have ended what there was. */
+/** The answers must be the backend's now; of a client outside the cluster the pod must have said that it
+ *  has ended. */
 function abandonTranslation(walk: Walk) {
   const { translations } = walk.input.state
   const answer = reverse(walk.tuple)
   const translation = translations.get(tupleText(answer))?.[1]
   if (!translation || !(translation.flags & TranslationFlags.REVERSE)) return
-  const flags = translation.flags | (translations.get(tupleText(reverse(translation.to)))?.[1].flags ?? 0)
-  if (!(flags & TranslationFlags.CLOSING) && !isFromInside(walk)) return
+  if (!(translation.flags & TranslationFlags.CLOSING) && !isFromInside(walk)) return
   for (const key of [answer, reverse(translation.to)]) translations.delete(tupleText(key))
 }
 

@@ -25,7 +25,8 @@ export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
   const { input, packet } = walk
   const isToMany = input.isToMany === true || isNoHost(packet.source)
   const answer = isToMany ? null : answerTo(walk, verdict.reason)
-  if (answer?.transport.kind === 'icmpError' && input.choices.isAnswerLimited()) {
+  const mayBeLimited = answer?.transport.kind === 'icmpError' && verdict.reason !== DropReason.TOO_LARGE
+  if (mayBeLimited && input.choices.isAnswerLimited()) {
     return { ...verdict, answer: null, isAnswerLimited: true }
   }
   if (answer === null || walk.tunnelNode === 0n) return { ...verdict, answer }
@@ -36,7 +37,7 @@ export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
 
 /** Multicast, broadcast, loopback, unspecified, and the networks that nobody is in (RFC 1812 5.3.7). */
 function isNoHost(source: Address): boolean {
-  if (familyOf(source) === 6) return source.startsWith('ff') || source === '::' || source === '::1'
+  if (familyOf(source) === 6) return /^ff..:/.test(source) || source === '::' || source === '::1'
   const first = Number(source.split('.')[0])
   return first === 0 || first === 127 || first >= 224
 }

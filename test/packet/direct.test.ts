@@ -104,9 +104,16 @@ for (const flags of ['A', 'S', 'R']) {
   })
 }
 
-packet('TCP: a SYN does once the connection by the Service has ended', {
+packet('TCP: nor do an RST to the Service and a SYN to the pod, which anybody can forge', {
   world: open,
-  given: [...inService, clientSends('n1:30080', 'FA'), clientSends('web:8080', 'S'), podSends('SA')],
+  given: [...inService, clientSends('n1:30080', 'R'), clientSends('web:8080', 'S')],
+  when: podSends('A'),
+  then: sent(null, tcp('n1:30080', 'client:4000', 'A', { hopLimit: 63 })),
+})
+
+packet('TCP: a SYN does once the pod has ended the connection by the Service', {
+  world: open,
+  given: [...inService, clientSends('n1:30080', 'FA'), podSends('FA'), clientSends('web:8080', 'S'), podSends('SA')],
   when: podSends('A'),
   then: passed(tcp('web:8080', 'client:4000', 'A')),
 })
