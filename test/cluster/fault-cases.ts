@@ -135,19 +135,25 @@ export const faultCases: readonly FaultCase[] = [
       const answers = async () => (await startBackground(ask).ended) === 'restarts'
       const reports = await unnoticed(fixture, steady, outageSeconds + 25, async () => {
         await cluster.stopControl('kube-apiserver')
-        await killContainer(cluster, restarting!)
-        const endMs = performance.now() + outageSeconds * 1_000
-        expect(await guarded.reaching()).toEqual(['friend'])
-        await guarded.killAgent()
-        do expect(await guarded.reaching()).toEqual(['friend'])
-        while (!(await guarded.isAgentReady()))
-        // An ADD, of a pod that the agent knows from its disk only.
-        await guarded.renewServer('friend')
-        do expect(await guarded.reaching()).toEqual(['friend'])
-        while (performance.now() < endMs)
-        // kubelet restarts a container without an API server; the pod keeps its network.
-        expect(await waitUntil(answers, 20_000)).toBe(true)
-        cluster.startControl('kube-apiserver')
+        try {
+          await killContainer(cluster, restarting!)
+          const endMs = performance.now() + outageSeconds * 1_000
+          expect(await guarded.reaching()).toEqual(['friend'])
+          await guarded.killAgent()
+          const isReady = async () => {
+            expect(await guarded.reaching()).toEqual(['friend'])
+            return guarded.isAgentReady()
+          }
+          expect(await waitUntil(isReady, 60_000)).toBe(true)
+          // An ADD, of a pod that the agent knows from its disk only.
+          await guarded.renewServer('friend')
+          do expect(await guarded.reaching()).toEqual(['friend'])
+          while (performance.now() < endMs)
+          // kubelet restarts a container without an API server; the pod keeps its network.
+          expect(await waitUntil(answers, 20_000)).toBe(true)
+        } finally {
+          cluster.startControl('kube-apiserver')
+        }
         await cluster.apiServerReady()
       })
       saveSoakFigures('api-outage', { outageSeconds, load: steady, reports })
