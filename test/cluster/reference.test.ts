@@ -29,7 +29,7 @@ describe.skipIf(reason !== null)('ptp, host-local and kube-proxy', () => {
   })
 
   describe('every promise', () => {
-    describeServices(() => startServiceStage(lane.cluster), 'kube-proxy')
+    describeServices(() => startServiceStage(lane.cluster, 500), 'kube-proxy')
   })
 })
 

@@ -2,6 +2,7 @@
 // The stage of test/conformance on a real cluster: the servers run in idle pods, the host outside is the control plane's.
 // It asks nothing of a proxy but that Services work, so that kube-proxy and Heddle stand on it alike.
 
+import { setTimeout } from 'node:timers/promises'
 import { checkout } from '../../src/lab/names.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { inside, ipBatch, runProgram, waitUntil } from '../../src/lab/process.ts'
@@ -15,15 +16,16 @@ import { joinableCgroup } from './cgroups.ts'
 import type { Cluster } from './cluster.ts'
 import { netnsName, netnsPath } from './names.ts'
 import { addressesOf } from './network.ts'
-import { commandInPod, type PodView, podNetns, podsOf, readyPods } from './pods.ts'
+import { commandInPod, hostPort, type PodView, podNetns, podsOf, readyPods } from './pods.ts'
 import { idleSpec, namespaceObject, pod } from './workloads.ts'
 
 const servers = ['web-1', 'web-2'] as const
 const clients = ['near', 'far'] as const
 const nodeOf: Readonly<Record<string, string>> = { 'web-1': 'n1', 'web-2': 'n2', near: 'n1', far: 'n2' }
 
-/** Starts the pods and their servers; namespace `test` is theirs. */
-export async function startServiceStage(cluster: Cluster): Promise<ServiceLab> {
+/** Starts the pods and their servers; namespace `test` is theirs. restMs: what the proxy needs for what it does after its
+ *  tables are written (kube-proxy ends UDP flows then). */
+export async function startServiceStage(cluster: Cluster, restMs = 0): Promise<ServiceLab> {
   await cluster.apply(
     namespaceObject(namespace),
     ...[...servers, ...clients].map((name) =>
@@ -36,7 +38,7 @@ export async function startServiceStage(cluster: Cluster): Promise<ServiceLab> {
   )
   const pods = await readyPods(cluster, namespace, 'stage=services', servers.length + clients.length)
   await routeToFirstNode(cluster)
-  const stage = stageOf(cluster, pods)
+  const stage = stageOf(cluster, pods, restMs)
   for (const name of [...servers, ...clients]) await stage.lab.serve(path(name), { http: httpPort, udp: udpPort }, name)
   return stage
 }
@@ -53,7 +55,7 @@ function nodeIP(cluster: Cluster, place: string, family: Family): string {
   return addressesOf(place, cluster.state.families).find((ip) => familyOf(ip) === family)!
 }
 
-function stageOf(cluster: Cluster, pods: readonly PodView[]): ServiceLab {
+function stageOf(cluster: Cluster, pods: readonly PodView[], restMs: number): ServiceLab {
   const { name } = cluster.state
   const clusterIPs = new Map<string, readonly string[]>() // by namespace/name
   const running: Background[] = []
@@ -79,7 +81,11 @@ function stageOf(cluster: Cluster, pods: readonly PodView[]): ServiceLab {
     return JSON.parse(outcome.stdout) as Reply[]
   }
   const ask = (place: string, targets: readonly Target[]) => asked(commandAt(place, scriptArgv('ask.ts')), targets)
-  const settle = settling(cluster, pods, run)
+  const isMarked = settling(cluster, pods, run)
+  const settle = async () => {
+    await isMarked()
+    await setTimeout(restMs)
+  }
 
   const lab: Stage = {
     run,
@@ -167,39 +173,39 @@ async function endpointsFollow(
 
 /** Resolves when every change until now is in force on both nodes. Both proxies apply what they were told in order, so
  *  they have the changes when they have the last: each time a Service of its own gets another port, and another server.
- *  The API server's watch keeps order within a kind only, and these are the kinds that Services are made of. */
+ *  The API server's watch keeps order within a kind only, and these are the kinds that Services are made of. kube-proxy
+ *  has each family by itself. */
 function settling(cluster: Cluster, pods: readonly PodView[], run: Stage['run']): () => Promise<void> {
   let count = 0
   return async () => {
     count++
     const port = 1_000 + count
-    const server = clients[count % clients.length]! // no policy of the cases selects them
-    const address = pods.find(({ name }) => name === server)!.ips.find((ip) => familyOf(ip) === 4)!
-    const [, { spec }] = (await applyAll(cluster, markerObjects(port, address))) as [AppliedObject, AppliedObject]
-    const curl = ['curl', '-sg', '-m', '0.7', '-X', 'POST', `http://${spec.clusterIPs![0]}:${port}/`]
-    for (const node of ['node/n1', 'node/n2']) {
-      const isThere = await waitUntil(async () => (await run(node, curl)).stdout.includes(`"${server}"`), 30_000)
-      if (!isThere) throw new Error(`${node} does not have what was applied 30 s ago`)
-    }
+    const name = clients[count % clients.length]! // no policy of the cases selects them
+    const server = pods.find((view) => view.name === name)!
+    const service = (await applyAll(cluster, markerObjects(port, server.ips))).find(({ kind }) => kind === 'Service')!
+    for (const ip of service.spec.clusterIPs!)
+      for (const node of ['node/n1', 'node/n2']) {
+        const curl = ['curl', '-sg', '-m', '0.7', '-X', 'POST', `http://${hostPort(ip, port)}/`]
+        const isThere = await waitUntil(async () => (await run(node, curl)).stdout.includes(`"${name}"`), 30_000)
+        if (!isThere) throw new Error(`${node} does not have at ${ip} what was applied 30 s ago`)
+      }
   }
 }
 
-function markerObjects(port: number, address: string): [slice: KubeManifest, service: KubeManifest] {
-  const metadata = { namespace, name: 'marker' }
-  return [
-    {
-      apiVersion: 'discovery.k8s.io/v1',
-      kind: 'EndpointSlice',
-      metadata: { ...metadata, labels: { 'kubernetes.io/service-name': 'marker' } },
-      addressType: 'IPv4',
-      ports: [{ name: 'http', port: httpPort, protocol: 'TCP' }],
-      endpoints: [{ addresses: [address] }],
+function markerObjects(port: number, serverIPs: readonly string[]): KubeManifest[] {
+  const slices = serverIPs.map((ip) => ({
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      namespace,
+      name: `marker-${familyOf(ip)}`,
+      labels: { 'kubernetes.io/service-name': 'marker' },
     },
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata,
-      spec: { ipFamilies: ['IPv4'], ports: [{ name: 'http', port, protocol: 'TCP' }] },
-    },
-  ]
+    addressType: `IPv${familyOf(ip)}`,
+    ports: [{ name: 'http', port: httpPort, protocol: 'TCP' }],
+    endpoints: [{ addresses: [ip] }],
+  }))
+  const ports = [{ name: 'http', port, protocol: 'TCP' }]
+  const spec = { ipFamilyPolicy: 'PreferDualStack', ports }
+  return [...slices, { apiVersion: 'v1', kind: 'Service', metadata: { namespace, name: 'marker' }, spec }]
 }
