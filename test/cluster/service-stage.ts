@@ -3,14 +3,13 @@
 // It asks nothing of a proxy but that Services work, so that kube-proxy and Heddle stand on it alike.
 
 import { setTimeout } from 'node:timers/promises'
-import { checkout } from '../../src/lab/names.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { inside, ipBatch, runProgram, waitUntil } from '../../src/lab/process.ts'
 import { familyOf } from '../../src/lab/services.ts'
 import { type Family, families, path, type ServiceLab, type Stage, vips } from '../conformance/service-lab.ts'
-import type { Reply, Target } from '../support/ask.ts'
+import type { Reply } from '../support/ask.ts'
 import { type Background, startBackground } from '../support/background.ts'
-import { scriptArgv } from '../support/lab.ts'
+import { listening, runScript, scriptArgv, serverArgv } from '../support/lab.ts'
 import { httpPort, namespace, udpPort } from '../support/manifests.ts'
 import { joinableCgroup } from './cgroups.ts'
 import type { Cluster } from './cluster.ts'
@@ -75,12 +74,6 @@ function stageOf(cluster: Cluster, pods: readonly PodView[], restMs: number): Se
     running.push(started)
     return started
   }
-  async function asked(argv: readonly string[], targets: readonly Target[]): Promise<Reply[]> {
-    const outcome = await runProgram(argv, { input: JSON.stringify(targets), timeoutMs: 60_000 })
-    if (outcome.exitCode !== 0) throw new Error(`ask.ts: exit code ${outcome.exitCode}: ${outcome.stderr}`)
-    return JSON.parse(outcome.stdout) as Reply[]
-  }
-  const ask = (place: string, targets: readonly Target[]) => asked(commandAt(place, scriptArgv('ask.ts')), targets)
   const isMarked = settling(cluster, pods, run)
   const settle = async () => {
     await isMarked()
@@ -90,12 +83,7 @@ function stageOf(cluster: Cluster, pods: readonly PodView[], restMs: number): Se
   const lab: Stage = {
     run,
     start,
-    async serve(place, ports, server = 'unnamed') {
-      const argv = ['lab', 'serve', '--http', String(ports.http), '--udp', String(ports.udp)]
-      const started = start(place, ['env', `HOSTNAME=${server}`, `${checkout}/bin/heddle`, ...argv])
-      await started.until((output) => output.includes('listening\n'))
-      return started
-    },
+    serve: (place, ports, server = 'unnamed') => listening(start(place, serverArgv(ports, server))),
     async apply(...objects) {
       for (const applied of await applyAll(cluster, objects))
         if (applied.kind === 'Service') {
@@ -121,10 +109,10 @@ function stageOf(cluster: Cluster, pods: readonly PodView[], restMs: number): Se
   return {
     lab,
     outsideIP: (family) => nodeIP(cluster, 'control', family),
-    ask,
+    ask: (place, targets) => runScript<Reply[]>(place, commandAt(place, scriptArgv('ask.ts')), targets),
     askPast(client, targets) {
       const netns = podNetns(cluster, podOf(path(client))!)
-      return asked(['nsenter', `--net=${netns}`, '--', ...scriptArgv('ask.ts')], targets)
+      return runScript<Reply[]>(client, ['nsenter', `--net=${netns}`, '--', ...scriptArgv('ask.ts')], targets)
     },
   }
 }

@@ -7,10 +7,9 @@
 import { netnsPath } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
-import { runProgram } from '../../src/lab/process.ts'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Reply, Target } from '../support/ask.ts'
-import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
+import { runScript, scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import { httpPort, idlePod, namespace, serverPod, udpPort } from '../support/manifests.ts'
 
 export const families = [4, 6] as const
@@ -62,10 +61,9 @@ export async function startServiceLab(mode: Mode): Promise<ServiceLab & { readon
     lab,
     outsideIP: (family) => outsideIPs[family],
     ask: (place, targets) => lab.script<Reply[]>(place, 'ask.ts', targets),
-    async askPast(pod, targets) {
-      const argv = [`--net=${netnsPath(lab.name, lab.pod(path(pod)).place)}`, '--', ...scriptArgv('ask.ts')]
-      const { stdout } = await runProgram(['nsenter', ...argv], { input: JSON.stringify(targets), timeoutMs: 30_000 })
-      return JSON.parse(stdout) as Reply[]
+    askPast(pod, targets) {
+      const netns = netnsPath(lab.name, lab.pod(path(pod)).place)
+      return runScript<Reply[]>(pod, ['nsenter', `--net=${netns}`, '--', ...scriptArgv('ask.ts')], targets, 30_000)
     },
   }
 }

@@ -72,9 +72,7 @@ export class TestLab implements AsyncDisposable {
 
   /** Runs one of the programs beside this file with `input` as JSON; what it printed, as JSON. */
   async script<T>(place: string, file: string, input: unknown, timeoutMs = 60_000): Promise<T> {
-    const outcome = await this.run(place, scriptArgv(file), { input: JSON.stringify(input), timeoutMs })
-    if (outcome.exitCode !== 0) throw new Error(`${file} at ${place}: exit code ${outcome.exitCode}: ${outcome.stderr}`)
-    return JSON.parse(outcome.stdout) as T
+    return runScript<T>(place, commandAt(this.cluster.state, place, scriptArgv(file)), input, timeoutMs)
   }
 
   /** Starts something that goes on; it ends with the lab, or by `stop`, which resolves to its output. */
@@ -88,10 +86,7 @@ export class TestLab implements AsyncDisposable {
     ports: { readonly http: number; readonly udp: number },
     name = 'unnamed',
   ): Promise<Background> {
-    const argv = ['lab', 'serve', '--http', String(ports.http), '--udp', String(ports.udp)]
-    const server = this.start(place, ['env', `HOSTNAME=${name}`, `${checkout}/bin/heddle`, ...argv])
-    await server.until((output) => output.includes('listening\n'))
-    return server
+    return listening(this.start(place, serverArgv(ports, name)))
   }
 
   /** Puts a place under load (load.ts); resolves when every kept connection has answered once. */
@@ -157,6 +152,30 @@ export class TestLab implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.down()
   }
+}
+
+/** Runs a program beside this file by its whole command line, with `input` as JSON; what it printed, as JSON. */
+export async function runScript<T>(
+  place: string,
+  command: readonly string[],
+  input: unknown,
+  timeoutMs = 60_000,
+): Promise<T> {
+  const outcome = await runProgram(command, { input: JSON.stringify(input), timeoutMs })
+  if (outcome.exitCode === 0) return JSON.parse(outcome.stdout) as T
+  throw new Error(`${command.at(-1)} at ${place}: exit code ${outcome.exitCode}: ${outcome.stderr}`)
+}
+
+/** The command line of a server that calls itself `name`. */
+export function serverArgv(ports: { readonly http: number; readonly udp: number }, name: string): string[] {
+  const argv = ['lab', 'serve', '--http', String(ports.http), '--udp', String(ports.udp)]
+  return ['env', `HOSTNAME=${name}`, `${checkout}/bin/heddle`, ...argv]
+}
+
+/** Resolves to the server once it listens. */
+export async function listening(server: Background): Promise<Background> {
+  await server.until((output) => output.includes('listening\n'))
+  return server
 }
 
 /** The command line of a program beside this file, with the Node that runs the tests. */
