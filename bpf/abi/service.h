@@ -28,7 +28,8 @@ struct frontend_key {
 _Static_assert(sizeof(struct frontend_key) == 20, "frontend_key");
 
 enum frontend_flags {
-	FRONTEND_EXTERNAL = 1 << 0,       /* clients outside the cluster may ask */
+	FRONTEND_EXTERNAL =
+	    1 << 0, /* clients outside the cluster may ask, and by the network pods elsewhere, as such */
 	FRONTEND_INTERNAL_DROPS = 1 << 1, /* no backend for a client inside: drop, not refuse */
 	FRONTEND_EXTERNAL_DROPS = 1 << 2, /* the same for one outside */
 	FRONTEND_SOURCE_RANGES = 1 << 3,  /* only clients that source_ranges has */

@@ -209,8 +209,8 @@ __noinline int flow_promote(struct packet *p)
 
 /* The client that a Service led here has come to the backend itself, from the same port: the answers must
  * be the backend's now. TCP says so by a SYN. Of another protocol whoever forges an outside client's
- * address could, so only where the source is the cluster's, which is proven. What the stack forwards
- * may have been translated before. */
+ * address could, so only where the source is the cluster's, as far as lib/source.h can prove it. What
+ * the stack forwards may have been translated before. */
 static __always_inline bool flow_is_direct_now(const struct flow *flow, struct packet *p, __u32 ifindex_in)
 {
 	if (!(flow->flags & FLOW_TRANSLATED) || p->flags & PACKET_TRANSLATED || ifindex_in & FROM_STACK)

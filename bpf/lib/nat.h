@@ -7,8 +7,9 @@
  *
  *   nat_lookup   a translation that exists, or a frontend's backend, chosen but not
  *                entered: whatever asks, but for what the network sends to this node
- *                in a TCP connection that it has not opened here. A client outside
- *                the cluster asks by the network, and is no pod. The SYN after a
+ *                in a TCP connection that it has not opened here. What the network asks
+ *                is a client's from outside, but for pods elsewhere that ask for what
+ *                no client outside may. The SYN after a
  *                connection that has ended is a frontend's. An ICMP error takes the
  *                translation of the packet that it quotes, and is PACKET_RELATED
  *                where conntrack has that packet's flow. DROP_SOURCE_RANGE,

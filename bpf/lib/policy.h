@@ -59,7 +59,7 @@ static __always_inline enum verdict policy_deny(struct packet *p, enum policy_di
 	return drop(p, direction == DIRECTION_EGRESS ? DROP_POLICY_EGRESS : DROP_POLICY_INGRESS);
 }
 
-/* `key` is the stack's to overwrite: here is no room for another. */
+/* The set of `key` is overwritten: the stack has no room for another key. */
 static __always_inline void policy_note_use(struct policy_key *key, id64 rule)
 {
 	struct rule_use *use;

@@ -23,7 +23,7 @@
 #include "event.h"
 #include "forward.h"
 #include "parse.h"
-#include "tunnel.h" /* ipv4_checksum */
+#include "tunnel.h"
 
 #define REFUSE_HOP_LIMIT 64
 #define ANSWER_BURST 50
@@ -176,8 +176,7 @@ __noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 	__u8 protocol;
 
 	if (!p) return DROP;
-	/* Path MTU discovery is not limited (Linux' icmpv4_mask_allow): others' connections stop without it.
-	 */
+	/* Others' connections stop without path MTU discovery (Linux: icmpv4_mask_allow). */
 	if (p->reason != DROP_TOO_LARGE && !answer_is_due()) {
 		drops_add(DROP_ANSWER_LIMIT, skb->len);
 		return DROP;

@@ -33,7 +33,7 @@ export interface Class {
   readonly namedPorts: NamedPorts
   /** Texts of the pods' selectors that its addresses may match besides, for all that is known. */
   readonly perhaps: ReadonlySet<string> | typeof ANY_POD
-  /** The class key: realm, selectors, named ports. */
+  /** The class key: realm, selectors, named ports, and what it may match besides. */
   readonly text: string
   /** Its entry, one object for all of its addresses, in every pass: what has not changed is seen at once. */
   readonly peer: PeerClass
@@ -188,8 +188,8 @@ function serverClass(asked: Asked, { realm, members, namedPorts, perhaps }: Clas
 
 /** The id of the class that an address of no pod has where an API server is there too; text: of the class without it. */
 export function serverClassId(text: string): Id64 {
-  const [realm, ...members] = text.split('; ')
-  return id64(`class ${[realm, ...[...members, SERVERS.text].sort()].join('; ')}`)
+  const [realm = '', ...members] = text.split(SEPARATOR)
+  return classId(classText(realm, [...members, SERVERS.text]))
 }
 
 function nodeMembers({ nodePeers }: Asked, { labels }: Node): readonly string[] {
@@ -286,17 +286,14 @@ function classOf(
   namedPorts: NamedPorts,
   perhaps: Class['perhaps'] = NOTHING_MORE,
 ): Class {
-  const parts = [
-    realmTexts[realm],
-    ...members.toSorted(),
+  const text = classText(realmTexts[realm], members, [
     ...(namedPorts.size > 0 ? [namedPortsText(namedPorts)] : []),
     ...(perhaps === ANY_POD ? [ANY_POD] : [...perhaps].sort()).map((each) => `perhaps ${each}`),
-  ]
-  const text = parts.join('; ')
+  ])
   const known = asked.classes.get(text)
   if (known !== undefined) return known
   const isUnknown = realm === Realm.POD_RANGE || perhaps === ANY_POD
-  const id = id64(`class ${text}`)
+  const id = classId(text)
   const made = {
     id,
     realm,
@@ -308,6 +305,17 @@ function classOf(
   } as const
   asked.classes.set(text, made)
   return made
+}
+
+/** No part has it: labels, CIDRs and port names are made of other characters. */
+const SEPARATOR = '; '
+
+function classText(realm: string, members: readonly string[], more: readonly string[] = []): string {
+  return [realm, ...members.toSorted(), ...more].join(SEPARATOR)
+}
+
+function classId(text: string): Id64 {
+  return id64(`class ${text}`)
 }
 
 function sameQuestions(a: Questions, b: Questions): boolean {
