@@ -12,6 +12,7 @@ import { facts } from '../src/cli/print.ts'
 import { agentSocket } from '../src/lab/agents.ts'
 import { withLabLock } from '../src/lab/lock.ts'
 import { type HeddleLab, makeHeddle, removeHeddle } from './heddle.ts'
+import { quantile } from './statistics.ts'
 
 /** Source: issue 6. */
 const BOUND_MS = 50
@@ -66,15 +67,14 @@ async function measure(lab: HeddleLab): Promise<number> {
   const seconds = (performance.now() - began) / 1_000
   const after = await dropsOf(socket)
   ended.abort()
-  const sorted = (await late).toSorted((a, b) => a - b)
-  const at = (share: number): number =>
-    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Infinity
+  const times = await late
+  const at = (share: number): number => quantile(times, share)
   process.stdout.write(
     facts([
       ['Sent', `${Math.round(sent / seconds)} a second`],
       ['Dropped by policy', `${Math.round((after.dropped - before.dropped) / seconds)} a second`],
       ['Events lost in the ring', `${Math.round((after.lost - before.lost) / seconds)} a second`],
-      ['Events that came', `${Math.round(sorted.length / seconds)} a second`],
+      ['Events that came', `${Math.round(times.length / seconds)} a second`],
       ['Late by', `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, at most ${at(1)} ms; ${BOUND_MS} wanted`],
     ]),
   )

@@ -100,7 +100,11 @@ export async function prepareNode(network: NodeNetwork, { mode }: Config, local:
 }
 
 /** What the programs are told of this node, but for their secret (seed.ts). */
-export function nodeConfigOf(config: Config, { node, uplink }: LocalNode, netnsCookie: bigint): NodeConfig {
+export function nodeConfigOf(
+  config: Config,
+  { node, uplink }: LocalNode,
+  netnsCookie: bigint,
+): Omit<NodeConfig, 'seed'> {
   return {
     ipv4: nodeAddress(node, 4) ?? ('::' as Address),
     ipv6: nodeAddress(node, 6) ?? ('::' as Address),
@@ -114,7 +118,6 @@ export function nodeConfigOf(config: Config, { node, uplink }: LocalNode, netnsC
     natPortMin: config.natPortMin,
     natPortMax: config.natPortMax,
     refuseDenied: config.policyRefuse ? 1 : 0,
-    seed: [1n, 1n, 1n, 1n],
   }
 }
 

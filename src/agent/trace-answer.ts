@@ -7,7 +7,7 @@ import { Protocol } from '../core/protocol.ts'
 import { idText, readKey, readValue, type TableName } from '../datapath/tables.ts'
 import { askTrace } from '../datapath/trace-question.ts'
 import type { KeyOf, Tables, ValueOf } from '../datapath/trace-tables.ts'
-import type { NodeConfig } from '../generated/abi.ts'
+import type { TraceConfig } from '../datapath/trace-walk.ts'
 import type { Kernel } from '../kernel/apply.ts'
 import { type Names, reasonText } from '../observe/events.ts'
 import type { WorldView } from '../world/world.ts'
@@ -18,7 +18,7 @@ export interface TraceSources {
   readonly kernel: Kernel
   readonly world: WorldView
   readonly names: Names
-  readonly config: NodeConfig
+  readonly config: TraceConfig
   /** Of the uplink. */
   readonly mtuBytes: number
 }

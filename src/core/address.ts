@@ -67,6 +67,11 @@ export function family(value: Address | Prefix): Family {
   return value.includes(':') ? 6 : 4
 }
 
+/** RFC 4291 2.7. */
+export function isIPv6Multicast(address: Address): boolean {
+  return address.startsWith('ff') && address.indexOf(':') === 4
+}
+
 export function addressBytes(address: Address): Uint8Array {
   const bytes = new Uint8Array(16)
   writeAddress(bytes, 0, address)

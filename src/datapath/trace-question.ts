@@ -3,21 +3,29 @@
 
 import { type Address, family } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
-import { DropReason, FrontendFlags, maps, type NodeConfig, RouteKind, TunnelMode } from '../generated/abi.ts'
+import { DropReason, FrontendFlags, maps, RouteKind, TunnelMode } from '../generated/abi.ts'
 import { trace } from './trace.ts'
 import { admits } from './trace-nat.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, TcpFlag, type Transport } from './trace-packet.ts'
 import { endpointOf } from './trace-route.ts'
 import { newSlot } from './trace-service.ts'
 import { emptyFlowState, longestPrefix, lookup, type Tables } from './trace-tables.ts'
-import { type Audited, drop, isOwnAddress, type Step, type TraceInput, type Verdict } from './trace-walk.ts'
+import {
+  type Audited,
+  drop,
+  isOwnAddress,
+  type Step,
+  type TraceConfig,
+  type TraceInput,
+  type Verdict,
+} from './trace-walk.ts'
 
 /** A client's port like any other, one that masquerading keeps. */
 const CLIENT_PORT = 40000
 
 export interface TraceQuestion {
   readonly tables: Tables
-  readonly config: NodeConfig
+  readonly config: TraceConfig
   readonly from: Address
   /** Of the same family. */
   readonly to: Address

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `trace`: the answer to what was dropped (bpf/lib/refuse.h).
 
-import { type Address, family as familyOf } from '../core/address.ts'
+import { type Address, family as familyOf, isIPv6Multicast } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, TunnelMode } from '../generated/abi.ts'
 import { inTunnel, nexthopOf } from './trace-forward.ts'
@@ -37,7 +37,7 @@ export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
 
 /** Multicast, broadcast, loopback, unspecified, and the networks that nobody is in (RFC 1812 5.3.7). */
 function isNoHost(source: Address): boolean {
-  if (familyOf(source) === 6) return /^ff..:/.test(source) || source === '::' || source === '::1'
+  if (familyOf(source) === 6) return isIPv6Multicast(source) || source === '::' || source === '::1'
   const first = Number(source.split('.')[0])
   return first === 0 || first === 127 || first >= 224
 }

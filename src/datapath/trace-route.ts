@@ -3,24 +3,16 @@
 
 import type { Address } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
-import {
-  DropReason,
-  type Endpoint,
-  type NodeConfig,
-  NodeFlags,
-  RouteKind,
-  TunnelMode,
-  type Tuple,
-} from '../generated/abi.ts'
+import { DropReason, type Endpoint, NodeFlags, RouteKind, TunnelMode, type Tuple } from '../generated/abi.ts'
 import { longestPrefix, lookup, type Tables } from './trace-tables.ts'
-import { type Destination, drop, isOwnAddress, type Stage, type Walk } from './trace-walk.ts'
+import { type Destination, drop, isOwnAddress, type Stage, type TraceConfig, type Walk } from './trace-walk.ts'
 
 export function endpointOf(tables: Tables, address: Address): Endpoint | undefined {
   return lookup(tables.endpoints, { address })
 }
 
 /** By the destination after DNAT. */
-export function route(tables: Tables, config: NodeConfig, tuple: Tuple): Destination {
+export function route(tables: Tables, config: TraceConfig, tuple: Tuple): Destination {
   const endpoint = endpointOf(tables, tuple.destination)
   if (endpoint) return { kind: 'endpoint', ifindex: endpoint.ifindex }
   const node = lookup(tables.nodes, { address: tuple.destination })
@@ -36,7 +28,7 @@ export function route(tables: Tables, config: NodeConfig, tuple: Tuple): Destina
   return { kind: 'nobody', reason: isService ? DropReason.NO_PORT : DropReason.NO_FRONTEND }
 }
 
-export function isTunnelPort(config: NodeConfig, tuple: Tuple): boolean {
+export function isTunnelPort(config: TraceConfig, tuple: Tuple): boolean {
   return (
     config.tunnelMode === TunnelMode.VXLAN &&
     tuple.protocol === Protocol.UDP &&

@@ -9,8 +9,11 @@ import type { FlowState, Tables } from './trace-tables.ts'
 
 export type HookName = 'from_pod' | 'to_pod' | 'from_netdev' | 'to_netdev'
 
+/** What the programs are told of the node, but for their secret. */
+export type TraceConfig = Omit<NodeConfig, 'seed'>
+
 export interface TraceInput {
-  readonly config: NodeConfig
+  readonly config: TraceConfig
   readonly tables: Tables
   /** Changed as the programs would change it. */
   readonly state: FlowState
@@ -143,7 +146,7 @@ export function endsFlow({ transport }: IpPacket): boolean {
   return transport.kind === 'tcp' && (transport.flags & (TcpFlag.FIN | TcpFlag.RST)) !== 0
 }
 
-export function isOwnAddress(config: NodeConfig, address: Address): boolean {
+export function isOwnAddress(config: TraceConfig, address: Address): boolean {
   return address !== '::' && (address === config.ipv4 || address === config.ipv6)
 }
 

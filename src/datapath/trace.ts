@@ -2,7 +2,7 @@
 // The packet's path again: what the programs of bpf/hooks do with one packet, from the same tables, in words. Slow and
 // plain where they are fast; test/packet runs every row through both, and they must agree.
 
-import { type Address, family } from '../core/address.ts'
+import { type Address, family, isIPv6Multicast } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, PacketMark, TunnelMode } from '../generated/abi.ts'
 import { conntrack, FROM_STACK } from './trace-conntrack.ts'
@@ -307,7 +307,7 @@ function leftToStack(hook: HookName, unparsed: Verdict, walk?: Walk): Verdict {
 
 /** Multicast of either family, and IPv4's limited broadcast. */
 function isMulticast({ destination }: IpPacket): boolean {
-  if (family(destination) === 6) return destination.startsWith('ff') && destination.indexOf(':') === 4
+  if (family(destination) === 6) return isIPv6Multicast(destination)
   const first = Number(destination.split('.')[0])
   return (first >= 224 && first < 240) || destination === '255.255.255.255'
 }
