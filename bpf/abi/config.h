@@ -3,6 +3,9 @@
 #pragma once
 #include "address.h"
 
+/* Transports by which a backend elsewhere answers a client of the world itself. */
+enum dsr_transports { DSR_TCP = 1 << 0 };
+
 enum tunnel_mode { TUNNEL_NONE = 0, TUNNEL_VXLAN = 1 };
 
 struct node_config {
@@ -16,7 +19,8 @@ struct node_config {
 	__u8 masquerade;                  /* 1: translate what leaves for the world */
 	__u16 nat_port_min, nat_port_max; /* masqueraded ports, inclusive */
 	__u8 refuse_denied;               /* 1: answer what policy denies */
-	__u8 pad[7];
+	__u8 dsr;                         /* enum dsr_transports */
+	__u8 pad[6];
 	__u64 seed[4]; /* secret and odd, the same as long as maps are pinned: lib/seen.h */
 };
 _Static_assert(sizeof(struct node_config) == 104, "node_config");

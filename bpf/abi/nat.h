@@ -23,6 +23,7 @@ enum translation_flags {
 	TRANSLATION_CLOSING = 1 << 2, /* FIN or RST seen */
 	TRANSLATION_HOST = 1 << 3,    /* belongs to the node's own stack */
 	TRANSLATION_OPENING = 1 << 4, /* forward: entered by a SYN, and the client has sent no ACK */
+	TRANSLATION_DSR = 1 << 5,     /* the node that the client asks sees no answers (lib/dsr.h) */
 };
 
 struct translation {

@@ -11,10 +11,14 @@ enum route_kind {
 	ROUTE_SERVICES = 3, /* the Service CIDR: a frontend or nobody */
 };
 
+enum route_flags {
+	ROUTE_DSR = 1 << 0, /* that node's programs take what lib/dsr.h sends */
+};
+
 struct route {
-	__u32 kind; /* enum route_kind */
-	__u32 pad;
-	id64 node; /* owner; 0 for ROUTE_SERVICES */
+	__u32 kind;  /* enum route_kind */
+	__u32 flags; /* enum route_flags */
+	id64 node;   /* owner; 0 for ROUTE_SERVICES */
 };
 _Static_assert(sizeof(struct route) == 16, "route");
 

@@ -20,9 +20,15 @@ struct {
 	__type(value, struct collector);
 } collector SEC(".maps");
 
+/* Where no answers are seen, the client's ACK says that there was one. */
+static __always_inline bool is_answered(__u32 flags)
+{
+	return flags & TRANSLATION_DSR ? !(flags & TRANSLATION_OPENING) : flags & TRANSLATION_REPLIED;
+}
+
 static __always_inline bool is_idle(const struct translation *t, __u32 flags, __u64 now)
 {
-	bool opening = !(flags & TRANSLATION_REPLIED) || flags & TRANSLATION_CLOSING;
+	bool opening = !is_answered(flags) || flags & TRANSLATION_CLOSING;
 
 	return (__s64)(now - t->seen_ns) > (__s64)idle_limit_ns(t->to.protocol, opening);
 }

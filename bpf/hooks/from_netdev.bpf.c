@@ -43,6 +43,19 @@ static __always_inline enum verdict admit_beyond(struct __sk_buff *skb, struct p
 	return v == NEXT ? PASS : v;
 }
 
+/* Not a Service's, but of a connection that another node has led here the source is proven. */
+static __always_inline enum verdict admit_to_pod(struct __sk_buff *skb, struct packet *p)
+{
+	enum verdict v;
+
+	if (self()->dsr && dsr_known(p)) {
+		fragment_remember(p);
+		return NEXT;
+	}
+	v = prove(p);
+	return v == NEXT ? nat_lookup_of_pod(skb, p, NAT_STACK) : v;
+}
+
 static __always_inline bool is_beyond(const struct packet *p)
 {
 	if (p->flags & PACKET_TRANSLATED) return false;
@@ -60,10 +73,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 		proven = true;
 	}
 	if (v == NEXT && p->destination == TO_NOBODY) return drop(p, p->unreachable);
-	if (v == NEXT && p->destination == TO_ENDPOINT && !proven) {
-		v = prove(p);
-		if (v == NEXT) v = nat_lookup_of_pod(skb, p, NAT_STACK);
-	}
+	if (v == NEXT && p->destination == TO_ENDPOINT && !proven) v = admit_to_pod(skb, p);
 	if (v != NEXT) return v;
 	if (p->flags & PACKET_TRANSLATED) p->flags |= PACKET_NETWORK;
 	v = nat_source(p);
@@ -85,6 +95,13 @@ static __always_inline bool is_for_stack(enum verdict v, struct packet *p)
 	return p->reason == DROP_FRAGMENT || (p->reason == DROP_IP_OPTIONS && source_bare(p) == NEXT);
 }
 
+/* What tunnel_decapsulate did not take may be a client's first packet. */
+static __always_inline enum drop_reason open_dsr(struct __sk_buff *skb, struct packet *p,
+						 enum drop_reason reason, __u32 offset)
+{
+	return self()->dsr && reason == DROP_PARSE ? dsr_open(skb, p, offset) : reason;
+}
+
 /* Out of the tunnel, by its outer headers, which are gone then. */
 static __always_inline enum verdict leave_tunnel(struct __sk_buff *skb, struct packet *p)
 {
@@ -92,10 +109,11 @@ static __always_inline enum verdict leave_tunnel(struct __sk_buff *skb, struct p
 	enum drop_reason reason;
 
 	if (v != NEXT) return v;
+	p->flags = PACKET_TUNNELLED;
 	reason = tunnel_decapsulate(skb, p->transport);
+	if (reason) reason = open_dsr(skb, p, reason, p->transport);
 	if (reason) return drop(p, reason);
 	__builtin_memset(&p->tuple, 0, sizeof(p->tuple));
-	p->flags = PACKET_TUNNELLED;
 	return parse(skb, p);
 }
 
@@ -121,8 +139,11 @@ int from_netdev(struct __sk_buff *skb)
 	if (!reason && forward_known(skb, sender) == REDIRECT) return TC_ACT_REDIRECT;
 
 	struct packet p = { .tunnel_node = sender, .flags = sender ? PACKET_TUNNELLED : 0 };
-	enum verdict v = reason ? drop(&p, reason) : receive(skb, &p);
+	enum verdict v;
 
+	if (reason) reason = open_dsr(skb, &p, reason, plain_transport(skb));
+	v = reason ? drop(&p, reason) : receive(skb, &p);
+	if (v == NEXT && self()->dsr && p.flags & PACKET_DSR) v = dsr_enter(&p);
 	if (v == NEXT && self_has(&p.tuple.destination)) v = admit_to_node(skb, &p);
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);

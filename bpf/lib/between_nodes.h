@@ -68,8 +68,7 @@ enum between { BETWEEN_UNKNOWN = 0, BETWEEN_STACKS = 1, BETWEEN_TUNNEL = 2 };
 
 static __always_inline bool between_is_tunnel(const struct tuple *t)
 {
-	return self()->tunnel_mode == TUNNEL_VXLAN && t->protocol == IPPROTO_UDP &&
-	       t->destination_port == self()->tunnel_port;
+	return self_has_tunnel() && t->protocol == IPPROTO_UDP && t->destination_port == self()->tunnel_port;
 }
 
 static __always_inline bool between_may_be_translated(void)

@@ -13,6 +13,7 @@
  * that the answer finds the pod. What comes from the network and returns there the stack would take for its
  * own: DROP_HOP_LIMIT and DROP_TOO_LARGE, which lib/refuse.h answers. */
 #pragma once
+#include "dsr.h"
 #include "epoch.h"
 #include "rewrite.h"
 #include "tunnel.h"
@@ -120,6 +121,17 @@ static __always_inline int tunnel_to_node(struct __sk_buff *skb, const struct tu
 	return self()->tunnel_mode == TUNNEL_VXLAN ? tunnel_encapsulate(skb, t, &nexthop->tunnel) : DROP_NONE;
 }
 
+static __always_inline bool packet_is_dsr(const struct packet *p)
+{
+	return self()->dsr && p->flags & PACKET_DSR;
+}
+
+static __always_inline __u32 overhead_to_node(const struct packet *p)
+{
+	if (packet_is_dsr(p)) return tunnel_overhead(p->family) + sizeof(struct dsr_service);
+	return self()->tunnel_mode == TUNNEL_VXLAN ? tunnel_overhead(p->family) : 0;
+}
+
 /* DROP: the headers cannot be written. */
 static __always_inline enum verdict send_to_node(struct __sk_buff *skb, const struct tuple *t,
 						 const struct nexthop *nexthop)
@@ -128,11 +140,18 @@ static __always_inline enum verdict send_to_node(struct __sk_buff *skb, const st
 	return redirect_neigh(skb, nexthop->ifindex, &nexthop->gateway);
 }
 
+static __always_inline enum verdict send_packet_to_node(struct __sk_buff *skb, struct packet *p,
+							const struct nexthop *nexthop)
+{
+	if (!packet_is_dsr(p)) return send_to_node(skb, &p->tuple, nexthop);
+	if (dsr_encapsulate(skb, p, &nexthop->tunnel)) return DROP;
+	return redirect_neigh(skb, nexthop->ifindex, &nexthop->gateway);
+}
+
 static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct packet *p)
 {
 	const struct nexthop *nexthop = nexthop_of(p->node_out, p->family);
-	bool tunnel = self()->tunnel_mode == TUNNEL_VXLAN;
-	__u32 overhead = tunnel ? tunnel_overhead(p->family) : 0;
+	__u32 overhead = overhead_to_node(p);
 	bool large;
 
 	if (!nexthop) return drop(p, DROP_NO_NEXTHOP);
@@ -140,7 +159,7 @@ static __always_inline enum verdict forward_node(struct __sk_buff *skb, struct p
 	if (large && packet_returns(p)) return drop(p, DROP_TOO_LARGE);
 	if (rewrite(skb, p) == DROP) return DROP;
 	if (large) return PASS;
-	if (hop_limit_decrement(skb) == DROP || send_to_node(skb, &p->tuple, nexthop) == DROP)
+	if (hop_limit_decrement(skb) == DROP || send_packet_to_node(skb, p, nexthop) == DROP)
 		return drop(p, DROP_HEADER_WRITE);
 	return REDIRECT;
 }

@@ -111,7 +111,10 @@ static __always_inline void icmp_new_outer(const struct packet *p, __u32 *new, c
 
 	for (int i = 0; i < words; i++)
 		from_receiver &= new[i] == quoted[words + i];
-	if (from_receiver || ours) address_to_words(new, &p->to.source, words);
+	if (self()->dsr && packet_returns(p) && p->destination == TO_NODE)
+		address_to_words(new, words == 1 ? &self()->ipv4 : &self()->ipv6, words);
+	else if (from_receiver || ours)
+		address_to_words(new, &p->to.source, words);
 	address_to_words(new + words, &p->to.destination, words);
 }
 

@@ -19,6 +19,7 @@
  *                what came in untranslated, as does what the network sends to a
  *                backend elsewhere; a pod that is its own backend sees the Service as
  *                its client.
+ *                Where that answers by itself (lib/dsr.h) the client stays the source.
  *   nat_enter    enters a new translation, once policy has allowed the flow: the
  *                reverse first, whose NOEXIST decides who owns a port.
  *                DROP_TRANSLATIONS_FULL (and lib/openings.h gives none up), DROP_NAT_PORTS (no
@@ -111,6 +112,7 @@ static __always_inline bool nat_known(struct packet *p, enum nat_asker asker)
 	if (packet_is_syn(p) && !(t->flags & TRANSLATION_REVERSE)) translation_reopen(t);
 	tuple_copy(&p->to, &t->to);
 	p->service = t->service;
+	if (t->flags & TRANSLATION_DSR && packet_is_syn(p)) p->flags |= PACKET_DSR;
 	nat_take(p);
 	return true;
 }
@@ -256,6 +258,19 @@ static __always_inline bool nat_masquerades(const struct packet *p)
 	return packet_returns(p) || (p->destination == TO_WORLD && self()->masquerade);
 }
 
+/* Can the backend's node send the answers itself? Not to pods and nodes, which would not take them from it,
+ * nor those of its own processes. */
+__noinline int nat_may_be_dsr(struct packet *p)
+{
+	const struct route *route;
+
+	if (!p || !(p->flags & PACKET_ENTER) || p->tuple.protocol != IPPROTO_TCP || !packet_is_syn(p))
+		return false;
+	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT) || source_is_inside(p)) return false;
+	route = route_of(&p->tuple.destination);
+	return route && route->kind == ROUTE_PODS && route->flags & ROUTE_DSR;
+}
+
 static __always_inline enum verdict nat_source(struct packet *p)
 {
 	bool known = (p->flags & (PACKET_TRANSLATED | PACKET_ENTER)) == PACKET_TRANSLATED;
@@ -265,6 +280,10 @@ static __always_inline enum verdict nat_source(struct packet *p)
 		address_copy(&p->to.source, &p->asked);
 	if (!nat_masquerades(p)) return NEXT;
 	if (!(p->flags & (PACKET_ENTER | PACKET_HOST)) && conntrack_is_answer(p)) return NEXT;
+	if (self()->dsr & DSR_TCP && packet_returns(p) && nat_may_be_dsr(p)) {
+		p->flags |= PACKET_DSR;
+		return NEXT;
+	}
 	if (!(p->flags & PACKET_ENTER)) tuple_copy(&p->to, &p->tuple);
 	address_copy(&p->to.source, nat_node_address(p));
 	p->flags |= PACKET_TRANSLATED | PACKET_ENTER;
@@ -303,7 +322,8 @@ __noinline int nat_insert(struct packet *p)
 	nat_note_kind(&from, &answer);
 
 	tuple_reverse(&t.to, &from);
-	t.flags = TRANSLATION_REVERSE | (p->flags & PACKET_HOST ? TRANSLATION_HOST : 0);
+	t.flags = TRANSLATION_REVERSE | (p->flags & PACKET_HOST ? TRANSLATION_HOST : 0) |
+		  (p->flags & PACKET_DSR ? TRANSLATION_DSR : 0);
 	t.seen_ns = clock_ns();
 	t.service = p->service;
 	if (taking_over) translation_find(&answer);
@@ -394,7 +414,7 @@ __noinline int nat_claim(struct __sk_buff *skb, struct packet *p)
 	int entered;
 
 	if (!p) return DROP;
-	choose = nat_may_choose_port(p);
+	choose = nat_may_choose_port(p) && !(p->flags & PACKET_DSR); /* two nodes must agree on it */
 	for (int try = 0; try < NAT_PORT_TRIES; try++) {
 		if (choose && (try || !nat_may_keep_port(p)))
 			p->to.source_port = bpf_htons(self()->nat_port_min + bpf_get_prandom_u32() % ports);
@@ -426,9 +446,22 @@ __noinline int nat_abandon(struct packet *p)
 	return NEXT;
 }
 
+/* The client speaks to that backend from that port already, by another Service. */
+static __always_inline bool nat_returns_to_snat(struct packet *p)
+{
+	if (!(p->flags & PACKET_DSR) || !packet_returns(p) || p->reason != DROP_NAT_PORTS) return false;
+	p->flags &= ~PACKET_DSR;
+	p->reason = DROP_NONE;
+	address_copy(&p->to.source, nat_node_address(p));
+	return true;
+}
+
 static __always_inline enum verdict nat_enter(struct __sk_buff *skb, struct packet *p)
 {
+	enum verdict v;
+
 	if (p->flags & PACKET_DIRECT) nat_abandon(p);
 	if (!(p->flags & PACKET_ENTER) || p->destination == TO_NOBODY) return NEXT;
-	return nat_claim(skb, p);
+	v = nat_claim(skb, p);
+	return v == DROP && nat_returns_to_snat(p) ? nat_claim(skb, p) : v;
 }

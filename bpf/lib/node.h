@@ -16,6 +16,12 @@ static __always_inline const struct node_config *self(void)
 	return c;
 }
 
+/* Do other nodes send to the tunnel port? In native mode only what lib/dsr.h states. */
+static __always_inline bool self_has_tunnel(void)
+{
+	return self()->tunnel_mode == TUNNEL_VXLAN || self()->dsr;
+}
+
 static __always_inline bool self_has(const struct address *a)
 {
 	const struct node_config *c = self();

@@ -26,6 +26,7 @@ enum packet_flags {
 	PACKET_NETWORK = 1 << 8,    /* translated, and the uplink has brought it */
 	PACKET_DIRECT = 1 << 9,     /* of a flow that went by a Service until now */
 	PACKET_AUDITED = 1 << 10,   /* allowed; .reason, .direction and .rule say what would deny it */
+	PACKET_DSR = 1 << 11,       /* travels with what the client has asked for: .asked (lib/dsr.h) */
 };
 
 /* Where lib/route.h sends it. */

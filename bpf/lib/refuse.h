@@ -250,6 +250,10 @@ static __always_inline int refuse_to_link(struct __sk_buff *skb, __u64 flags)
 static __always_inline int refuse_to_network(struct __sk_buff *skb, struct packet *p, int action)
 {
 	if (refuse(skb, p, action) != NEXT) return action;
+	if (packet_is_dsr(p) && p->flags & PACKET_TUNNELLED) { /* as the backend would */
+		skb->mark = HEDDLE_MARK;
+		return bpf_redirect_neigh(self()->uplink, NULL, 0, 0);
+	}
 	if (!(p->flags & PACKET_TUNNELLED)) return refuse_to_link(skb, 0);
 
 	const struct nexthop *nexthop = nexthop_of(p->tunnel_node, p->family);

@@ -9,7 +9,7 @@
  *   own pod CIDR          TO_NOBODY     DROP_NO_ENDPOINT
  *   Service CIDR          TO_NOBODY     DROP_NO_PORT of a Service's address, else
  *                                       DROP_NO_FRONTEND
- *   a node's tunnel port  TO_NOBODY     DROP_TUNNEL_FORGED (VXLAN mode, UDP)
+ *   a node's tunnel port  TO_NOBODY     DROP_TUNNEL_FORGED (UDP, where there are tunnels)
  *   anything else         TO_WORLD */
 #pragma once
 #include "../abi/endpoint.h"
@@ -66,7 +66,7 @@ static __always_inline enum verdict route_node(struct packet *p, id64 node)
 
 static __always_inline bool route_is_tunnel_port(const struct packet *p)
 {
-	return self()->tunnel_mode == TUNNEL_VXLAN && p->tuple.protocol == IPPROTO_UDP &&
+	return self_has_tunnel() && p->tuple.protocol == IPPROTO_UDP &&
 	       p->tuple.destination_port == self()->tunnel_port;
 }
 

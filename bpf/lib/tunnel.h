@@ -68,19 +68,18 @@ static __always_inline void tunnel_fill(struct vxlan *vxlan, __be16 inner_type, 
 /* A packet that came in the tunnel over a veth still says that it is in one, with its inner
  * headers where they are now: then there is nothing to say (net/core/filter.c
  * bpf_skb_net_grow, v6.1). */
-static __always_inline long tunnel_make_room(struct __sk_buff *skb, __u8 family, __u64 encap_l3)
+static __always_inline long tunnel_make_room(struct __sk_buff *skb, __s32 bytes, __u64 encap_l3)
 {
-	long error =
-	    bpf_skb_adjust_room(skb, tunnel_overhead(family), BPF_ADJ_ROOM_MAC, TUNNEL_ROOM_FLAGS | encap_l3);
+	long error = bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, TUNNEL_ROOM_FLAGS | encap_l3);
 
 	if (error != -EALREADY) return error;
-	return bpf_skb_adjust_room(skb, tunnel_overhead(family), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+	return bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 static __always_inline long tunnel_wrap_ipv4(struct __sk_buff *skb, const struct address *to,
-					     __be16 source_port, __u8 ecn)
+					     __be16 source_port, __u8 ecn, __be16 inner_type, __u32 beyond)
 {
-	__u32 length = skb->len - ETH_HLEN + VXLAN_BYTES;
+	__u32 length = skb->len - ETH_HLEN + VXLAN_BYTES + beyond;
 	struct {
 		struct iphdr ip;
 		struct vxlan vxlan;
@@ -92,15 +91,15 @@ static __always_inline long tunnel_wrap_ipv4(struct __sk_buff *skb, const struct
 	outer.ip.saddr = address_ipv4(&self()->ipv4);
 	outer.ip.daddr = address_ipv4(to);
 	outer.ip.check = ipv4_checksum(&outer.ip);
-	tunnel_fill(&outer.vxlan, bpf_htons(ETH_P_IP), source_port, length);
-	return tunnel_make_room(skb, 4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
+	tunnel_fill(&outer.vxlan, inner_type, source_port, length);
+	return tunnel_make_room(skb, tunnel_overhead(4) + beyond, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
 		   ?: bpf_skb_store_bytes(skb, ETH_HLEN, &outer, tunnel_overhead(4), 0);
 }
 
 static __always_inline long tunnel_wrap_ipv6(struct __sk_buff *skb, const struct address *to,
-					     __be16 source_port, __u8 ecn)
+					     __be16 source_port, __u8 ecn, __be16 inner_type, __u32 beyond)
 {
-	__u32 length = skb->len - ETH_HLEN + VXLAN_BYTES;
+	__u32 length = skb->len - ETH_HLEN + VXLAN_BYTES + beyond;
 	struct {
 		struct ipv6hdr ip;
 		struct vxlan vxlan;
@@ -110,8 +109,8 @@ static __always_inline long tunnel_wrap_ipv6(struct __sk_buff *skb, const struct
 	outer.ip.payload_len = length16(length);
 	COPY_ALIGNED(&outer.ip.saddr, &self()->ipv6, sizeof(outer.ip.saddr), 4);
 	COPY_ALIGNED(&outer.ip.daddr, to, sizeof(outer.ip.daddr), 4);
-	tunnel_fill(&outer.vxlan, bpf_htons(ETH_P_IPV6), source_port, length);
-	return tunnel_make_room(skb, 6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
+	tunnel_fill(&outer.vxlan, inner_type, source_port, length);
+	return tunnel_make_room(skb, tunnel_overhead(6) + beyond, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
 		   ?: bpf_skb_store_bytes(skb, ETH_HLEN, &outer, tunnel_overhead(6), 0);
 }
 
@@ -147,25 +146,31 @@ static __always_inline __be16 tunnel_source_port(const struct __sk_buff *skb, co
 }
 
 /* Writes by helpers only: a program that writes to packets directly pays for a
- * check of every packet, and most that to_netdev sees are left alone. */
-__noinline int tunnel_encapsulate(struct __sk_buff *skb, const struct tuple *inner, const struct address *to)
+ * check of every packet, and most that to_netdev sees are left alone. `beyond`: bytes to leave
+ * between the inner Ethernet header and the packet. */
+static __always_inline enum drop_reason tunnel_wrap(struct __sk_buff *skb, const struct tuple *inner,
+						    const struct address *to, __be16 inner_type, __u32 beyond)
 {
-	__be16 source_port;
-	__u8 ecn;
+	__be16 source_port = tunnel_source_port(skb, inner);
+	__u8 ecn = tunnel_ecn(skb);
 
-	if (!inner || !to) return DROP_HEADER_WRITE;
-	source_port = tunnel_source_port(skb, inner);
-	ecn = tunnel_ecn(skb);
-	if (skb->protocol == bpf_htons(ETH_P_IP) ? tunnel_wrap_ipv4(skb, to, source_port, ecn)
-						 : tunnel_wrap_ipv6(skb, to, source_port, ecn))
+	if (skb->protocol == bpf_htons(ETH_P_IP)
+		? tunnel_wrap_ipv4(skb, to, source_port, ecn, inner_type, beyond)
+		: tunnel_wrap_ipv6(skb, to, source_port, ecn, inner_type, beyond))
 		return DROP_HEADER_WRITE;
 	return DROP_NONE;
+}
+
+__noinline int tunnel_encapsulate(struct __sk_buff *skb, const struct tuple *inner, const struct address *to)
+{
+	if (!inner || !to) return DROP_HEADER_WRITE;
+	return tunnel_wrap(skb, inner, to, skb->protocol, 0);
 }
 
 /* Is this packet, parsed, sent to this node's tunnel port? */
 static __always_inline bool tunnel_is_for_us(const struct packet *p)
 {
-	return self()->tunnel_mode == TUNNEL_VXLAN && p->tuple.protocol == IPPROTO_UDP &&
+	return self_has_tunnel() && p->tuple.protocol == IPPROTO_UDP &&
 	       p->tuple.destination_port == self()->tunnel_port &&
 	       !(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT));
 }
@@ -179,7 +184,9 @@ static __always_inline enum verdict tunnel_prove(struct packet *p)
 	return NEXT;
 }
 
-__noinline int tunnel_decapsulate(struct __sk_buff *skb, __u32 offset)
+/* `beyond`: bytes between the inner Ethernet header and the packet, which go too. */
+static __always_inline enum drop_reason tunnel_unwrap(struct __sk_buff *skb, __u32 offset, __be16 inner_type,
+						      __u32 beyond)
 {
 	struct vxlan *vxlan;
 	bool congested;
@@ -187,11 +194,17 @@ __noinline int tunnel_decapsulate(struct __sk_buff *skb, __u32 offset)
 	if (offset > TRANSPORT_OFFSET_MAX) return DROP_IP_OPTIONS;
 	vxlan = packet_header(skb, offset, VXLAN_BYTES);
 	if (!vxlan || vxlan->flags != VXLAN_FLAG_VNI || vxlan->vni != bpf_htonl(self()->vni << 8) ||
-	    vxlan->inner_type != skb->protocol)
+	    vxlan->inner_type != inner_type)
 		return DROP_PARSE;
 	congested = tunnel_ecn(skb) == ECN_CE;
-	if (bpf_skb_adjust_room(skb, -(__s32)(offset - ETH_HLEN + VXLAN_BYTES), BPF_ADJ_ROOM_MAC,
+	if (bpf_skb_adjust_room(skb, -(__s32)(offset - ETH_HLEN + VXLAN_BYTES + beyond), BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO))
 		return DROP_HEADER_WRITE;
 	return congested && !bpf_skb_ecn_set_ce(skb) ? DROP_TUNNEL_ECN : DROP_NONE;
+}
+
+__noinline int tunnel_decapsulate(struct __sk_buff *skb, __u32 offset)
+{
+	if (self()->tunnel_mode != TUNNEL_VXLAN) return DROP_PARSE;
+	return tunnel_unwrap(skb, offset, skb->protocol, 0);
 }

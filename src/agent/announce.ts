@@ -119,6 +119,7 @@ function announcementOf(config: Config, { nodeAddresses }: LocalNode, version: s
     tunnelPort: config.tunnelPort,
     vni: config.vni,
     capabilities: kernelFeatures().flatMap(({ name, found }) => (found ? [name] : [])),
+    dsr: config.loadBalancerMode !== 'snat',
     version,
   }
 }

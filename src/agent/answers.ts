@@ -91,7 +91,7 @@ async function serviceUse(
   parts: StatusParts,
   dataPlane: DataPlane,
   { namespace, name, frontends }: ServiceDescription,
-): Promise<Pick<ServiceDetail, 'traffic' | 'clients' | 'problems'>> {
+): Promise<Pick<ServiceDetail, 'loadBalancerMode' | 'traffic' | 'clients' | 'problems'>> {
   const { addon, config, ipam, world } = parts
   const sources = {
     addon,
@@ -103,6 +103,7 @@ async function serviceUse(
   }
   const service = world.service(objectName(namespace, name))
   return {
+    loadBalancerMode: config.loadBalancerMode,
     traffic: service === undefined ? [] : await backendTraffic(sources, service, frontends),
     clients: service === undefined ? [] : await serviceClients(sources, service),
     problems: await boundPortNotices(boundPortSources(parts, dataPlane), objectName(namespace, name)),

@@ -14,7 +14,9 @@ export interface Answers {
   /** Rejects with a sentence while the data plane is not up. */
   lists(): ListSources
   /** What only the node can say of a Service. */
-  serviceUse(service: ServiceDescription): Promise<Pick<ServiceDetail, 'traffic' | 'clients' | 'problems'>>
+  serviceUse(
+    service: ServiceDescription,
+  ): Promise<Pick<ServiceDetail, 'loadBalancerMode' | 'traffic' | 'clients' | 'problems'>>
   readonly policySettings: PolicySettings
   ruleUses(): Promise<readonly RuleUse[]>
   plan(): Promise<readonly string[]>

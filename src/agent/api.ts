@@ -206,6 +206,8 @@ export interface ServiceClient {
 export interface ServiceDetail {
   readonly namespace: string
   readonly name: string
+  /** How a client of the world is answered by a backend elsewhere. */
+  readonly loadBalancerMode: 'snat' | 'hybrid'
   readonly frontends: readonly ServiceFrontend[]
   readonly endpoints: readonly {
     readonly portName: string

@@ -26,6 +26,8 @@ describe('a setting that is silently ignored is a setting that an operator belie
     ['serviceCIDRs: 10.96.0.0/16\n', 'config.yaml:1: serviceCIDRs must be a list of prefixes'],
     ['mtu: 500\n', 'config.yaml:1: mtu must be a whole number from 1280 to 65535'],
     ['masquerade: 1\n', 'config.yaml:1: masquerade must be true or false'],
+    ['loadBalancerMode: DSR\n', 'config.yaml:1: loadBalancerMode must be snat or hybrid'],
+    ['loadBalancerMode: dsr\n', 'config.yaml:1: loadBalancerMode must be snat or hybrid: UDP and SCTP go by SNAT'],
     ['policyAudit: "true"\n', 'config.yaml:1: policyAudit must be true or false'],
     ['kubeconfig: admin.conf\n', "config.yaml:1: kubeconfig must be in-cluster, an absolute path or ''"],
     ['cniConfDir: cni\n', "config.yaml:1: cniConfDir must be an absolute path or ''"],

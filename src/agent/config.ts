@@ -12,6 +12,7 @@ import { IN_CLUSTER } from '../kube/connection.ts'
 import { EVERY_NAMESPACE, type PolicySettings } from '../policy/compile.ts'
 
 export type Mode = 'native' | 'vxlan'
+export type LoadBalancerMode = 'snat' | 'hybrid'
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
 
 export interface Config {
@@ -26,6 +27,7 @@ export interface Config {
   readonly mtu: 'auto' | number
   readonly bigTCP: 'auto' | 'always' | 'never'
   readonly masquerade: boolean
+  readonly loadBalancerMode: LoadBalancerMode
   readonly policyAudit: boolean
   readonly policyRefuse: boolean
   readonly policyDefaultDeny: readonly string[]
@@ -199,6 +201,13 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     meaning: "Give packets that leave the cluster the node's own address.",
     initial: true,
     read: bool,
+  },
+  loadBalancerMode: {
+    meaning:
+      'How a client of the world is answered by a backend of another node than the one it asks: snat (by the way it came, and sees that node as its client), or hybrid: TCP by the backend’s node, which sees the client.',
+    initial: 'snat',
+    read: (value) =>
+      value === 'dsr' ? { expected: 'snat or hybrid: UDP and SCTP go by SNAT' } : oneOf('snat', 'hybrid')(value),
   },
   policyAudit: {
     meaning:

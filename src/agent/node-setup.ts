@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { type Address, compareAddresses, family, prefixContains, specialAddress } from '../core/address.ts'
 import { nodeId } from '../core/names.ts'
-import { type NodeConfig, TunnelMode } from '../generated/abi.ts'
+import { DsrTransports, type NodeConfig, TunnelMode } from '../generated/abi.ts'
 import { bigTCPBytes, disableBigTCP, enableBigTCP } from '../kernel/big-tcp.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
 import { disableOffload } from '../kernel/offloads.ts'
@@ -115,6 +115,7 @@ export function nodeConfigOf(
     tunnelPort: config.tunnelPort,
     tunnelMode: config.mode === 'vxlan' ? TunnelMode.VXLAN : TunnelMode.NONE,
     masquerade: config.masquerade ? 1 : 0,
+    dsr: config.loadBalancerMode === 'hybrid' ? DsrTransports.TCP : 0,
     natPortMin: config.natPortMin,
     natPortMax: config.natPortMax,
     refuseDenied: config.policyRefuse ? 1 : 0,

@@ -10,7 +10,7 @@ import { type ListSources, listServices } from './lists.ts'
 import { refusedServices, serviceNotices } from './service-problems.ts'
 
 /** What the tables say; the rest is asked of the node. */
-export type ServiceDescription = Omit<ServiceDetail, 'traffic' | 'clients'>
+export type ServiceDescription = Omit<ServiceDetail, 'loadBalancerMode' | 'traffic' | 'clients'>
 
 /** name: "namespace/name". Throws RequestError where there is no such Service. */
 export async function describeService(sources: ListSources, name: string): Promise<ServiceDescription> {

@@ -30,6 +30,9 @@ import { readService } from './service.ts'
 
 /** On what kubelet shows of a static pod; its value is the static pod's own uid, which the runtime tells the plugin. */
 export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
+export const CAPABILITIES_ANNOTATION = 'node.heddle.network/capabilities'
+/** That node's programs answer clients whom another node has led to its pods (bpf/lib/dsr.h). */
+export const DSR_CAPABILITY = 'dsr'
 /** Set by the cluster autoscaler on a node that it is about to remove. */
 const REMOVAL_TAINT = 'ToBeDeletedByClusterAutoscaler'
 const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name'
@@ -92,7 +95,14 @@ function readNode(object: Cursor): Node {
     podCIDRs: (podCIDRs.length > 0 || isMissing(podCIDR) ? podCIDRs : [podCIDR]).map(routePrefix),
     createdMs: timeMs(field(field(object, 'metadata'), 'creationTimestamp')),
     ...(isLeaving(object) ? { leaving: true as const } : {}),
+    ...(answersItself(object) ? { dsr: true as const } : {}),
   }
+}
+
+function answersItself(node: Cursor): boolean {
+  return text(field(field(field(node, 'metadata'), 'annotations'), CAPABILITIES_ANNOTATION), '')
+    .split(',')
+    .includes(DSR_CAPABILITY)
 }
 
 function isLeaving(node: Cursor): boolean {

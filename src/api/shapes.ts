@@ -6,7 +6,7 @@ import type { Kind } from '../world/objects.ts'
 import { BALANCING_ANNOTATION, WEIGHTS_ANNOTATION } from './balancing.ts'
 import { TRIGGER_TIME_ANNOTATION } from './endpoint-slice.ts'
 import { AUDIT_ANNOTATION } from './fields.ts'
-import { MIRROR_ANNOTATION } from './object.ts'
+import { CAPABILITIES_ANNOTATION, MIRROR_ANNOTATION } from './object.ts'
 import { SOURCE_RANGES_ANNOTATION } from './service.ts'
 
 /** What is kept of a value: all of it (KEEP), or of an object these fields. A list has the shape of its items; text,
@@ -45,7 +45,7 @@ const ciliumPolicy = { metadata: policyMetadata, spec: ciliumSpec, specs: cilium
 export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>> = {
   Namespace: { metadata },
   Node: {
-    metadata: { ...metadata, deletionTimestamp: KEEP },
+    metadata: { ...metadata, deletionTimestamp: KEEP, annotations: { [CAPABILITIES_ANNOTATION]: KEEP } },
     spec: { podCIDR: KEEP, podCIDRs: KEEP, taints: { key: KEEP } },
     status: { addresses: { type: KEEP, address: KEEP } },
   },

@@ -314,7 +314,7 @@ function backendTable(rows: readonly ServiceRow[]): string {
 }
 
 function serviceText(call: Call, service: ServiceDetail): string {
-  const { frontends, endpoints, traffic, clients, healthCheck, problems } = service
+  const { frontends, endpoints, loadBalancerMode, traffic, clients, healthCheck, problems } = service
   const parts = [
     table(
       ['KIND', 'PORT', 'FRONTEND', 'INSIDE', 'OUTSIDE', 'ONLY FROM', 'BALANCING', 'AFFINITY', 'DRIFT'],
@@ -345,6 +345,7 @@ function serviceText(call: Call, service: ServiceDetail): string {
       ]),
     ),
   ]
+  if (frontends.some(({ external }) => external !== null)) parts.push(`load balancer mode ${loadBalancerMode}\n`)
   if (traffic.length > 0) parts.push(trafficTable(traffic))
   if (clients.length > 0) parts.push(clientTable(clients))
   if (healthCheck !== null) parts.push(`health check on port ${healthCheck.port}: ${healthCheck.localEndpoints} here\n`)

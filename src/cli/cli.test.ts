@@ -116,6 +116,7 @@ describe('commands that ask the agent', () => {
       {
         namespace: 'shop',
         name: 'web',
+        loadBalancerMode: 'hybrid',
         frontends: [
           {
             portName: 'http',
@@ -208,6 +209,8 @@ describe('commands that ask the agent', () => {
 
       PORT      ENDPOINT       NODE  STATE                 HINTS  WEIGHT  CLUSTER  LOCAL  EXCLUDED
       http/TCP  10.1.0.1:8080  n2    terminating, serving  z1          3  yes      no     -
+
+      load balancer mode hybrid
 
       BACKEND            CONNECTIONS FROM HERE  BYTES SENT  BYTES RECEIVED
       10.1.0.1:8080/TCP                      2        1201           90000

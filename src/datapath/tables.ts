@@ -18,6 +18,7 @@ import {
   PolicyLevels,
   PolicyVerdict,
   Realm,
+  RouteFlags,
   RouteKind,
   SOURCE_RANGE_FIXED_BITS,
 } from '../generated/abi.ts'
@@ -157,9 +158,10 @@ const valueTexts: { readonly [M in TableName]: (value: ByteText) => string } = {
     return `node ${idText(node)}${flags & NodeFlags.OWN ? ' (this one)' : ''}`
   },
   routes: (value) => {
-    const { kind, node } = readValue('routes', value)
+    const { kind, flags, node } = readValue('routes', value)
     if (kind === RouteKind.SERVICES) return 'services'
-    return `${kind === RouteKind.OWN_PODS ? 'own pods' : 'pods'} of ${idText(node)}`
+    const dsr = flags & RouteFlags.DSR ? ', which answers clients itself' : ''
+    return `${kind === RouteKind.OWN_PODS ? 'own pods' : 'pods'} of ${idText(node)}${dsr}`
   },
   policies: (value) => {
     const entry = readValue('policies', value)

@@ -93,7 +93,7 @@ function isDirectNow({ flags }: Flow, walk: Walk, ifindexIn: number): boolean {
 }
 
 /** A pod's or a node's address. */
-function isFromInside({ input: { tables }, tuple: { source } }: Walk): boolean {
+export function isFromInside({ input: { tables }, tuple: { source } }: Walk): boolean {
   return lookup(tables.nodes, { address: source }) !== undefined || longestPrefix(tables.routes, source) !== undefined
 }
 

@@ -4,7 +4,7 @@
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, type Nexthop, PacketMark, TunnelMode } from '../generated/abi.ts'
 import { rewrite } from './trace-nat.ts'
-import { type IpPacket, ipBytes } from './trace-packet.ts'
+import { ASKED_SERVICE_BYTES, type AskedService, type IpPacket, ipBytes } from './trace-packet.ts'
 import { lookup } from './trace-tables.ts'
 import { drop, note, returns, type Stage, toStack, type Verdict, type Walk } from './trace-walk.ts'
 
@@ -63,15 +63,16 @@ function forwardToNode(walk: Walk, node: bigint): Verdict {
   const { packet, input } = walk
   const nexthop = nexthopOf(walk, node)
   if (!nexthop) return drop(DropReason.NO_NEXTHOP)
-  const tunnel = input.config.tunnelMode === TunnelMode.VXLAN
-  const isLarge = isTooLarge(walk, tunnel ? tunnelOverhead(packet) : 0)
+  const tunnel = walk.isDsr || input.config.tunnelMode === TunnelMode.VXLAN
+  const isLarge = isTooLarge(walk, (tunnel ? tunnelOverhead(packet) : 0) + (walk.isDsr ? ASKED_SERVICE_BYTES : 0))
   if (isLarge && returns(walk)) return drop(DropReason.TOO_LARGE)
   rewrite(walk)
   if (isLarge) return toStack
   spendHop(walk)
   if (tunnel) encapsulate(walk, nexthop)
   walk.mark = PacketMark.MARK
-  const how = tunnel ? `VXLAN to ${nexthop.tunnel} by` : 'plain by'
+  const withAsked = walk.isDsr ? `, which answers as ${walk.asked.destination} port ${walk.asked.destinationPort},` : ''
+  const how = tunnel ? `VXLAN to ${nexthop.tunnel}${withAsked} by` : 'plain by'
   note(walk, 'nexthop', `node ${input.nameOf(node)}, ${how} ${nexthop.gateway} on interface ${nexthop.ifindex}`)
   return { kind: 'nexthop', ifindex: nexthop.ifindex, gateway: nexthop.gateway, tunnel }
 }
@@ -86,10 +87,11 @@ export function tunnelOverhead({ family }: IpPacket): number {
 
 /** The outer source port, a hash of the inner flow, is 0 here. ECN as RFC 6040 4.1, normal mode. */
 export function encapsulate(walk: Walk, nexthop: Nexthop) {
-  walk.packet = inTunnel(walk, walk.packet, nexthop)
+  const { destination: address, destinationPort: port } = walk.asked
+  walk.packet = inTunnel(walk, walk.packet, nexthop, walk.isDsr ? { address, port } : undefined)
 }
 
-export function inTunnel({ input }: Walk, packet: IpPacket, nexthop: Nexthop): IpPacket {
+export function inTunnel({ input }: Walk, packet: IpPacket, nexthop: Nexthop, asked?: AskedService): IpPacket {
   return {
     kind: 'ip',
     family: packet.family,
@@ -107,12 +109,14 @@ export function inTunnel({ input }: Walk, packet: IpPacket, nexthop: Nexthop): I
       sourcePort: 0,
       destinationPort: input.config.tunnelPort,
       vni: input.config.vni,
+      ...(asked && { asked }),
       inner: packet,
     },
   }
 }
 
-/** Puts the inner packet in the outer one's place. The outer source must be a known node, and not this one. */
+/** Puts the inner packet in the outer one's place. The outer source must be a known node, and not this one. What a client
+ *  has asked for is taken only where backends answer themselves; in native mode nothing else is. */
 export function decapsulate(walk: Walk): Stage {
   const { packet, input } = walk
   const node = lookup(input.tables.nodes, { address: packet.source })
@@ -122,14 +126,22 @@ export function decapsulate(walk: Walk): Stage {
     transport.kind === 'vxlan' &&
     transport.vni === input.config.vni &&
     transport.inner.kind === 'ip' &&
-    transport.inner.family === packet.family
+    transport.inner.family === packet.family &&
+    (transport.asked ? input.config.dsr !== 0 : input.config.tunnelMode === TunnelMode.VXLAN)
   if (!isOurs) return drop(DropReason.PARSE)
   const inner = transport.inner as IpPacket
   note(walk, 'tunnel', `VXLAN of node ${input.nameOf(node.node)}`)
   walk.tunnelNode = node.node
   walk.packet = inner
+  takeAsked(walk, transport.asked)
   if ((packet.trafficClass & ECN_MASK) !== ECN_CE) return null
   if ((inner.trafficClass & ECN_MASK) === 0) return drop(DropReason.TUNNEL_ECN)
   walk.packet = { ...inner, trafficClass: inner.trafficClass | ECN_CE }
   return null
+}
+
+function takeAsked(walk: Walk, asked: AskedService | undefined) {
+  if (!asked) return
+  walk.isDsr = true
+  walk.asked = { ...walk.asked, destination: asked.address, destinationPort: asked.port }
 }

@@ -7,15 +7,17 @@ import { Protocol } from '../core/protocol.ts'
 import {
   type Backend,
   DropReason,
+  DsrTransports,
   type Frontend,
   FrontendFlags,
+  RouteFlags,
   RouteKind,
   SOURCE_RANGE_FIXED_BITS,
   type Translation,
   TranslationFlags,
   type Tuple,
 } from '../generated/abi.ts'
-import { answersFlow, hasFlow, isPlainSynAck, touched } from './trace-conntrack.ts'
+import { answersFlow, hasFlow, isFromInside, isPlainSynAck, touched } from './trace-conntrack.ts'
 import { endOwner, giveUpOldest, mayEndOwner } from './trace-openings.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, type Transport } from './trace-packet.ts'
 import { icmpTypeAndCode, ports } from './trace-parse.ts'
@@ -27,6 +29,7 @@ import {
   hasAck,
   isOwnAddress,
   isSyn,
+  isTcp,
   note,
   returns,
   reverse,
@@ -55,6 +58,7 @@ export function lookupTranslation(walk: Walk, asker: Asker): Stage {
     const [key, translation] = known
     translations.set(tupleText(key), [key, used(translation, walk)])
     if (isSyn(walk.packet) && !(translation.flags & TranslationFlags.REVERSE)) reopen(walk, translation)
+    if (isSyn(walk.packet) && translation.flags & TranslationFlags.DSR) walk.isDsr = true
     note(walk, 'translation', `known, becomes ${tupleWords(translation.to)}`)
     take(walk, translation.to)
     return null
@@ -164,25 +168,49 @@ function take(walk: Walk, to: Tuple) {
 }
 
 /** Towards the world the source becomes the node's, but for answers to what came in untranslated, as does that of what the
- *  network sends to a backend elsewhere; a pod that is its own backend sees the Service as its client. */
+ *  network sends to a backend elsewhere, unless that answers itself; a pod that is its own backend sees the Service as its client. */
 export function translateSource(walk: Walk) {
   const { config } = walk.input
   const isKnown = walk.to !== null && !walk.isNewTranslation
   if (isKnown || walk.packet.transport.kind === 'icmpError') return
   const { source, destination } = walk.tuple
   if (walk.to && source === destination) walk.to = { ...walk.to, source: walk.asked.destination }
-  const nodeAddress = walk.packet.family === 4 ? config.ipv4 : config.ipv6
+  const nodeAddress = nodeAddressFor(walk)
   const isMasqueraded = returns(walk) || (walk.destination.kind === 'world' && config.masquerade !== 0)
   if (!isMasqueraded || nodeAddress === '::') return
   if (!walk.to && !walk.isHost && answersFlow(walk)) return
+  if (mayBeDsr(walk)) {
+    walk.isDsr = true
+    return
+  }
   walk.to = { ...(walk.to ?? walk.tuple), source: nodeAddress }
   walk.isNewTranslation = true
 }
 
-/** Enters a new translation, both ways; the source port stays where it may and nobody else has it. A pod that is its own
- *  backend on its very source port would be its own answer: refused. */
+/** Whether the backend's node sends the answers of this new connection: not to pods and nodes, nor those of processes. */
+function mayBeDsr(walk: Walk): boolean {
+  const { input, tuple, packet } = walk
+  if (!(input.config.dsr & DsrTransports.TCP) || !returns(walk) || !walk.isNewTranslation) return false
+  if (!isTcp(tuple) || !isSyn(packet) || packet.fragment || isFromInside(walk)) return false
+  const route = longestPrefix(input.tables.routes, tuple.destination)
+  return route?.kind === RouteKind.PODS && (route.flags & RouteFlags.DSR) !== 0
+}
+
+/** Enters a new translation, both ways. Where the client speaks to that backend from that port already, by another Service,
+ *  this node is its client instead. */
 export function enterTranslation(walk: Walk): Stage {
   if (!walk.isNewTranslation || walk.destination.kind === 'nobody') return null
+  const refused = claimTranslation(walk)
+  const isTaken = refused?.kind === 'drop' && refused.reason === DropReason.NAT_PORTS
+  if (!isTaken || !walk.isDsr || !returns(walk)) return refused
+  walk.isDsr = false
+  walk.to = { ...walk.to!, source: nodeAddressFor(walk) }
+  return claimTranslation(walk)
+}
+
+/** The source port stays where it may and nobody else has it. A pod that is its own backend on its very source port would be
+ *  its own answer: refused. */
+function claimTranslation(walk: Walk): Stage {
   const to = walk.to!
   const withPort = (sourcePort: number): Tuple => ({ ...to, sourcePort })
   const ownerOf = (port: number) => {
@@ -209,25 +237,26 @@ export function enterTranslation(walk: Walk): Stage {
 }
 
 /** Both entries, or none where the table is full. */
-function insert({ input, packet, asked, isHost, service }: Walk, to: Tuple): boolean {
+function insert({ input, packet, asked, isHost, isDsr, service }: Walk, to: Tuple): boolean {
   const { translations, openings } = input.state
-  const host = isHost ? TranslationFlags.HOST : 0
+  const kind = (isHost ? TranslationFlags.HOST : 0) | (isDsr ? TranslationFlags.DSR : 0)
   const fresh = { seenNs: input.nowNs, service }
   const answer = reverse(to)
   const missing = translations.has(tupleText(answer)) ? 1 : 2
   if (translations.size + missing > input.translationsMax) return false
   if (missing === 2) {
-    const back = { ...fresh, to: reverse(asked), flags: TranslationFlags.REVERSE | host }
+    const back = { ...fresh, to: reverse(asked), flags: TranslationFlags.REVERSE | kind }
     translations.set(tupleText(answer), [answer, back])
   }
   const opening = isSyn(packet) ? TranslationFlags.OPENING : 0
-  translations.set(tupleText(asked), [asked, { ...fresh, to, flags: host | opening }])
+  translations.set(tupleText(asked), [asked, { ...fresh, to, flags: kind | opening }])
   if (opening) openings.push(asked)
   return true
 }
 
 /** Only masquerading chooses, and only where there is something to choose. */
-export function mayChoosePort({ packet, tuple, destination, isFromNetwork, isHost }: Walk): boolean {
+export function mayChoosePort({ packet, tuple, destination, isFromNetwork, isHost, isDsr }: Walk): boolean {
+  if (isDsr) return false // two nodes must agree on it
   const isHostToNode = isHost && destination.kind === 'node'
   if (destination.kind !== 'world' && !isHostToNode && !isFromNetwork) return false
   if (tuple.protocol === Protocol.TCP || tuple.protocol === Protocol.UDP) return true
@@ -248,7 +277,7 @@ function isNextConnection({ packet, input }: Walk, { flags, service, to }: Trans
 }
 
 /** The connection after one that has ended: FIN or RST may have been seen on its way back. */
-function reopen({ input: { state } }: Walk, { to }: Translation) {
+export function reopen({ input: { state } }: Walk, { to }: Translation) {
   const text = tupleText(reverse(to))
   const back = state.translations.get(text)
   if (!back) return
@@ -256,7 +285,7 @@ function reopen({ input: { state } }: Walk, { to }: Translation) {
   state.translations.set(text, [key, { ...value, flags: value.flags & ~TranslationFlags.CLOSING }])
 }
 
-function used(translation: Translation, { packet, input }: Walk): Translation {
+export function used(translation: Translation, { packet, input }: Walk): Translation {
   let { flags } = translation
   if (flags & TranslationFlags.REVERSE) flags |= TranslationFlags.REPLIED
   if (endsFlow(packet)) flags |= TranslationFlags.CLOSING
@@ -280,14 +309,16 @@ function rewritten(packet: IpPacket, to: Tuple): IpPacket {
 }
 
 /** `to` is what the error's own direction becomes: the quoted packet, which went the other way, becomes its reverse. */
-function rewrittenError({ packet, isFromNetwork, input }: Walk, to: Tuple): IpPacket {
+function rewrittenError(walk: Walk, to: Tuple): IpPacket {
+  const { packet, isFromNetwork, input, destination } = walk
   const { transport } = packet
   if (transport.kind !== 'icmpError') return packet
   const becomesOurs = isFromNetwork && isOwnAddress(input.config, to.source)
   const isFromReceiver = packet.source === transport.quoted.destination || becomesOurs
   return {
     ...packet,
-    source: isFromReceiver ? to.source : packet.source,
+    source:
+      returns(walk) && destination.kind === 'node' ? nodeAddressFor(walk) : isFromReceiver ? to.source : packet.source,
     destination: to.destination,
     transport: { ...transport, quoted: rewritten(transport.quoted, reverse(to)) },
   }
@@ -306,6 +337,10 @@ function withPorts(transport: Transport, { sourcePort, destinationPort }: Tuple)
     default:
       return transport
   }
+}
+
+function nodeAddressFor({ packet, input: { config } }: Walk): Address {
+  return packet.family === 4 ? config.ipv4 : config.ipv6
 }
 
 function tupleWords({ source, sourcePort, destination, destinationPort }: Tuple): string {

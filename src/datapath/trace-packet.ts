@@ -5,7 +5,7 @@
 import type { Address, Family } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 
-export const EtherType = { IPv4: 0x0800, ARP: 0x0806, IPv6: 0x86dd } as const
+export const EtherType = { IPv4: 0x0800, ARP: 0x0806, IPv6: 0x86dd, DSR: 0x88b5 } as const
 
 /** TCP flag bits, RFC 9293 3.1. */
 export const TcpFlag = { FIN: 0x01, SYN: 0x02, RST: 0x04, PSH: 0x08, ACK: 0x10, URG: 0x20 } as const
@@ -50,12 +50,20 @@ export interface Sctp {
   readonly payloadBytes: number
 }
 
+/** What a client has asked for, before the packet in the tunnel (bpf/lib/dsr.h). */
+export interface AskedService {
+  readonly address: Address
+  readonly port: number
+}
+export const ASKED_SERVICE_BYTES = 24
+
 /** A UDP packet whose payload is VXLAN (RFC 7348) around an Ethernet frame with `inner`. */
 export interface Vxlan {
   readonly kind: 'vxlan'
   readonly sourcePort: number
   readonly destinationPort: number
   readonly vni: number
+  readonly asked?: AskedService
   readonly inner: Packet
 }
 
@@ -154,7 +162,13 @@ function transportBytes(transport: Transport): number {
     case 'icmp':
       return 8 + transport.payloadBytes
     case 'vxlan':
-      return 8 + 8 + 14 + (transport.inner.kind === 'ip' ? ipBytes(transport.inner) : transport.inner.payloadBytes)
+      return (
+        8 +
+        8 +
+        14 +
+        (transport.asked ? ASKED_SERVICE_BYTES : 0) +
+        (transport.inner.kind === 'ip' ? ipBytes(transport.inner) : transport.inner.payloadBytes)
+      )
     case 'icmpError':
       return 8 + ipBytes(transport.quoted)
     case 'opaque':

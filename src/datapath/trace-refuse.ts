@@ -29,7 +29,8 @@ export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
   if (mayBeLimited && input.choices.isAnswerLimited()) {
     return { ...verdict, answer: null, isAnswerLimited: true }
   }
-  if (answer === null || walk.tunnelNode === 0n) return { ...verdict, answer }
+  // One that another node has led here is answered as its backend would.
+  if (answer === null || walk.tunnelNode === 0n || walk.isDsr) return { ...verdict, answer }
   const nexthop = nexthopOf(walk, walk.tunnelNode)
   const isTunnelled = walk.input.config.tunnelMode === TunnelMode.VXLAN
   return { ...verdict, answer: nexthop && isTunnelled ? inTunnel(walk, answer, nexthop) : null }
@@ -64,7 +65,8 @@ function answerTo({ input, packet, asked, mtuBytes }: Walk, reason: DropReason):
   if (transport.kind === 'tcp' && !isTooLongAWay) {
     const belongs = isByPolicy && (transport.flags & (TcpFlag.RST | TcpFlag.ACK)) === TcpFlag.ACK
     if (!isSyn(packet) && !belongs) return null
-    const { sourcePort: destinationPort, destinationPort: sourcePort } = transport
+    const { sourcePort: destinationPort } = transport
+    const { destinationPort: sourcePort } = asked
     const flags = isSyn(packet) ? TcpFlag.RST | TcpFlag.ACK : TcpFlag.RST
     return {
       ...answer,

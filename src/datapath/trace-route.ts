@@ -29,11 +29,12 @@ export function route(tables: Tables, config: TraceConfig, tuple: Tuple): Destin
 }
 
 export function isTunnelPort(config: TraceConfig, tuple: Tuple): boolean {
-  return (
-    config.tunnelMode === TunnelMode.VXLAN &&
-    tuple.protocol === Protocol.UDP &&
-    tuple.destinationPort === config.tunnelPort
-  )
+  return hasTunnel(config) && tuple.protocol === Protocol.UDP && tuple.destinationPort === config.tunnelPort
+}
+
+/** Whether other nodes send to the tunnel port; in native mode only first packets for a backend that answers itself. */
+function hasTunnel({ tunnelMode, dsr }: TraceConfig): boolean {
+  return tunnelMode === TunnelMode.VXLAN || dsr !== 0
 }
 
 /** From a pod: only the endpoint's own addresses. */

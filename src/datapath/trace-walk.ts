@@ -92,6 +92,8 @@ export interface Walk {
   readonly isHost: boolean
   /** Translated, and the uplink has brought it. */
   isFromNetwork: boolean
+  /** It travels with what the client has asked for: `asked` (bpf/lib/dsr.h). */
+  isDsr: boolean
   /** Of the way on, where the packet is too large for it. */
   mtuBytes: number
   destination: Destination

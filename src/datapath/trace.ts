@@ -6,6 +6,7 @@ import { type Address, family, isIPv6Multicast } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, PacketMark, TunnelMode } from '../generated/abi.ts'
 import { conntrack, FROM_STACK } from './trace-conntrack.ts'
+import { enterDsr, isOfDsr } from './trace-dsr.ts'
 import { decapsulate, encapsulate, forward, nexthopOf } from './trace-forward.ts'
 import {
   enterTranslation,
@@ -80,6 +81,7 @@ export function trace(input: TraceInput): Traced {
     isRelated: false,
     isHost: input.hook === 'to_netdev' && isOwnAddress(input.config, packet.source),
     isFromNetwork: false,
+    isDsr: false,
     mtuBytes: 0,
     destination: { kind: 'stack' },
     tunnelNode: 0n,
@@ -133,7 +135,7 @@ function toPod(walk: Walk): Verdict {
 function fromNetdev(walk: Walk): Verdict {
   const unparsed = parse(walk)
   if (unparsed) return leftToStack('from_netdev', unparsed, walk)
-  const refused = unwrap(walk)
+  const refused = unwrap(walk) ?? (walk.isDsr ? enterTold(walk) : null)
   if (refused) return refused
   const verdict = admitFromNetdev(walk) ?? forward(walk)
   const isRefusalOfOurs = verdict.kind === 'drop' && verdict.reason === DropReason.BARE_SOURCE
@@ -157,13 +159,21 @@ function admitFromNetdev(walk: Walk): Stage {
   }
   if (walk.destination.kind === 'nobody') return drop(walk.destination.reason)
   if (walk.destination.kind === 'endpoint' && !isProven) {
-    const unproven = proven(walk, sourceOfNetdev(walk)) ?? lookupTranslationOfPod(walk, 'stack')
+    const unproven = isOfDsr(walk)
+      ? proven(walk, null)
+      : (proven(walk, sourceOfNetdev(walk)) ?? lookupTranslationOfPod(walk, 'stack'))
     if (unproven) return unproven
   }
   walk.isFromNetwork = walk.to !== null
   translateSource(walk)
   const denied = walk.destination.kind === 'endpoint' ? conntrack(walk, walk.input.ifindex) : null
   return judged(walk, denied ?? enterTranslation(walk))
+}
+
+/** What another node has brought with what its client has asked for. */
+function enterTold(walk: Walk): Stage {
+  walk.destination = routeOf(walk)
+  return enterDsr(walk)
 }
 
 /** For nobody's address here, which may be a Service's; otherwise the stack may forward it. Multicast stays here. */

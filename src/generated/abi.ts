@@ -21,6 +21,11 @@ export const Realm = {
 } as const
 export type Realm = (typeof Realm)[keyof typeof Realm]
 
+export const DsrTransports = {
+  TCP: 1,
+} as const
+export type DsrTransports = (typeof DsrTransports)[keyof typeof DsrTransports]
+
 export const TunnelMode = {
   NONE: 0,
   VXLAN: 1,
@@ -107,6 +112,7 @@ export const TranslationFlags = {
   CLOSING: 4,
   HOST: 8,
   OPENING: 16,
+  DSR: 32,
 } as const
 export type TranslationFlags = (typeof TranslationFlags)[keyof typeof TranslationFlags]
 
@@ -133,6 +139,11 @@ export const RouteKind = {
   SERVICES: 3,
 } as const
 export type RouteKind = (typeof RouteKind)[keyof typeof RouteKind]
+
+export const RouteFlags = {
+  DSR: 1,
+} as const
+export type RouteFlags = (typeof RouteFlags)[keyof typeof RouteFlags]
 
 export const NodeFlags = {
   OWN: 1,
@@ -242,6 +253,7 @@ export interface NodeConfig {
   readonly natPortMin: number
   readonly natPortMax: number
   readonly refuseDenied: number
+  readonly dsr: number
   readonly seed: readonly [bigint, bigint, bigint, bigint]
 }
 
@@ -263,6 +275,7 @@ export const nodeConfig: Codec<NodeConfig> = {
     view.setUint16(60, value.natPortMin, true)
     view.setUint16(62, value.natPortMax, true)
     view.setUint8(64, value.refuseDenied)
+    view.setUint8(65, value.dsr)
     view.setBigUint64(72, value.seed[0], true)
     view.setBigUint64(80, value.seed[1], true)
     view.setBigUint64(88, value.seed[2], true)
@@ -283,6 +296,7 @@ export const nodeConfig: Codec<NodeConfig> = {
       natPortMin: view.getUint16(60, true),
       natPortMax: view.getUint16(62, true),
       refuseDenied: view.getUint8(64),
+      dsr: view.getUint8(65),
       seed: [view.getBigUint64(72, true), view.getBigUint64(80, true), view.getBigUint64(88, true), view.getBigUint64(96, true)],
     }
   },
@@ -864,6 +878,7 @@ export const ruleUse: Codec<RuleUse> = {
 
 export interface Route {
   readonly kind: number
+  readonly flags: number
   readonly node: bigint
 }
 
@@ -874,12 +889,14 @@ export const route: Codec<Route> = {
     const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
     bytes.fill(0, offset, offset + 16)
     view.setUint32(0, value.kind, true)
+    view.setUint32(4, value.flags, true)
     view.setBigUint64(8, value.node, true)
   },
   read(bytes, offset) {
     const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
     return {
       kind: view.getUint32(0, true),
+      flags: view.getUint32(4, true),
       node: view.getBigUint64(8, true),
     }
   },
@@ -1545,7 +1562,7 @@ export const maps = {
     valueSize: 16,
     maxEntries: 16384,
     flags: 1,
-    layout: 'aadf8bd2',
+    layout: 'aa69109f',
     key: prefix,
     value: route,
   },

@@ -86,6 +86,7 @@ const CONFIG: NodeConfig = {
   tunnelPort: 8472,
   tunnelMode: TunnelMode.NONE,
   masquerade: 0,
+  dsr: 0,
   natPortMin: 32768,
   natPortMax: 60999,
   refuseDenied: 0,

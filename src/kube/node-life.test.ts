@@ -10,11 +10,12 @@ const announcement: NodeAnnouncement = {
   tunnelPort: 8472,
   vni: 1,
   capabilities: ['tcx', 'btf'],
+  dsr: true,
   version: '0.1.0',
 }
 const annotations = {
   'node.heddle.network/mode': 'vxlan',
-  'node.heddle.network/capabilities': 'btf,tcx',
+  'node.heddle.network/capabilities': 'btf,dsr,tcx',
   'node.heddle.network/version': '0.1.0',
   'node.heddle.network/tunnel-addresses': '192.168.0.1,fd01::1',
   'node.heddle.network/tunnel-port': '8472',

@@ -4,9 +4,10 @@
 //
 //   condition NetworkUnavailable = False       the scheduler may place pods here
 //   taint node.heddle.network/not-ready gone   whoever set it (kubeadm, an autoscaler's template) need not wait any longer
-//   annotations node.heddle.network/*          for people and for other agents' diagnosis
+//   annotations node.heddle.network/*          for people; other agents read `dsr` of the capabilities
 
 import { isRecord } from '../api/cursor.ts'
+import { DSR_CAPABILITY } from '../api/object.ts'
 
 const PREFIX = 'node.heddle.network'
 export const NOT_READY_TAINT = `${PREFIX}/not-ready`
@@ -24,6 +25,8 @@ export interface NodeAnnouncement {
   readonly vni: number
   /** Kernel features that were found. */
   readonly capabilities: readonly string[]
+  /** Other nodes may leave it to this one to answer their clients. */
+  readonly dsr: boolean
   readonly version: string
 }
 
@@ -85,10 +88,10 @@ function conditionPatch(before: NodeFacts['networkUnavailable'], now: Date): obj
 }
 
 function announcementTexts(announcement: NodeAnnouncement): Readonly<Record<string, string>> {
-  const { mode, tunnelAddresses, tunnelPort, vni, capabilities, version } = announcement
+  const { mode, tunnelAddresses, tunnelPort, vni, capabilities, dsr, version } = announcement
   return {
     mode,
-    capabilities: capabilities.toSorted().join(','),
+    capabilities: [...capabilities, ...(dsr ? [DSR_CAPABILITY] : [])].toSorted().join(','),
     version,
     ...(mode === 'vxlan'
       ? { 'tunnel-addresses': tunnelAddresses.join(','), 'tunnel-port': `${tunnelPort}`, vni: `${vni}` }

@@ -14,6 +14,7 @@ const announcement: NodeAnnouncement = {
   tunnelPort: 8472,
   vni: 1,
   capabilities: ['btf'],
+  dsr: false,
   version: '0.1.0',
 }
 

@@ -136,15 +136,27 @@ describe('pods of another node are unreachable, or reached at the wrong node', (
   test('what two nodes claim is this node’s, else the older’s, else the first’s by name', () => {
     const thief = node('n0', ['192.168.0.1'], ['10.1.0.0/24', '10.2.0.0/24'])
     const compiled = compile([n2, thief, n1])
-    expect(compiled.routes.get('10.1.0.0/24' as Prefix)).toEqual({ kind: RouteKind.OWN_PODS, node: nodeId('n1') })
-    expect(compiled.routes.get('10.2.0.0/24' as Prefix)).toEqual({ kind: RouteKind.PODS, node: nodeId('n0') })
+    expect(compiled.routes.get('10.1.0.0/24' as Prefix)).toEqual({
+      kind: RouteKind.OWN_PODS,
+      flags: 0,
+      node: nodeId('n1'),
+    })
+    expect(compiled.routes.get('10.2.0.0/24' as Prefix)).toEqual({
+      kind: RouteKind.PODS,
+      flags: 0,
+      node: nodeId('n0'),
+    })
     expect(compiled.nodes.get('192.168.0.1' as Address)).toEqual({ node: nodeId('n1'), flags: NodeFlags.OWN })
     expect(compiled.kernelRoutes.map((each) => each.destination)).toEqual(['fd00:2::/64'])
     expect(compiled.notices).toContain(
       'pod CIDR 10.2.0.0/24 of node n2 overlaps 10.2.0.0/24 of node n0: it is left out',
     )
     const young = compile([n2, { ...thief, createdMs: 1 }, n1])
-    expect(young.routes.get('10.2.0.0/24' as Prefix)).toEqual({ kind: RouteKind.PODS, node: nodeId('n2') })
+    expect(young.routes.get('10.2.0.0/24' as Prefix)).toEqual({
+      kind: RouteKind.PODS,
+      flags: 0,
+      node: nodeId('n2'),
+    })
   })
 
   test('without its own Node object nothing leaves, and it is said', () => {

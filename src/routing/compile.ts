@@ -11,6 +11,7 @@ import {
   type Node as NodeEntry,
   NodeFlags,
   type Route,
+  RouteFlags,
   RouteKind,
 } from '../generated/abi.ts'
 import { sameValue } from '../world/equal.ts'
@@ -97,10 +98,15 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
     }
     for (const podCIDR of node.podCIDRs) {
       if (owners.get(podCIDR) === node.name)
-        routes.set(podCIDR, { kind: node === own ? RouteKind.OWN_PODS : RouteKind.PODS, node: id })
+        routes.set(podCIDR, {
+          kind: node === own ? RouteKind.OWN_PODS : RouteKind.PODS,
+          flags: node.dsr && node !== own ? RouteFlags.DSR : 0,
+          node: id,
+        })
     }
   }
-  for (const serviceCIDR of input.serviceCIDRs) routes.set(serviceCIDR, { kind: RouteKind.SERVICES, node: 0n })
+  for (const serviceCIDR of input.serviceCIDRs)
+    routes.set(serviceCIDR, { kind: RouteKind.SERVICES, flags: 0, node: 0n })
 
   const nexthops = new Map<string, { key: NexthopKey; value: Nexthop }>()
   const kernelRoutes: KernelRoute[] = []

@@ -28,6 +28,8 @@ export interface Node {
   readonly createdMs: number
   /** It is being deleted, or the cluster autoscaler is about to: load balancers are told to look elsewhere. */
   readonly leaving?: true
+  /** Its programs answer clients whom another node has led to its pods. */
+  readonly dsr?: true
 }
 
 export interface Pod {

@@ -49,6 +49,7 @@ const config: NodeConfig = {
   tunnelPort: 8472,
   tunnelMode: 0,
   masquerade: 1,
+  dsr: 0,
   natPortMin: 32768,
   natPortMax: 65535,
   refuseDenied: 0,

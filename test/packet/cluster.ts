@@ -16,6 +16,7 @@ import { Protocol } from '../../src/core/protocol.ts'
 import { algorithmFlags, slotChunks } from '../../src/datapath/service-tables.ts'
 import type { Tables } from '../../src/datapath/trace-tables.ts'
 import {
+  DsrTransports,
   type Endpoint,
   FrontendFlags,
   type NodeConfig,
@@ -27,6 +28,7 @@ import {
   PolicyLevels,
   PolicyVerdict,
   Realm,
+  RouteFlags,
   RouteKind,
   SOURCE_RANGE_FIXED_BITS,
   TunnelMode,
@@ -94,6 +96,7 @@ export function config(changes: Partial<NodeConfig> = {}): NodeConfig {
     tunnelPort: 8472,
     tunnelMode: TunnelMode.NONE,
     masquerade: 1,
+    dsr: 0,
     natPortMin: 32768,
     natPortMax: 60999,
     refuseDenied: 0,
@@ -104,6 +107,8 @@ export function config(changes: Partial<NodeConfig> = {}): NodeConfig {
 
 export const native = config()
 export const tunnelled = config({ tunnelMode: TunnelMode.VXLAN })
+export const nativeHybrid = config({ dsr: DsrTransports.TCP })
+export const tunnelledHybrid = config({ tunnelMode: TunnelMode.VXLAN, dsr: DsrTransports.TCP })
 
 export function nodeIdOf(name: 'n1' | 'n2' | 'n3'): bigint {
   return id64(`node ${name}`)
@@ -147,7 +152,7 @@ const base: Contribution = {
   policy_epoch: [[0, { epoch: 7 }]],
   routes: prefixes.map(([prefix, length, kind, node]) => [
     { length, address: address(prefix) },
-    { kind, node: node === null ? 0n : nodeIdOf(node) },
+    { kind, flags: 0, node: node === null ? 0n : nodeIdOf(node) },
   ]),
   nodes: families.flatMap((family) =>
     (['n1', 'n2', 'n3'] as const).map(
@@ -199,6 +204,14 @@ const base: Contribution = {
 
 export function epoch(value: number): Contribution {
   return { policy_epoch: [[0, { epoch: value }]] }
+}
+
+/** The pods of other nodes answer clients themselves. */
+export function answering(tables: Tables): Tables {
+  const routes = tables.routes.map(
+    ([prefix, route]) => [prefix, route.kind === RouteKind.PODS ? { ...route, flags: RouteFlags.DSR } : route] as const,
+  )
+  return { ...tables, routes }
 }
 
 export function without(table: keyof Tables, tables: Tables): Tables {

@@ -63,7 +63,13 @@ export const vxlan =
     header?: support.Header,
   ): InFamily<IpPacket> =>
   (family) =>
-    support.vxlan(resolve(from, family), resolve(to, family), inner(family), tunnel, header)
+    support.vxlan(
+      resolve(from, family),
+      resolve(to, family),
+      inner(family),
+      tunnel?.asked === undefined ? tunnel : { ...tunnel, asked: resolve(tunnel.asked, family) },
+      header,
+    )
 
 export const firstFragment =
   (packet: InFamily<IpPacket>, identification: number): InFamily<IpPacket> =>

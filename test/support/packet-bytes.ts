@@ -5,6 +5,8 @@
 import { type Address, addressBytes, addressFromBytes } from '../../src/core/address.ts'
 import { Protocol } from '../../src/core/protocol.ts'
 import {
+  ASKED_SERVICE_BYTES,
+  type AskedService,
   EtherType,
   type Extension,
   type FragmentHeader,
@@ -187,7 +189,10 @@ function transportBytes(packet: IpPacket): Uint8Array {
       )
     case 'vxlan': {
       const header = concat([0x08, 0, 0, 0], be32(transport.vni << 8))
-      const body = concat(header, packetBytes(transport.inner))
+      const body = concat(
+        header,
+        transport.asked ? askedBytes(transport.asked, transport.inner) : packetBytes(transport.inner),
+      )
       return udpBytes(packet, transport.sourcePort, transport.destinationPort, body)
     }
     case 'icmp': {
@@ -248,8 +253,35 @@ function parseUdp(header: Omit<IpPacket, 'transport'>, bytes: Uint8Array, proble
   // Zero means no checksum: always in IPv4, in IPv6 only for tunnels (RFC 6935 5).
   if (read16(bytes, 6) !== 0 || (header.family === 6 && !tunnel)) verifyChecksum(header, bytes, problems)
   if (!tunnel) return { kind: 'udp', sourcePort, destinationPort, payloadBytes: bytes.length - 8 }
-  const inner = parseFrame(bytes.subarray(16), problems)
-  return { kind: 'vxlan', sourcePort, destinationPort, vni: read32(bytes, 12) >>> 8, inner }
+  const frame = bytes.subarray(16)
+  const tunnelled = { kind: 'vxlan', sourcePort, destinationPort, vni: read32(bytes, 12) >>> 8 } as const
+  if (read16(frame, 12) !== EtherType.DSR) return { ...tunnelled, inner: parseFrame(frame, problems) }
+  const asked = frame.subarray(ETHERNET_BYTES, ETHERNET_BYTES + ASKED_SERVICE_BYTES)
+  return {
+    ...tunnelled,
+    asked: { address: addressFromBytes(asked.subarray(0, 16)), port: read16(asked, 16) },
+    inner: parseFrame(withoutAsked(frame), problems),
+  }
+}
+
+/** The frame of `inner` with what was asked between its headers (bpf/lib/dsr.h). */
+function askedBytes({ address, port }: AskedService, inner: Packet): Uint8Array {
+  const frame = packetBytes(inner)
+  const type = frame.subarray(12, ETHERNET_BYTES)
+  return concat(
+    frame.subarray(0, 12),
+    be16(EtherType.DSR),
+    addressBytes(address),
+    be16(port),
+    type,
+    [0, 0, 0, 0],
+    frame.subarray(ETHERNET_BYTES),
+  )
+}
+
+function withoutAsked(frame: Uint8Array): Uint8Array {
+  const type = frame.subarray(ETHERNET_BYTES + 18, ETHERNET_BYTES + 20)
+  return concat(frame.subarray(0, 12), type, frame.subarray(ETHERNET_BYTES + ASKED_SERVICE_BYTES))
 }
 
 // -- Checksums (RFC 1071) ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 import { type Address, type Family, isParseError, parseAddress } from '../../src/core/address.ts'
 import { Protocol } from '../../src/core/protocol.ts'
 import {
+  type AskedService,
   type Extension,
   IcmpType,
   Icmpv6Type,
@@ -97,6 +98,8 @@ export interface Tunnel {
   readonly vni?: number
   readonly port?: number
   readonly sourcePort?: number
+  /** 'vip:80': what the client has asked for (bpf/lib/dsr.h). */
+  readonly asked?: string
 }
 
 export function vxlan(from: string, to: string, inner: Packet, tunnel: Tunnel = {}, header: Header = {}): IpPacket {
@@ -105,8 +108,14 @@ export function vxlan(from: string, to: string, inner: Packet, tunnel: Tunnel = 
     sourcePort: tunnel.sourcePort ?? 50000,
     destinationPort: tunnel.port ?? 8472,
     vni: tunnel.vni ?? 1,
+    ...(tunnel.asked !== undefined && { asked: askedService(tunnel.asked) }),
     inner,
   })
+}
+
+function askedService(text: string): AskedService {
+  const [address, port] = addressAndPort(text)
+  return { address, port }
 }
 
 /** A packet of a transport that the data plane does not know, without ports. */
