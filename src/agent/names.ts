@@ -13,16 +13,13 @@ const STALE_MS = 1_000
 
 export function createNames(world: WorldView, compiled: () => Compiled): Names {
   const services = rebuilt(() => serviceNames(world))
-  const nodes = rebuilt(
-    () => new Map([...world.nodes()].flatMap((node) => node.internalIPs.map((ip) => [ip, node.name]))),
-  )
   const pods = rebuilt(() => new Map([...world.endpoints()].map(podEntry)))
   return {
     pod: (id) => pods().get(id),
     rule: (id) => compiled().policies.rules.get(id),
     isolating: (set, audited) => isolating(compiled().policies.sets.get(set), audited),
     service: (id) => services().get(id),
-    address: (address: Address) => world.ownerOf(address) ?? nodes().get(address),
+    address: (address: Address) => world.ownerOf(address) ?? world.nodeAt(address)?.name,
   }
 }
 

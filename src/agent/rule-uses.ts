@@ -39,7 +39,7 @@ export async function openRuleUses(addon: Addon, map: Fd, nowNs = () => process.
 
   return {
     sync(policies, isWhole) {
-      if (policies === known && (isSynced || !isWhole)) return
+      if (policies.ruleMeanings === known.ruleMeanings && (isSynced || !isWhole)) return
       const { ruleMeanings } = policies
       const gone = isWhole ? [...entered.keys()].filter((rule) => !ruleMeanings.has(rule)) : []
       for (const rule of gone) remove(rule)

@@ -2,8 +2,9 @@
 // World -> contributions to the tables. Only what is dirty is compiled, and of that only what came out different is
 // contributed again.
 
-import { family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
+import { type Address, family, prefixToKey, UNSPECIFIED } from '../core/address.ts'
 import { objectName, podId } from '../core/names.ts'
+import type { PeerClass } from '../generated/abi.ts'
 import { createPolicyCompiler, type PolicySettings } from '../policy/compile.ts'
 import type { CompiledPolicies, EndpointPolicy } from '../policy/tables.ts'
 import { type CompiledRouting, compileRouting, type RoutingInput } from '../routing/compile.ts'
@@ -13,6 +14,7 @@ import { sameValue } from '../world/equal.ts'
 import type { Endpoint, ObjectName } from '../world/objects.ts'
 import type { Dirty, WorldView } from '../world/world.ts'
 import { type Admission, createAdmission } from './admission.ts'
+import type { ByteText } from './bytes.ts'
 import type { TableStore } from './desired.ts'
 import { contributeService } from './service-tables.ts'
 import { idText, type TableEntry, type TableName, tableEntry } from './tables.ts'
@@ -110,9 +112,10 @@ export function createCompiler(
         routingInput = routing
       }
       // An empty world has tables too: the prefixes that every address falls into.
-      if (dirty.policy || compiled.policies === NOTHING_COMPILED.policies) {
-        const next = compilePolicies(world, routing.nodeName)
+      if (isPolicyDirty(dirty) || compiled.policies === NOTHING_COMPILED.policies) {
+        const { compiled: next, changedAddresses } = compilePolicies(world, routing.nodeName, dirty)
         contributePolicies(store, compiled.policies, next)
+        contributeClasses(store, changedAddresses, next.classes)
         addJudgedAnew(endpoints, compiled.policies.endpoints, next.endpoints)
         compiled = { ...compiled, policies: next }
       }
@@ -122,6 +125,10 @@ export function createCompiler(
       return { removedBackends }
     },
   }
+}
+
+function isPolicyDirty({ policy, addresses, nodes }: Dirty): boolean {
+  return policy || addresses.size > 0 || nodes.size > 0
 }
 
 function contributeRouting(store: TableStore, before: CompiledRouting, after: CompiledRouting): void {
@@ -149,9 +156,21 @@ function contributePolicies(store: TableStore, before: CompiledPolicies, after: 
   contributeChanged(store, 'class_prefixes', before.classPrefixes, after.classPrefixes, (prefix, value) =>
     tableEntry('class_prefixes', prefixToKey(prefix), value),
   )
-  contributeChanged(store, 'classes', before.classes, after.classes, (address, value) =>
-    tableEntry('classes', { address }, value),
-  )
+}
+
+function contributeClasses(store: TableStore, changed: Iterable<Address>, classes: CompiledPolicies['classes']): void {
+  const values = new Map<PeerClass, ByteText>() // one for all of its addresses: of 100,000 that saves 3 MB
+  for (const address of changed) {
+    const found = classes.get(address)
+    if (found === undefined) {
+      store.contribute('classes', address, [])
+      continue
+    }
+    const { key, value: fresh } = tableEntry('classes', { address }, found)
+    const value = values.get(found) ?? fresh
+    values.set(found, value)
+    store.contribute('classes', address, [{ key, value }])
+  }
 }
 
 /** Contributes the items that are new or different, each as a source of its own, and withdraws those that are gone. */
@@ -174,6 +193,7 @@ function addJudgedAnew(
   before: CompiledPolicies['endpoints'],
   after: CompiledPolicies['endpoints'],
 ): void {
+  if (before === after) return
   for (const [key, policy] of after) if (!sameValue(before.get(key), policy)) endpoints.add(key)
   for (const key of before.keys()) if (!after.has(key)) endpoints.add(key)
 }
@@ -215,5 +235,5 @@ function sameRoutingInput(a: RoutingInput, b: RoutingInput | undefined): boolean
   if (b === undefined) return false
   const { gateways, ...rest } = a
   const { gateways: before, ...restBefore } = b
-  return sameValue(rest, restBefore) && sameValue([...gateways], [...before])
+  return sameValue(rest, restBefore) && (gateways === before || sameValue([...gateways], [...before]))
 }

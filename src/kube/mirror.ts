@@ -8,6 +8,7 @@ import { isStandIn, refusalText, standIns } from '../api/object.ts'
 import { objectName } from '../core/names.ts'
 import type { Held } from '../journal/journal.ts'
 import { sameValue } from '../world/equal.ts'
+import { createObjectTable } from '../world/object-table.ts'
 import type { Kind, KubeObject, ObjectName } from '../world/objects.ts'
 import type { HeldProblem } from '../world/source.ts'
 import { keyOf } from '../world/world.ts'
@@ -51,7 +52,7 @@ const PROBLEMS_MAX = 1000
 
 export function createMirror(options: MirrorOptions): Mirror {
   const { name: file, kind, namespaced, objectsMax } = options
-  const held = new Map<ObjectName, KubeObject>()
+  const held = createObjectTable()
   const refusedNames = new Map<ObjectName, HeldProblem>()
   let unseen: Set<ObjectName> | undefined // while a list runs: what is held and was not named yet
   let isListUnclear = false
@@ -76,7 +77,7 @@ export function createMirror(options: MirrorOptions): Mirror {
     unseen?.delete(name)
     const isGood = isHeldGood(name)
     const standIn = isGood || isFullFor(name) ? null : (standIns[kind]?.(root(value)) ?? null)
-    if (standIn !== null) hold(name, standIn)
+    if (standIn !== null) hold(standIn)
     const before = refusedNames.get(name)
     if (before === undefined && refusedNames.size >= PROBLEMS_MAX) return
     const why = refusalText(message, standIn)
@@ -98,12 +99,12 @@ export function createMirror(options: MirrorOptions): Mirror {
   }
 
   function isFullFor(name: ObjectName): boolean {
-    return held.size >= objectsMax && !held.has(name)
+    return held.size >= objectsMax && held.get(name) === undefined
   }
 
-  function hold(name: ObjectName, object: KubeObject): void {
-    if (sameValue(held.get(name), object)) return
-    held.set(name, object)
+  function hold(object: KubeObject): void {
+    if (sameValue(held.get(keyOf(object)), object)) return
+    held.put(object)
     options.onPut(object)
   }
 
@@ -118,7 +119,7 @@ export function createMirror(options: MirrorOptions): Mirror {
 
   return {
     listBegins() {
-      unseen = new Set(held.keys())
+      unseen = new Set(Array.from(held.values(), keyOf))
       isListUnclear = false
     },
     listEnds() {
@@ -139,7 +140,7 @@ export function createMirror(options: MirrorOptions): Mirror {
         makeRoomFor(name)
         if (isFullFor(name)) return refuse(value, '', `more than ${objectsMax} objects`)
         if (refusedNames.size > 0) refusedNames.delete(name)
-        hold(name, object)
+        hold(object)
       } catch (error) {
         if (!(error instanceof BadField)) throw error
         refuse(value, pathText(error.path), error.message)
@@ -158,16 +159,19 @@ export function createMirror(options: MirrorOptions): Mirror {
       refuse(value, '', reason === 'too large' ? 'too large: more than 1 MiB that would be read' : reason)
     },
     restore(entry) {
-      if (isRecord(entry.object) && entry.object.kind === kind) held.set(keyOf(entry.object), entry.object)
+      if (isRecord(entry.object) && entry.object.kind === kind) held.put(entry.object)
     },
-    standIn: (object) => hold(keyOf(object), object),
+    standIn: hold,
     get: (name) => held.get(name),
     objects: () => held.values(),
     get count() {
       return held.size
     },
     held: () =>
-      [...held].map(([name, object]) => ({ file, object, keptSinceMs: refusedNames.get(name)?.keptSinceMs ?? null })),
+      Array.from(held.values(), (object) => {
+        const keptSinceMs = refusedNames.get(keyOf(object))?.keptSinceMs ?? null
+        return { file, object, keptSinceMs }
+      }),
     problems: () => [...refusedNames.values()],
     get refusals() {
       return refusals

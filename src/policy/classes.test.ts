@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { Address } from '../core/address.ts'
 import { createWorld } from '../world/world.ts'
-import { createClassifier, serverClassId } from './classes.ts'
+import { createClassifier, type Questions, serverClassId } from './classes.ts'
 import { SERVERS } from './rules.ts'
 
 const address = '192.0.2.1' as Address
@@ -13,14 +13,14 @@ test('the class of a node, and what it is once an API server is there', () => {
   world.put({ kind: 'Node', name: 'n1', labels: { zone: 'a' }, internalIPs: [address], podCIDRs: [], createdMs: 0 })
   const nodes = { matchLabels: { zone: 'a' }, matchExpressions: [] }
   const classify = createClassifier()
-  const classOf = () =>
-    classify(world, 'n2', {
-      selectors: [SERVERS, { kind: 'nodes', text: 'nodes where zone=a', nodes }],
-      asksForPods: false,
-      deniesPods: false,
-      podRanges: [],
-      portNames: new Set(),
-    }).byAddress.get(address)!
+  const questions: Questions = {
+    selectors: [SERVERS, { kind: 'nodes', text: 'nodes where zone=a', nodes }],
+    asksForPods: false,
+    deniesPods: false,
+    asksForRanges: false,
+    portNames: new Set(),
+  }
+  const classOf = () => classify(world, 'n2', questions, world.takeDirty()).byAddress.get(address)!
   const before = classOf()
   world.put({
     kind: 'EndpointSlice',
@@ -42,5 +42,5 @@ test('the class of a node, and what it is once an API server is there', () => {
     triggeredMs: 0,
   })
   expect([...classOf().members].sort()).toEqual(['kube-apiserver', 'nodes where zone=a'])
-  expect(classOf().id).toBe(serverClassId(before.text))
+  expect(classOf().classId).toBe(serverClassId(before.text))
 })

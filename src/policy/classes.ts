@@ -17,37 +17,14 @@ import {
   sameLeadingBits,
 } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
-import { type PeerClass, Realm } from '../generated/abi.ts'
-import { API_SERVERS, type Namespace, type Node, type Pod } from '../world/objects.ts'
-import type { WorldView } from '../world/world.ts'
+import { compareText } from '../core/names.ts'
+import { Realm } from '../generated/abi.ts'
+import { API_SERVERS, type LabelSelector, type Labels, type Namespace, type Node, type Pod } from '../world/objects.ts'
+import type { Dirty, WorldView } from '../world/world.ts'
+import { ANY_POD, type Class, type Classes, createClassTable } from './class-table.ts'
 import { type NamedPorts, NO_PORTS, namedPortsText, resolveNamedPorts } from './ports.ts'
 import { type BlockPeer, type NodePeer, type PodPeer, SERVERS, type Selector } from './rules.ts'
 import { isEmpty, matches } from './selector.ts'
-
-export interface Class {
-  readonly id: Id64
-  readonly realm: Realm
-  /** Texts of the selectors that its addresses match. */
-  readonly members: ReadonlySet<string>
-  /** What egress rules' port names mean at these addresses. */
-  readonly namedPorts: NamedPorts
-  /** Texts of the pods' selectors that its addresses may match besides, for all that is known. */
-  readonly perhaps: ReadonlySet<string> | typeof ANY_POD
-  /** The class key: realm, selectors, named ports, and what it may match besides. */
-  readonly text: string
-  /** Its entry, one object for all of its addresses, in every pass: what has not changed is seen at once. */
-  readonly peer: PeerClass
-}
-
-/** Of an address whose pod nobody knows yet: it may match every selector of pods, and have every named port. */
-export const ANY_POD = 'any pod'
-const NOTHING_MORE: ReadonlySet<string> = new Set()
-
-export interface Classes {
-  readonly byAddress: ReadonlyMap<Address, Class>
-  readonly byPrefix: ReadonlyMap<Prefix, Class>
-  readonly all: ReadonlyMap<Id64, Class>
-}
 
 /** What the policy sets in use ask of a peer. */
 export interface Questions {
@@ -57,22 +34,48 @@ export interface Questions {
   readonly asksForPods: boolean
   /** Some rule denies by what a pod is, so that those of which that is not known must be told from the rest. */
   readonly deniesPods: boolean
-  /** Pod CIDRs of nodes, sorted, where some rule speaks of what is outside the cluster, or denies pods: what is in them is
-   *  inside, and some pod's, also before a pod that has just got its address is known. */
-  readonly podRanges: readonly Prefix[]
+  /** Some rule speaks of what is outside the cluster, or denies pods: what is in a node's pod CIDR is inside, and some
+   *  pod's, also before a pod that has just got its address is known. */
+  readonly asksForRanges: boolean
   /** namedPort of every port name in an egress rule. */
   readonly portNames: ReadonlySet<string>
 }
 
-/** Classifies every address again, but asks only what it has not asked before: as long as the questions stay, a pod that
- *  comes or changes costs its own selectors and addresses. First cost: pods x the selectors that can match in their
- *  namespace, plus addresses x prefixes of blocks; then a look at every address. */
-export function createClassifier(): (world: WorldView, nodeName: string, questions: Questions) => Classes {
-  let asked: Asked | null = null
-  return (world, nodeName, questions) => {
-    if (asked === null || !sameQuestions(asked.questions, questions)) asked = ask(questions)
-    return classify(asked, world, nodeName)
+/** What World has changed since the call before; the first call looks at everything. */
+export type DirtyPeers = Pick<Dirty, 'addresses' | 'nodes'>
+export type Classifier = (world: WorldView, nodeName: string, questions: Questions, dirty: DirtyPeers) => Classes
+
+/** Yields the same object in every pass, brought up to date. As long as the questions stay, only dirty addresses are looked
+ *  at. Other questions cost a look at every address, the labels that they tell apart x the selectors, and addresses x
+ *  prefixes of blocks. */
+export function createClassifier(): Classifier {
+  const table = createClassTable()
+  let before: Asked | null = null
+
+  return (world, nodeName, questions, dirty) => {
+    const isSame = before !== null && sameQuestions(before.questions, questions)
+    const asked: Asked = before !== null && isSame ? before : ask(questions, table)
+    const dirtyAddresses = before === null ? [] : dirty.addresses
+    before = asked
+    table.begin()
+    if (!isSame || (questions.asksForRanges && dirty.nodes.size > 0)) table.assignPrefixes(prefixClasses(asked, world))
+    const servers = asked.asksForServers ? serverAddresses(world) : NOBODY
+    const at: Place = { asked, world, own: world.node(nodeName), servers, byPrefix: table.byPrefix }
+    // Where an API server has the class of its prefix and one more, that may be another without the address being dirty.
+    for (const address of isSame ? [...dirtyAddresses, ...servers] : everyAddress(world, dirtyAddresses))
+      table.assign(address, classAt(at, address))
+    return table
   }
+}
+
+const NOBODY: ReadonlySet<Address> = new Set()
+
+/** Those that may have a class of their own, or had one; some come twice. */
+function* everyAddress(world: WorldView, dirty: Iterable<Address>): Iterable<Address> {
+  yield* dirty
+  yield* world.ownedAddresses()
+  for (const node of world.nodes()) yield* node.internalIPs
+  yield* serverAddresses(world)
 }
 
 /** Answers that stay true as long as the questions do. */
@@ -84,80 +87,113 @@ interface Asked {
   readonly partition: readonly Region[]
   /** By class key. */
   readonly classes: Map<string, Class>
-  /** Selectors that can match in a namespace, true for that version of it. */
-  readonly namespaces: Map<string, { readonly version: Namespace | undefined; readonly peers: readonly PodPeer[] }>
-  readonly pods: WeakMap<Pod, PodAnswer>
-  /** By the namespace's peers, which are true for a version of it, and the labels. */
-  readonly labels: WeakMap<readonly PodPeer[], Map<string, LabelAnswer>>
+  /** Labels by which selectors tell namespaces apart, and their names where selectors go by those. */
+  readonly namespaceKeys: ReadonlySet<string>
+  readonly namespaceNames: ReadonlySet<string>
+  /** Labels by which selectors tell pods apart. */
+  readonly podKeys: ReadonlySet<string>
+  /** By what the selectors can tell of a namespace. */
+  readonly scopes: Map<string, Scope>
+}
+
+/** Of all namespaces in which the same selectors can match. */
+interface Scope {
+  readonly peers: readonly PodPeer[]
+  /** By the labels that selectors can tell apart: a ReplicaSet's pods are asked once, and its hash by nobody. */
+  readonly answers: Map<string, PodAnswer>
 }
 
 interface PodAnswer {
-  /** The namespace's, for which the answer is true. */
-  readonly peers: readonly PodPeer[]
-  readonly labels: LabelAnswer
-  readonly namedPorts: NamedPorts
-  /** Address and class, in turn: of 100,000 pods a map each would take 25 MB. */
-  readonly classes: (Address | Class)[]
-}
-
-/** Of all pods of a namespace that have these labels: a ReplicaSet's are asked once. */
-interface LabelAnswer {
   readonly members: readonly string[]
   readonly perhaps: Class['perhaps']
   /** By region and named ports. */
   readonly classes: Map<string, Class>
 }
 
-function ask(questions: Questions): Asked {
+function ask(questions: Questions, { inUse }: Classes): Asked {
+  const podPeers = questions.selectors.filter((selector) => selector.kind === 'pods')
   return {
     questions,
-    podPeers: questions.selectors.filter((selector) => selector.kind === 'pods'),
+    podPeers,
     nodePeers: questions.selectors.filter((selector) => selector.kind === 'nodes'),
     asksForServers: questions.selectors.some((selector) => selector.kind === 'servers'),
     partition: partitionOf(questions.selectors.filter((selector) => selector.kind === 'block')),
-    classes: new Map(),
-    namespaces: new Map(),
-    pods: new WeakMap(),
-    labels: new WeakMap(),
+    classes: new Map(Array.from(inUse.keys(), (each) => [each.text, each])),
+    namespaceKeys: new Set(podPeers.flatMap(({ namespaces }) => keysOf(namespaces))),
+    namespaceNames: new Set(podPeers.flatMap(({ namespace }) => namespace ?? [])),
+    podKeys: new Set(podPeers.flatMap(({ pods }) => keysOf(pods))),
+    scopes: new Map(),
   }
 }
 
-function classify(asked: Asked, world: WorldView, nodeName: string): Classes {
+/** What classifies one address. */
+interface Place {
+  readonly asked: Asked
+  readonly world: WorldView
+  /** This node. */
+  readonly own: Node | undefined
+  readonly servers: ReadonlySet<Address>
+  readonly byPrefix: ReadonlyMap<Prefix, Class>
+}
+
+/** undefined: nothing tells it from whatever else is in its prefix. */
+function classAt(at: Place, address: Address): Class | undefined {
+  const found = nodeClass(at, address) ?? podClass(at, address)
+  return at.servers.has(address) ? serverClass(at.asked, found ?? prefixClass(at, address)) : found
+}
+
+/** This node's own addresses are its own, whoever else claims one. */
+function nodeClass({ asked, world, own }: Place, address: Address): Class | undefined {
+  const isOwn = own?.internalIPs.includes(address) === true
+  const node = isOwn ? own : world.nodeAt(address)
+  if (node === undefined) return undefined
+  const members = asked.nodePeers.filter(({ nodes }) => matches(nodes, node.labels)).map(({ text }) => text)
+  const { blocks } = regionOf(address, asked.partition)
+  return classOf(asked, isOwn ? Realm.OWN_HOST : Realm.NODE, [...members, ...blocks], NO_PORTS)
+}
+
+function podClass({ asked, world }: Place, address: Address): Class | undefined {
   const { questions, podPeers, partition } = asked
-  const byPrefix = prefixClasses(asked)
-  const byAddress = new Map<Address, Class>()
-  if (podPeers.length > 0 || questions.asksForPods || questions.portNames.size > 0) {
-    for (const address of world.ownedAddresses()) {
-      const found = podClass(asked, world, address)
-      if (found !== null) byAddress.set(address, found)
-    }
+  if (podPeers.length === 0 && !questions.asksForPods && questions.portNames.size === 0) return undefined
+  const pod = world.podAt(address)
+  if (pod?.finished) return undefined // its wire is still there
+  if (pod === undefined) {
+    if (!questions.asksForPods || world.ownerOf(address) === undefined) return undefined
+    // A local endpoint may be known before its pod's labels, or outlive them: it matches no selector.
+    const perhaps = questions.deniesPods ? ANY_POD : NOTHING_MORE
+    return classOf(asked, Realm.POD, regionOf(address, partition).blocks, NO_PORTS, perhaps)
   }
-  // This node's own addresses last: whoever else claims one, it is here.
-  const own = world.node(nodeName)
-  for (const node of own === undefined ? world.nodes() : [...world.nodes(), own]) {
-    const realm = node === own ? Realm.OWN_HOST : Realm.NODE
-    const members = nodeMembers(asked, node)
-    for (const address of node.internalIPs) {
-      byAddress.set(address, classOf(asked, realm, [...members, ...regionOf(address, partition).blocks], NO_PORTS))
-    }
+  const { members, perhaps, classes } = podAnswer(asked, world, pod)
+  const namedPorts = resolveNamedPorts(pod, questions.portNames)
+  if (members.length === 0 && namedPorts.size === 0 && !questions.asksForPods) return undefined
+  const { prefix, blocks } = regionOf(address, partition)
+  const key = `${prefix} ${namedPortsText(namedPorts)}`
+  let found = classes.get(key)
+  if (found === undefined) {
+    found = classOf(asked, Realm.POD, [...members, ...blocks], namedPorts, perhaps)
+    classes.set(key, found)
   }
-  for (const address of asked.asksForServers ? serverAddresses(world) : []) {
-    byAddress.set(address, serverClass(asked, byAddress.get(address) ?? classAt(address, byPrefix)))
-  }
-  const used = [...byPrefix.values(), ...byAddress.values()]
-  return { byAddress, byPrefix, all: new Map(used.map((each) => [each.id, each])) }
+  return found
+}
+
+/** Of the longest prefix. */
+function prefixClass({ byPrefix }: Place, address: Address): Class {
+  const holding = [...byPrefix.keys()].filter((prefix) => prefixContains(prefix, address))
+  const longest = holding.reduce((a, b) => (prefixCovers(a, b) ? b : a))
+  return byPrefix.get(longest)!
 }
 
 /** Of what nobody known has. */
-function prefixClasses(asked: Asked): Map<Prefix, Class> {
+function prefixClasses(asked: Asked, world: WorldView): ReadonlyMap<Prefix, Class> {
   const { questions, partition } = asked
+  const podRanges = questions.asksForRanges ? podRangesOf(world) : []
   const byPrefix = new Map<Prefix, Class>()
   for (const { prefix, blocks, outside } of partition) {
-    const isInside = questions.podRanges.some((range) => prefixCovers(range, prefix))
+    const isInside = podRanges.some((range) => prefixCovers(range, prefix))
     const members = isInside ? blocks : [...blocks, ...outside]
     byPrefix.set(prefix, classOf(asked, isInside ? Realm.POD_RANGE : Realm.WORLD, members, NO_PORTS))
   }
-  for (const range of questions.podRanges) {
+  for (const range of podRanges) {
     if (byPrefix.has(range)) continue
     const { blocks } = partition.find(({ prefix }) => prefixCovers(prefix, range))!
     byPrefix.set(range, classOf(asked, Realm.POD_RANGE, blocks, NO_PORTS))
@@ -165,15 +201,9 @@ function prefixClasses(asked: Asked): Map<Prefix, Class> {
   return byPrefix
 }
 
-/** Of the longest prefix. */
-function classAt(address: Address, byPrefix: ReadonlyMap<Prefix, Class>): Class {
-  const holding = [...byPrefix.keys()].filter((prefix) => prefixContains(prefix, address))
-  const longest = holding.reduce((a, b) => (prefixCovers(a, b) ? b : a))
-  return byPrefix.get(longest)!
+function podRangesOf(world: WorldView): readonly Prefix[] {
+  return [...new Set([...world.nodes()].flatMap((node) => node.podCIDRs))].sort(compareText)
 }
-
-/** Of a namespace, whose answers are remembered. */
-const LABEL_SETS_MAX = 4_096
 
 /** Where the API servers are. */
 export function serverAddresses(world: WorldView): ReadonlySet<Address> {
@@ -192,71 +222,48 @@ export function serverClassId(text: string): Id64 {
   return classId(classText(realm, [...members, SERVERS.text]))
 }
 
-function nodeMembers({ nodePeers }: Asked, { labels }: Node): readonly string[] {
-  return nodePeers.filter(({ nodes }) => matches(nodes, labels)).map(({ text }) => text)
-}
-
-/** null: nothing tells the pod at this address from whatever else is in its prefix. */
-function podClass(asked: Asked, world: WorldView, address: Address): Class | null {
-  const { questions, partition } = asked
-  const pod = world.podAt(address)
-  if (pod?.finished) return null // its wire is still there
-  if (pod === undefined) {
-    // A local endpoint may be known before its pod's labels, or outlive them: it matches no selector.
-    const perhaps = questions.deniesPods ? ANY_POD : NOTHING_MORE
-    return questions.asksForPods
-      ? classOf(asked, Realm.POD, regionOf(address, partition).blocks, NO_PORTS, perhaps)
-      : null
-  }
-  const answer = podAnswer(asked, world, pod)
-  const { labels, namedPorts, classes } = answer
-  if (labels.members.length === 0 && namedPorts.size === 0 && !questions.asksForPods) return null
-  const at = classes.indexOf(address)
-  if (at >= 0) return classes[at + 1] as Class
-  const { prefix, blocks } = regionOf(address, partition)
-  const key = `${prefix} ${namedPortsText(namedPorts)}`
-  let found = labels.classes.get(key)
-  if (found === undefined) {
-    found = classOf(asked, Realm.POD, [...labels.members, ...blocks], namedPorts, labels.perhaps)
-    labels.classes.set(key, found)
-  }
-  classes.push(address, found)
-  return found
-}
+/** Of a scope, whose answers are remembered. */
+const LABEL_SETS_MAX = 4_096
 
 function podAnswer(asked: Asked, world: WorldView, pod: Pod): PodAnswer {
-  const peers = peersIn(asked, world, pod.namespace)
-  const known = asked.pods.get(pod)
-  if (known !== undefined && known.peers === peers) return known
-  const answer = {
-    peers,
-    labels: labelAnswer(asked, world, pod, peers),
-    namedPorts: resolveNamedPorts(pod, asked.questions.portNames),
-    classes: [],
-  }
-  asked.pods.set(pod, answer)
-  return answer
-}
-
-function labelAnswer(asked: Asked, world: WorldView, pod: Pod, peers: readonly PodPeer[]): LabelAnswer {
-  let answers = asked.labels.get(peers)
-  if (answers === undefined) {
-    answers = new Map()
-    asked.labels.set(peers, answers)
-  }
-  const key = JSON.stringify(pod.labels)
+  const namespace = world.namespace(pod.namespace)
+  const { peers, answers } = scopeOf(asked, pod.namespace, namespace)
+  const key = labelsText(pod.labels, asked.podKeys)
   let answer = answers.get(key)
   if (answer === undefined) {
     answer = {
       members: peers.filter((peer) => selectsLabels(peer, pod)).map((peer) => peer.text),
-      perhaps: perhapsMembers(asked, world, pod),
+      perhaps: namespace === undefined ? perhapsMembers(asked, pod) : NOTHING_MORE,
       classes: new Map(),
     }
-    // Jobs' pods have labels of their own each; those that are there keep their answers.
+    // Jobs' pods may have labels of their own each.
     if (answers.size >= LABEL_SETS_MAX) answers.clear()
     answers.set(key, answer)
   }
   return answer
+}
+
+function scopeOf(asked: Asked, name: string, namespace: Namespace | undefined): Scope {
+  const nameText = asked.namespaceNames.has(name) ? name : ''
+  const key = `${nameText} ${namespace === undefined ? '?' : labelsText(namespace.labels, asked.namespaceKeys)}`
+  let scope = asked.scopes.get(key)
+  if (scope === undefined) {
+    scope = { peers: asked.podPeers.filter((peer) => selectsNamespace(peer, name, namespace)), answers: new Map() }
+    asked.scopes.set(key, scope)
+  }
+  return scope
+}
+
+function keysOf(selector: LabelSelector | null): readonly string[] {
+  if (selector === null) return []
+  return [...Object.keys(selector.matchLabels), ...selector.matchExpressions.map(({ key }) => key)]
+}
+
+/** Those with these keys, "app=cart,tier=x,": label characters leave no way to read it differently. */
+function labelsText(labels: Labels, keys: ReadonlySet<string>): string {
+  let text = ''
+  for (const key in labels) if (keys.has(key)) text += `${key}=${labels[key]},`
+  return text
 }
 
 function selectsLabels({ pods }: PodPeer, { labels }: Pod): boolean {
@@ -264,20 +271,13 @@ function selectsLabels({ pods }: PodPeer, { labels }: Pod): boolean {
 }
 
 /** Selectors that wait for the labels of the pod's namespace. */
-function perhapsMembers({ podPeers, questions }: Asked, world: WorldView, pod: Pod): ReadonlySet<string> {
-  if (!questions.deniesPods || world.namespace(pod.namespace) !== undefined) return NOTHING_MORE
+function perhapsMembers({ podPeers, questions }: Asked, pod: Pod): ReadonlySet<string> {
+  if (!questions.deniesPods) return NOTHING_MORE
   const waiting = podPeers.filter((peer) => peer.namespaces !== null && !isEmpty(peer.namespaces))
   return new Set(waiting.filter((peer) => selectsLabels(peer, pod)).map(({ text }) => text))
 }
 
-function peersIn(asked: Asked, world: WorldView, name: string): readonly PodPeer[] {
-  const version = world.namespace(name)
-  const known = asked.namespaces.get(name)
-  if (known !== undefined && known.version === version) return known.peers
-  const peers = asked.podPeers.filter((peer) => selectsNamespace(peer, name, version))
-  asked.namespaces.set(name, { version, peers })
-  return peers
-}
+const NOTHING_MORE: ReadonlySet<string> = new Set()
 
 function classOf(
   asked: Asked,
@@ -293,15 +293,13 @@ function classOf(
   const known = asked.classes.get(text)
   if (known !== undefined) return known
   const isUnknown = realm === Realm.POD_RANGE || perhaps === ANY_POD
-  const id = classId(text)
   const made = {
-    id,
+    classId: classId(text),
     realm,
     members: new Set(members),
     namedPorts,
     perhaps: isUnknown ? ANY_POD : perhaps,
     text,
-    peer: { classId: id, realm },
   } as const
   asked.classes.set(text, made)
   return made
@@ -319,11 +317,11 @@ function classId(text: string): Id64 {
 }
 
 function sameQuestions(a: Questions, b: Questions): boolean {
+  if (a === b) return true
   return (
     a.asksForPods === b.asksForPods &&
     a.deniesPods === b.deniesPods &&
-    a.podRanges.length === b.podRanges.length &&
-    a.podRanges.every((range, index) => range === b.podRanges[index]) &&
+    a.asksForRanges === b.asksForRanges &&
     a.portNames.size === b.portNames.size &&
     a.portNames.isSubsetOf(b.portNames) &&
     a.selectors.length === b.selectors.length &&

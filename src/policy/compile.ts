@@ -5,13 +5,14 @@
 //
 // Nothing here depends on the order of objects: equal worlds give equal tables, on every node and after every restart.
 
-import type { Prefix } from '../core/address.ts'
+import type { Address } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import { compareText, endpointKey, objectName } from '../core/names.ts'
 import { PolicyDirection, Realm } from '../generated/abi.ts'
 import type { CiliumSpec, ClusterNetworkPolicy, Endpoint, NetworkPolicy, Pod } from '../world/objects.ts'
-import type { WorldView } from '../world/world.ts'
-import { ANY_POD, type Class, type Classes, createClassifier, type Questions } from './classes.ts'
+import type { Dirty, WorldView } from '../world/world.ts'
+import { ANY_POD, type Class, type Classes } from './class-table.ts'
+import { createClassifier, type DirtyPeers, type Questions } from './classes.ts'
 import { resolveNamedPorts } from './ports.ts'
 import { ciliumPolicyName, ciliumRulesOf, clusterRulesOf, type Direction, type Rule, rulesOf } from './rules.ts'
 import { isEmpty, matches } from './selector.ts'
@@ -51,18 +52,64 @@ export function otherwiseOf({ auditAll, defaultDeny, defaultAllow }: PolicySetti
  *  tiers, pods of the cluster x selectors in use, and the entries. Sources: networking.k8s.io/v1 NetworkPolicySpec,
  *  policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicySpec, docs.cilium.io "Deny Policies", "Policy Enforcement Modes". */
 export function compilePolicies(world: WorldView, nodeName: string, settings = BY_POLICY): CompiledPolicies {
-  return createPolicyCompiler(settings)(world, nodeName)
+  return createPolicyCompiler(settings)(world, nodeName, NOTHING_DIRTY).compiled
 }
 
-/** compilePolicies that remembers: parts that did not change cost a look, and unchanged sets come out as the same
- *  objects. What it yields depends on the world alone. */
-export function createPolicyCompiler(settings = BY_POLICY): (world: WorldView, nodeName: string) => CompiledPolicies {
-  const rulesOfPolicy = createRuleReader(settings)
-  const setsOfPod = createSetFinder(rulesOfPolicy, settings)
+const NOTHING_DIRTY: DirtyPolicy = { addresses: new Set(), nodes: new Set(), policy: false }
+
+/** What World has changed since the call before; the first call looks at everything. */
+export type DirtyPolicy = DirtyPeers & Pick<Dirty, 'policy'>
+
+export interface PolicyCompilation {
+  readonly compiled: CompiledPolicies
+  /** Of whom `classes` has another class than the time before, or no longer one. */
+  readonly changedAddresses: ReadonlySet<Address>
+}
+
+export type PolicyCompiler = (world: WorldView, nodeName: string, dirty: DirtyPolicy) => PolicyCompilation
+
+/** compilePolicies that remembers: only what is dirty is looked at, and what did not change comes out as the same objects;
+ *  `classes` always does, brought up to date. What it yields depends on the world alone. Cost of a pod elsewhere: its
+ *  addresses, and the sets whose classes came into use or went out of it. */
+export function createPolicyCompiler(settings = BY_POLICY): PolicyCompiler {
+  const select = createSelection(settings)
   const classify = createClassifier()
   const compileSets = createSetCompiler()
+  let selected: Selected | null = null
+  let classNames: ReadonlyMap<Id64, string> = new Map()
 
-  return (world, nodeName) => {
+  return (world, nodeName, dirty) => {
+    if (selected === null || dirty.policy) selected = select(world)
+    const { endpoints, sets, questions, rules, ruleMeanings } = selected
+    const classes = classify(world, nodeName, questions, dirty)
+    if (classes.changed.classes.size > 0) {
+      classNames = new Map(Array.from(classes.inUse.keys(), ({ classId, text }) => [classId, text]))
+    }
+    const compiled = {
+      endpoints,
+      sets: compileSets(sets, classes),
+      classes: classes.byAddress,
+      classPrefixes: classes.byPrefix,
+      classNames,
+      rules,
+      ruleMeanings,
+    }
+    return { compiled, changedAddresses: classes.changed.addresses }
+  }
+}
+
+/** Which policies judge the endpoints, and what follows from their rules alone. */
+interface Selected extends Pick<CompiledPolicies, 'endpoints' | 'rules' | 'ruleMeanings'> {
+  readonly sets: ReadonlyMap<Id64, RuleSet>
+  readonly questions: Questions
+}
+
+/** Sets that are the same come out as the same map, with what follows from them. */
+function createSelection(settings: PolicySettings): (world: WorldView) => Selected {
+  const setsOfPod = createSetFinder(createRuleReader(settings), settings)
+  let before: Selected | null = null
+
+  return (world) => {
     const sets = new Map<Id64, RuleSet>()
     const endpoints = new Map<string, EndpointPolicy>()
     for (const endpoint of world.endpoints()) {
@@ -73,17 +120,19 @@ export function createPolicyCompiler(settings = BY_POLICY): (world: WorldView, n
       if (ingress !== null) sets.set(ingress.id, ingress)
       endpoints.set(endpointKey(endpoint), policy)
     }
-    const classes = classify(world, nodeName, questionsOf(world, sets.values()))
-    const rules = [...sets.values()].flatMap((set) => set.rules)
-    return {
-      endpoints,
-      sets: compileSets(sets, classes),
-      classes: mapValues(classes.byAddress, ({ peer }) => peer),
-      classPrefixes: mapValues(classes.byPrefix, ({ peer }) => peer),
-      classNames: mapValues(classes.all, (each) => each.text),
-      rules: new Map(rules.map(({ id, name }) => [id, name])),
-      ruleMeanings: new Map(rules.map(({ id, meaning }) => [id, meaning])),
-    }
+    before = before !== null && sameKeys(before.sets, sets) ? { ...before, endpoints } : selectedBy(endpoints, sets)
+    return before
+  }
+}
+
+function selectedBy(endpoints: Selected['endpoints'], sets: Selected['sets']): Selected {
+  const rules = [...sets.values()].flatMap((set) => set.rules)
+  return {
+    endpoints,
+    sets,
+    questions: questionsOf(sets.values()),
+    rules: new Map(rules.map(({ id, name }) => [id, name])),
+    ruleMeanings: new Map(rules.map(({ id, meaning }) => [id, meaning])),
   }
 }
 
@@ -281,7 +330,7 @@ export function policiesSelecting(world: WorldView, pod: Pod): readonly NetworkP
     .sort((a, b) => compareText(a.name, b.name))
 }
 
-function questionsOf(world: WorldView, sets: Iterable<RuleSet>): Questions {
+function questionsOf(sets: Iterable<RuleSet>): Questions {
   const rules = [...sets].flatMap((set) => set.rules.map((rule) => ({ set, rule })))
   const selectors = rules.flatMap(({ rule }) => rule.selectors)
   const isOutsideAsked = rules.some(({ rule }) => isAboutOutside(rule))
@@ -292,7 +341,7 @@ function questionsOf(world: WorldView, sets: Iterable<RuleSet>): Questions {
     ),
     asksForPods: isOutsideAsked || areSomeDenied || rules.some(({ rule }) => rule.realms.includes(Realm.POD)),
     deniesPods: areSomeDenied,
-    podRanges: isOutsideAsked || areSomeDenied ? podRangesOf(world) : [],
+    asksForRanges: isOutsideAsked || areSomeDenied,
     portNames: new Set(rules.flatMap(({ set, rule }) => (dependsOnPeer(set, rule) ? rule.portNames : []))),
   }
 }
@@ -305,25 +354,25 @@ function isAboutOutside({ realms, selectors }: Rule): boolean {
   )
 }
 
-function podRangesOf(world: WorldView): readonly Prefix[] {
-  return [...new Set([...world.nodes()].flatMap((node) => node.podCIDRs))].sort(compareText)
-}
-
 /** Compiles sets against classes; what a set says of a class is worked out once, for as long as both are in use. Only
- *  classes that a set's rules can tell from the levels above are tried on it. */
+ *  classes that a set's rules can tell from the levels above are tried on it. While the sets are the same map, only those are
+ *  looked at that a class concerns which came into use or went out of it. */
 function createSetCompiler(): (sets: ReadonlyMap<Id64, RuleSet>, classes: Classes) => ReadonlyMap<Id64, PolicySet> {
   interface CompiledSet {
     readonly compiled: PolicySet
     readonly shared: readonly PolicyTableEntry[]
-    readonly ofClass: ReadonlyMap<Id64, readonly PolicyTableEntry[]>
+    readonly ofClass: ReadonlyMap<Class, readonly PolicyTableEntry[]>
   }
   let known: ReadonlyMap<Id64, CompiledSet> = new Map()
+  let concerns: Concerns | null = null
 
-  function compileSet(set: RuleSet, concerned: ReadonlyMap<Id64, Class>): CompiledSet {
+  function compileSet(set: RuleSet, concerned: ReadonlySet<Class>): CompiledSet {
     const before = known.get(set.id)
     if (before !== undefined && sameKeys(before.ofClass, concerned)) return before
     const shared = before?.shared ?? sharedEntries(set)
-    const ofClass = mapValues(concerned, (each) => before?.ofClass.get(each.id) ?? classEntries(set, each))
+    const ofClass = new Map(
+      Array.from(concerned, (each) => [each, before?.ofClass.get(each) ?? classEntries(set, each)] as const),
+    )
     const entries = [...shared, ...[...ofClass.values()].flat()].sort(compareEntries)
     const { id, direction, policies, withAudited, otherwise } = set
     const compiled = { id, direction, policies, withAudited, otherwise, levels: levelsOf(set), entries }
@@ -331,33 +380,60 @@ function createSetCompiler(): (sets: ReadonlyMap<Id64, RuleSet>, classes: Classe
   }
 
   return (sets, classes) => {
-    const concerned = concernedBy(classes)
-    known = mapValues(sets, (set) => compileSet(set, concerned(set)))
+    if (concerns?.sets !== sets) concerns = createConcerns(sets)
+    const { ofSet, note } = concerns
+    const concerned = note(classes)
+    known = mapValues(sets, (set) => (concerned.has(set) ? compileSet(set, ofSet.get(set)!) : known.get(set.id)!))
     return mapValues(known, ({ compiled }) => compiled)
   }
 }
 
-function concernedBy(classes: Classes): (set: RuleSet) => ReadonlyMap<Id64, Class> {
-  const bySelector = new Map<string, Class[]>()
-  const withPorts: Class[] = []
-  const unclear: Class[] = []
-  for (const each of classes.all.values()) {
-    for (const member of each.members) {
-      const having = bySelector.get(member)
-      if (having === undefined) bySelector.set(member, [each])
-      else having.push(each)
-    }
-    if (each.namedPorts.size > 0) withPorts.push(each)
-    if (each.perhaps === ANY_POD || each.perhaps.size > 0) unclear.push(each)
+/** The classes in use that concern each set. */
+interface Concerns {
+  readonly sets: ReadonlyMap<Id64, RuleSet>
+  readonly ofSet: ReadonlyMap<RuleSet, ReadonlySet<Class>>
+  /** The sets that other classes concern than before; the first time all. */
+  note(classes: Classes): ReadonlySet<RuleSet>
+}
+
+function createConcerns(sets: ReadonlyMap<Id64, RuleSet>): Concerns {
+  const setsOf = setsByClass(sets)
+  const ofSet = new Map(Array.from(sets.values(), (set) => [set, new Set<Class>()]))
+  let isFirst = true
+  return {
+    sets,
+    ofSet,
+    note({ inUse, changed }) {
+      const concerned = new Set(isFirst ? sets.values() : [])
+      for (const each of isFirst ? inUse.keys() : changed.classes) {
+        for (const set of setsOf(each)) {
+          if (inUse.has(each)) ofSet.get(set)!.add(each)
+          else ofSet.get(set)!.delete(each)
+          concerned.add(set)
+        }
+      }
+      isFirst = false
+      return concerned
+    },
   }
-  return (set) => {
-    const concerned = set.rules.flatMap((rule) => [
-      ...rule.selectors.flatMap((selector) => bySelector.get(selector.text) ?? []),
-      ...(dependsOnPeer(set, rule) ? withPorts : []),
-      ...(deniesPods(set, rule) ? unclear : []),
+}
+
+/** Whose rules can tell a class from the levels above. */
+function setsByClass(sets: ReadonlyMap<Id64, RuleSet>): (each: Class) => ReadonlySet<RuleSet> {
+  const all = [...sets.values()]
+  const someRule = (holds: (set: RuleSet, rule: Rule) => boolean): readonly RuleSet[] =>
+    all.filter((set) => set.rules.some((rule) => holds(set, rule)))
+  const [byPorts, denying] = [someRule(dependsOnPeer), someRule(deniesPods)]
+  const selecting = all.flatMap((set) =>
+    set.rules.flatMap(({ selectors }) => selectors.map(({ text }) => ({ text, set }))),
+  )
+  const bySelector = Map.groupBy(selecting, ({ text }) => text)
+  return ({ members, namedPorts, perhaps }) =>
+    new Set([
+      ...[...members].flatMap((member) => (bySelector.get(member) ?? []).map(({ set }) => set)),
+      ...(namedPorts.size > 0 ? byPorts : []),
+      ...(perhaps === ANY_POD || perhaps.size > 0 ? denying : []),
     ])
-    return new Map(concerned.map((each) => [each.id, each]))
-  }
 }
 
 /** Broadest level first; then scope, protocol, port, length. */
@@ -381,6 +457,6 @@ function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((item, index) => item === b[index])
 }
 
-function sameKeys<K>(a: ReadonlyMap<K, unknown>, b: ReadonlyMap<K, unknown>): boolean {
-  return a.size === b.size && [...b.keys()].every((key) => a.has(key))
+function sameKeys<K>(a: ReadonlyMap<K, unknown>, b: ReadonlySetLike<K>): boolean {
+  return a.size === b.size && [...a.keys()].every((key) => b.has(key))
 }

@@ -20,7 +20,7 @@ import {
   PolicyVerdict,
   Realm,
 } from '../generated/abi.ts'
-import { ANY_POD, type Class } from './classes.ts'
+import { ANY_POD, type Class } from './class-table.ts'
 import {
   anyPort,
   covers,
@@ -97,7 +97,7 @@ export function sharedEntries(set: RuleSet): readonly PolicyTableEntry[] {
 export function classEntries(set: RuleSet, peer: Class): readonly PolicyTableEntry[] {
   const upper = grants(set, peer.realm, null)
   const own = grants(set, peer.realm, peer)
-  return difference(set, own, upper).map((each) => entry(set, PolicyLevels.CLASS, peer.id, each))
+  return difference(set, own, upper).map((each) => entry(set, PolicyLevels.CLASS, peer.classId, each))
 }
 
 /** Whether the peer's own named ports matter to the rule. */

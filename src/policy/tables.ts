@@ -43,7 +43,7 @@ export interface CompiledPolicies {
   readonly endpoints: ReadonlyMap<string, EndpointPolicy>
   readonly sets: ReadonlyMap<Id64, PolicySet>
   /** Exact addresses: nodes, and the pods whose class is not that of their prefix. While no local endpoint is isolated
-   *  nobody asks, and only nodes are here. */
+   *  nobody asks, and only nodes are here. Of the agent's compiler the same map in every pass. */
   readonly classes: ReadonlyMap<Address, PeerClass>
   /** Longest prefixes for every other address; ::/0 and 0.0.0.0/0 are always there. */
   readonly classPrefixes: ReadonlyMap<Prefix, PeerClass>

@@ -80,6 +80,20 @@ describe('what is not marked dirty is never programmed', () => {
     expect(world.takeDirty()).toMatchObject({ policy: false, nodes: new Set(), services: new Set(['shop/cart']) })
   })
 
+  test('a pod elsewhere makes its addresses dirty, and no policy; its namespace does the same to all of its pods', () => {
+    const [near, far] = [pod('near', {}), pod('far', { podIPs: ['10.2.0.5'] as Address[] })]
+    const world = worldOf(near, far)
+    const [endpoint] = endpointsOf([near])
+    world.putEndpoint({ ...endpoint!, addresses: ['10.1.0.5', 'fd00:1::5'] as Address[] })
+    world.takeDirty()
+    world.put({ ...far, podIPs: ['10.2.0.6'] as Address[] })
+    expect(world.takeDirty()).toMatchObject({ policy: false, addresses: new Set(['10.2.0.5', '10.2.0.6']) })
+    world.put({ ...near, labels: { app: 'cart' } })
+    expect(world.takeDirty()).toMatchObject({ policy: true, addresses: new Set(['10.1.0.5', 'fd00:1::5']) })
+    world.put({ kind: 'Namespace', name: 'shop', labels: {} })
+    expect(world.takeDirty().addresses).toEqual(new Set(['10.1.0.5', 'fd00:1::5', '10.2.0.6']))
+  })
+
   test('an equal object is no change', () => {
     fc.assert(
       fc.property(objects, (each) => {
@@ -90,6 +104,7 @@ describe('what is not marked dirty is never programmed', () => {
           services: new Set(),
           nodes: new Set(),
           endpoints: new Set(),
+          addresses: new Set(),
           policy: false,
         })
       }),
@@ -108,6 +123,18 @@ test('indexes agree with a search through everything, after any changes', () => 
         expect(new Set(world.policiesOfNamespace(namespace))).toEqual(
           new Set([...world.networkPolicies()].filter(inNamespace)),
         )
+      }
+      for (const namespace of ['', 'a', 'b', 'c']) {
+        const inNamespace = [...world.ciliumPolicies()].filter((each) => each.namespace === namespace)
+        expect(new Set(world.ciliumPoliciesOf(namespace))).toEqual(new Set(inNamespace))
+      }
+      expect(world.countOf('Pod')).toBe(pods.length)
+      expect(pods.map((each) => world.pod(keyOf(each)))).toEqual(pods)
+      for (const node of world.nodes()) {
+        for (const address of node.internalIPs) {
+          const names = [...world.nodes()].filter((each) => each.internalIPs.includes(address)).map(({ name }) => name)
+          expect(world.nodeAt(address)?.name).toBe(names.sort()[0])
+        }
       }
       const live = pods.filter((each) => !each.finished && !each.hostNetwork)
       expect(new Set(world.ownedAddresses())).toEqual(new Set(live.flatMap((each) => each.podIPs)))

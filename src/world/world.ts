@@ -3,8 +3,9 @@
 // dirty; the loop takes the dirty keys and compiles those. What World holds depends on the objects, not on their order.
 
 import type { Address } from '../core/address.ts'
-import { endpointKey, objectName } from '../core/names.ts'
+import { compareText, endpointKey, objectName } from '../core/names.ts'
 import { sameValue } from './equal.ts'
+import { createObjectTable, type ObjectTable } from './object-table.ts'
 import {
   API_SERVERS,
   type CiliumPolicy,
@@ -20,7 +21,7 @@ import {
   type Pod,
   type Service,
 } from './objects.ts'
-import { type Claim, createOwners } from './owners.ts'
+import { createOwners, isEndpoint, type Owner } from './owners.ts'
 
 /** What changed since the last takeDirty. */
 export interface Dirty {
@@ -29,7 +30,9 @@ export interface Dirty {
   readonly nodes: ReadonlySet<ObjectName>
   /** endpointKey of endpoints that came, changed or went. */
   readonly endpoints: ReadonlySet<string>
-  /** Something that policy compilation reads: namespaces, pods, policies, nodes, endpoints, where the API servers are. */
+  /** Those of pods, nodes and API servers that came, changed or went, and of pods whose namespace did. */
+  readonly addresses: ReadonlySet<Address>
+  /** Something besides that policy compilation reads: policies, namespaces, nodes, endpoints and their pods. */
   readonly policy: boolean
 }
 
@@ -51,7 +54,7 @@ export interface WorldView {
   endpoints(): Iterable<Endpoint>
 
   policiesOfNamespace(namespace: string): Iterable<NetworkPolicy>
-  /** Namespace '': the clusterwide ones. */
+  /** Namespace '': the clusterwide ones, and what stands for a kind that cannot be read. */
   ciliumPoliciesOf(namespace: string): Iterable<CiliumPolicy>
   /** service: "namespace/name". */
   slicesOfService(service: ObjectName): Iterable<EndpointSlice>
@@ -68,6 +71,8 @@ export interface WorldView {
   isLive(): boolean
   /** Every address that has an owner. */
   ownedAddresses(): Iterable<Address>
+  /** Whose internal address it is; of several the first by name. */
+  nodeAt(address: Address): Node | undefined
   countOf(kind: Kind): number
 }
 
@@ -94,71 +99,59 @@ export function objectKey(object: KubeObject): string {
   return `${object.kind} ${keyOf(object)}`
 }
 
-function isCilium(object: KubeObject): object is CiliumPolicy {
-  return object.kind === 'CiliumNetworkPolicy' || object.kind === 'CiliumClusterwideNetworkPolicy'
-}
-
 export function createWorld(): World {
-  const namespaces = new Map<ObjectName, Namespace>()
-  const nodes = new Map<ObjectName, Node>()
-  const pods = new Map<ObjectName, Pod>()
-  const services = new Map<ObjectName, Service>()
-  const slices = new Map<ObjectName, EndpointSlice>()
-  const policies = new Map<ObjectName, NetworkPolicy>()
-  const clusterPolicies = new Map<ObjectName, ClusterNetworkPolicy>()
-  const ciliumPolicies = new Map<ObjectName, CiliumPolicy>()
-  const ciliumClusterwide = new Map<ObjectName, CiliumPolicy>()
+  const namespaces = createObjectTable<Namespace>()
+  const nodes = createObjectTable<Node>()
+  const pods = createObjectTable<Pod>()
+  const services = createObjectTable<Service>()
+  const slices = createObjectTable<EndpointSlice>()
+  const policies = createObjectTable<NetworkPolicy>()
+  const clusterPolicies = createObjectTable<ClusterNetworkPolicy>()
+  const ciliumPolicies = createObjectTable<CiliumPolicy>()
+  const ciliumClusterwide = createObjectTable<CiliumPolicy>()
   const endpoints = new Map<string, Endpoint>()
-  const tables: { readonly [K in Kind]: Map<ObjectName, KubeObject> } = {
-    Namespace: namespaces as Map<ObjectName, KubeObject>,
-    Node: nodes as Map<ObjectName, KubeObject>,
-    Pod: pods as Map<ObjectName, KubeObject>,
-    Service: services as Map<ObjectName, KubeObject>,
-    EndpointSlice: slices as Map<ObjectName, KubeObject>,
-    NetworkPolicy: policies as Map<ObjectName, KubeObject>,
-    ClusterNetworkPolicy: clusterPolicies as Map<ObjectName, KubeObject>,
-    CiliumNetworkPolicy: ciliumPolicies as Map<ObjectName, KubeObject>,
-    CiliumClusterwideNetworkPolicy: ciliumClusterwide as Map<ObjectName, KubeObject>,
+  const tables: { readonly [K in Kind]: ObjectTable<KubeObject> } = {
+    Namespace: namespaces as ObjectTable<KubeObject>,
+    Node: nodes as ObjectTable<KubeObject>,
+    Pod: pods as ObjectTable<KubeObject>,
+    Service: services as ObjectTable<KubeObject>,
+    EndpointSlice: slices as ObjectTable<KubeObject>,
+    NetworkPolicy: policies as ObjectTable<KubeObject>,
+    ClusterNetworkPolicy: clusterPolicies as ObjectTable<KubeObject>,
+    CiliumNetworkPolicy: ciliumPolicies as ObjectTable<KubeObject>,
+    CiliumClusterwideNetworkPolicy: ciliumClusterwide as ObjectTable<KubeObject>,
   }
 
-  const policiesByNamespace = createIndex<NetworkPolicy>()
-  const ciliumByNamespace = createIndex<CiliumPolicy>()
   const slicesByService = createIndex<EndpointSlice>()
+  const nodesByAddress = createIndex<Node>()
+  const endpointsByPod = createIndex<Endpoint>()
   const owners = createOwners()
-  const claims = new Map<Pod | Endpoint, Claim>()
 
   let dirtyServices = new Set<ObjectName>()
   let dirtyNodes = new Set<ObjectName>()
   let dirtyEndpoints = new Set<string>()
+  let dirtyAddresses = new Set<Address>()
   let dirtyPolicy = false
   let live = true
 
-  function podNamed(name: ObjectName, uid: string): Pod | undefined {
-    const pod = pods.get(name)
+  function podOf({ namespace, name, uid }: Endpoint): Pod | undefined {
+    const pod = pods.get(objectName(namespace, name))
     return pod === undefined || uid === '' || pod.uid === '' || pod.uid === uid ? pod : undefined
   }
 
-  function claim(owner: Pod | Endpoint, addresses: readonly Address[], made: Claim): void {
-    claims.set(owner, made)
-    for (const address of addresses) owners.add(address, made)
+  function claim(owner: Owner, addresses: readonly Address[]): void {
+    for (const address of addresses) owners.add(address, owner)
   }
 
-  function disclaim(owner: Pod | Endpoint, addresses: readonly Address[]): void {
-    const made = claims.get(owner)
-    if (made === undefined) return
-    for (const address of addresses) owners.remove(address, made)
-    claims.delete(owner)
+  function disclaim(owner: Owner, addresses: readonly Address[]): void {
+    for (const address of addresses) owners.remove(address, owner)
   }
 
   function index(object: KubeObject): void {
     if (object.kind === 'Pod') {
-      if (!object.finished && !object.hostNetwork) {
-        claim(object, object.podIPs, { pod: keyOf(object), uid: object.uid, createdMs: object.createdMs })
-      }
-    } else if (object.kind === 'NetworkPolicy') {
-      policiesByNamespace.add(object.namespace, object)
-    } else if (isCilium(object)) {
-      ciliumByNamespace.add(object.namespace, object)
+      if (!object.finished && !object.hostNetwork) claim(object, object.podIPs)
+    } else if (object.kind === 'Node') {
+      for (const address of object.internalIPs) nodesByAddress.add(address, object)
     } else if (object.kind === 'EndpointSlice') {
       slicesByService.add(objectName(object.namespace, object.serviceName), object)
     }
@@ -167,13 +160,35 @@ export function createWorld(): World {
   function unindex(object: KubeObject): void {
     if (object.kind === 'Pod') {
       disclaim(object, object.podIPs)
-    } else if (object.kind === 'NetworkPolicy') {
-      policiesByNamespace.remove(object.namespace, object)
-    } else if (isCilium(object)) {
-      ciliumByNamespace.remove(object.namespace, object)
+    } else if (object.kind === 'Node') {
+      for (const address of object.internalIPs) nodesByAddress.remove(address, object)
     } else if (object.kind === 'EndpointSlice') {
       slicesByService.remove(objectName(object.namespace, object.serviceName), object)
     }
+  }
+
+  function markAddresses(addresses: Iterable<Address>): void {
+    for (const address of addresses) dirtyAddresses.add(address)
+  }
+
+  function markPod(pod: Pod): void {
+    markAddresses(pod.podIPs)
+    for (const { addresses } of endpointsByPod.of(keyOf(pod))) {
+      markAddresses(addresses)
+      dirtyPolicy = true
+    }
+  }
+
+  function markEndpoint(endpoint: Endpoint): void {
+    dirtyEndpoints.add(endpointKey(endpoint))
+    markAddresses(endpoint.addresses)
+    dirtyPolicy = true
+  }
+
+  function markSlice({ namespace, serviceName, endpoints }: EndpointSlice): void {
+    const service = objectName(namespace, serviceName)
+    dirtyServices.add(service)
+    if (service === API_SERVERS) markAddresses(endpoints.map(({ address }) => address))
   }
 
   function markDirty(object: KubeObject): void {
@@ -182,11 +197,18 @@ export function createWorld(): World {
         dirtyServices.add(keyOf(object))
         break
       case 'EndpointSlice':
-        dirtyServices.add(objectName(object.namespace, object.serviceName))
-        if (objectName(object.namespace, object.serviceName) === API_SERVERS) dirtyPolicy = true
+        markSlice(object)
+        break
+      case 'Pod':
+        markPod(object)
         break
       case 'Node':
         dirtyNodes.add(object.name)
+        markAddresses(object.internalIPs)
+        dirtyPolicy = true
+        break
+      case 'Namespace':
+        for (const pod of pods.ofNamespace(object.name)) markPod(pod)
         dirtyPolicy = true
         break
       default:
@@ -196,14 +218,13 @@ export function createWorld(): World {
 
   function put(object: KubeObject): boolean {
     const table = tables[object.kind]
-    const name = keyOf(object)
-    const old = table.get(name)
+    const old = table.get(keyOf(object))
     if (sameValue(old, object)) return false
     if (old !== undefined) {
       unindex(old)
       markDirty(old)
     }
-    table.set(name, object)
+    table.put(object)
     index(object)
     markDirty(object)
     return true
@@ -223,8 +244,8 @@ export function createWorld(): World {
     if (old === undefined) return false
     endpoints.delete(key)
     disclaim(old, old.addresses)
-    dirtyEndpoints.add(key)
-    dirtyPolicy = true
+    endpointsByPod.remove(objectName(old.namespace, old.name), old)
+    markEndpoint(old)
     return true
   }
 
@@ -241,17 +262,24 @@ export function createWorld(): World {
     clusterPolicies: () => clusterPolicies.values(),
     ciliumPolicies: () => [...ciliumPolicies.values(), ...ciliumClusterwide.values()],
     endpoints: () => endpoints.values(),
-    policiesOfNamespace: policiesByNamespace.of,
-    ciliumPoliciesOf: ciliumByNamespace.of,
+    policiesOfNamespace: policies.ofNamespace,
+    ciliumPoliciesOf: (namespace) => [
+      ...ciliumPolicies.ofNamespace(namespace),
+      ...ciliumClusterwide.ofNamespace(namespace),
+    ],
     slicesOfService: slicesByService.of,
-    ownerOf: (address) => owners.of(address)?.pod,
+    ownerOf(address) {
+      const owner = owners.of(address)
+      return owner && objectName(owner.namespace, owner.name)
+    },
     podAt(address) {
       const owner = owners.of(address)
-      return owner && podNamed(owner.pod, owner.uid)
+      return owner !== undefined && isEndpoint(owner) ? podOf(owner) : owner
     },
-    podOf: ({ namespace, name, uid }) => podNamed(objectName(namespace, name), uid),
+    podOf,
     isLive: () => live,
     ownedAddresses: owners.addresses,
+    nodeAt: (address) => [...nodesByAddress.of(address)].sort((a, b) => compareText(a.name, b.name))[0],
     countOf: (kind) => tables[kind].size,
     put,
     delete: remove,
@@ -262,11 +290,10 @@ export function createWorld(): World {
       endpoints.set(key, endpoint)
       // What no orchestrator named is nobody's pod: it owns no class.
       if (endpoint.name !== '') {
-        const pod = objectName(endpoint.namespace, endpoint.name)
-        claim(endpoint, endpoint.addresses, { pod, uid: endpoint.uid, createdMs: Number.POSITIVE_INFINITY })
+        claim(endpoint, endpoint.addresses)
+        endpointsByPod.add(objectName(endpoint.namespace, endpoint.name), endpoint)
       }
-      dirtyEndpoints.add(key)
-      dirtyPolicy = true
+      markEndpoint(endpoint)
       return true
     },
     deleteEndpoint,
@@ -275,10 +302,17 @@ export function createWorld(): World {
       live = now
     },
     takeDirty() {
-      const dirty = { services: dirtyServices, nodes: dirtyNodes, endpoints: dirtyEndpoints, policy: dirtyPolicy }
+      const dirty = {
+        services: dirtyServices,
+        nodes: dirtyNodes,
+        endpoints: dirtyEndpoints,
+        addresses: dirtyAddresses,
+        policy: dirtyPolicy,
+      }
       dirtyServices = new Set()
       dirtyNodes = new Set()
       dirtyEndpoints = new Set()
+      dirtyAddresses = new Set()
       dirtyPolicy = false
       return dirty
     },

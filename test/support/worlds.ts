@@ -10,6 +10,9 @@ import {
   type CiliumPeer,
   type CiliumPolicy,
   type CiliumSpec,
+  type ClusterNetworkPolicy,
+  type ClusterPeer,
+  type ClusterPolicyRule,
   type Endpoint,
   type EndpointSlice,
   type KubeObject,
@@ -193,7 +196,7 @@ const serverSlice: fc.Arbitrary<EndpointSlice> = fc
     triggeredMs: 0,
   }))
 
-const pod: fc.Arbitrary<Pod> = fc.record({
+export const pod: fc.Arbitrary<Pod> = fc.record({
   kind: fc.constant('Pod' as const),
   namespace: namespaceName,
   name: fc.constantFrom('one', 'two', 'three'),
@@ -219,15 +222,49 @@ const others: fc.Arbitrary<KubeObject> = fc.oneof(
   }),
 )
 
-/** Objects with distinct kinds and names, at least one pod and one policy among them most of the time. */
-export const objects: fc.Arbitrary<KubeObject[]> = fc.uniqueArray(
-  fc.oneof(pod, policy, policy, pod, others, ciliumPolicy, serverSlice),
-  {
-    minLength: 4,
-    maxLength: 16,
-    selector: (object) => `${object.kind} ${'namespace' in object ? object.namespace : ''}/${object.name}`,
-  },
+const clusterPeer: fc.Arbitrary<ClusterPeer> = fc.oneof(
+  block,
+  fc.record({ podSelector: fc.option(selector), namespaceSelector: selector }),
+  fc.record({ nodeSelector: selector }),
 )
+
+const clusterRules: fc.Arbitrary<ClusterPolicyRule[]> = fc.array(
+  fc.record({
+    name: fc.constant(''),
+    action: fc.constantFrom('Accept' as const, 'Deny' as const, 'Pass' as const),
+    peers: fc.option(fc.array(clusterPeer, { maxLength: 2 })),
+    ports: fc.option(fc.array(port, { minLength: 1, maxLength: 2 })),
+  }),
+  { maxLength: 2 },
+)
+
+const clusterPolicy: fc.Arbitrary<ClusterNetworkPolicy> = fc.record({
+  kind: fc.constant('ClusterNetworkPolicy' as const),
+  name: fc.constantFrom('first', 'second'),
+  tier: fc.constantFrom('Admin' as const, 'Baseline' as const),
+  priority: fc.constantFrom(1, 2),
+  subject: fc.record({ namespaceSelector: selector, podSelector: selector }),
+  ingress: clusterRules,
+  egress: clusterRules,
+})
+
+export const object: fc.Arbitrary<KubeObject> = fc.oneof(
+  pod,
+  policy,
+  policy,
+  pod,
+  others,
+  ciliumPolicy,
+  clusterPolicy,
+  serverSlice,
+)
+
+/** Objects with distinct kinds and names, at least one pod and one policy among them most of the time. */
+export const objects: fc.Arbitrary<KubeObject[]> = fc.uniqueArray(object, {
+  minLength: 4,
+  maxLength: 16,
+  selector: (each) => `${each.kind} ${'namespace' in each ? each.namespace : ''}/${each.name}`,
+})
 
 /** The attachments that a CNI plugin would have made for a node's pods. */
 export function endpointsOf(world: readonly KubeObject[]): readonly Endpoint[] {
