@@ -130,14 +130,26 @@ function readPod(object: Cursor): Pod {
     podIPs: (podIPs.length > 0 || isMissing(podIP) ? podIPs : [podIP]).map(address),
     finished: phase === 'Succeeded' || phase === 'Failed',
     createdMs: timeMs(field(metadata, 'creationTimestamp')),
-    containerPorts: [...list(field(spec, 'initContainers')).filter(isSidecar), ...list(field(spec, 'containers'))]
-      .flatMap((container) => list(field(container, 'ports')))
-      .map((item) => ({
-        name: text(field(item, 'name'), ''),
-        port: port(field(item, 'containerPort')),
-        protocol: readProtocol(item),
-      })),
+    containerPorts: readPorts([
+      ...list(field(spec, 'initContainers')).filter(isSidecar),
+      ...list(field(spec, 'containers')),
+    ]),
   }
+}
+
+/** One for all pods without. */
+const NO_PORTS: Pod['containerPorts'] = []
+
+function readPorts(containers: readonly Cursor[]): Pod['containerPorts'] {
+  const named = containers
+    .flatMap((container) => list(field(container, 'ports')))
+    .filter((item) => text(field(item, 'name'), '') !== '')
+  if (named.length === 0) return NO_PORTS
+  return named.map((item) => ({
+    name: text(field(item, 'name')),
+    port: port(field(item, 'containerPort')),
+    protocol: readProtocol(item),
+  }))
 }
 
 /** An init container that goes on beside the others. */

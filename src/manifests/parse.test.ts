@@ -62,7 +62,6 @@ status: {phase: Running, podIPs: [{ip: 10.1.0.5}, {ip: 'FD00:1:0::5'}]}
       containerPorts: [
         { name: 'mesh', port: 15001, protocol: 6 },
         { name: 'http', port: 8080, protocol: 6 },
-        { name: '', port: 53, protocol: 17 },
       ],
     })
   })

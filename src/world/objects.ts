@@ -48,6 +48,7 @@ export interface Pod {
   readonly finished: boolean
   /** metadata.creationTimestamp, milliseconds; the youngest owner of an address wins. */
   readonly createdMs: number
+  /** Those that have a name. */
   readonly containerPorts: readonly { readonly name: string; readonly port: Port; readonly protocol: Protocol }[]
 }
 
