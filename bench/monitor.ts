@@ -5,6 +5,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { PacketEvent, Status } from '../src/agent/api.ts'
 import { askAgent, streamAgent } from '../src/agent/client.ts'
@@ -18,6 +19,8 @@ import { quantile } from './statistics.ts'
 const BOUND_MS = 50
 /** What begins is no part of it. */
 const WARM_UP_MS = 1_000
+/** What is on its way when the last packet was sent is told by then. */
+const DRAIN_MS = 500
 
 const { values } = parseArgs({
   options: { rate: { type: 'string', default: '100000' }, seconds: { type: 'string', default: '10' } },
@@ -36,7 +39,7 @@ while (now := time.monotonic()) < began + seconds:
         s.send(b"x")
         sent += 1
     time.sleep(0.002)
-print(sent)
+print(sent, time.monotonic() - began)
 `
 
 const denyAll = {
@@ -61,20 +64,20 @@ async function measure(lab: HeddleLab): Promise<number> {
   const socket = agentSocket('bench-native', 'n1')
   const before = await dropsOf(socket)
   const ended = new AbortController()
-  const late = collect(socket, ended.signal)
-  const began = performance.now()
-  const sent = await flood(lab)
-  const seconds = (performance.now() - began) / 1_000
+  const collecting = collect(socket, ended.signal)
+  const { sent, seconds } = await flood(lab)
+  await sleep(DRAIN_MS)
   const after = await dropsOf(socket)
   ended.abort()
-  const times = await late
-  const at = (share: number): number => quantile(times, share)
+  const { late, told, stoodFor } = await collecting
+  const at = (share: number): number => quantile(late, share)
+  const perSecond = (count: number): string => `${Math.round(count / seconds)} a second`
   process.stdout.write(
     facts([
-      ['Sent', `${Math.round(sent / seconds)} a second`],
-      ['Dropped by policy', `${Math.round((after.dropped - before.dropped) / seconds)} a second`],
-      ['Events lost in the ring', `${Math.round((after.lost - before.lost) / seconds)} a second`],
-      ['Events that came', `${Math.round(times.length / seconds)} a second`],
+      ['Sent', perSecond(sent)],
+      ['Dropped by policy', perSecond(after.dropped - before.dropped)],
+      ['Events lost in the ring', perSecond(after.lost - before.lost)],
+      ['Drops that were told', `${perSecond(stoodFor)}, by ${perSecond(told)}`],
       ['Late by', `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, at most ${at(1)} ms; ${BOUND_MS} wanted`],
     ]),
   )
@@ -87,22 +90,35 @@ async function dropsOf(socket: string): Promise<{ readonly dropped: number; read
   return { dropped: packets('policy-ingress'), lost: packets('event-lost') }
 }
 
-/** Milliseconds from the drop to here. */
-async function collect(socket: string, signal: AbortSignal): Promise<readonly number[]> {
+interface Collected {
+  /** Milliseconds from the drop to here, of each event after the warm-up. */
+  readonly late: readonly number[]
+  /** Events, and drops that they stand for. */
+  readonly told: number
+  readonly stoodFor: number
+}
+
+async function collect(socket: string, signal: AbortSignal): Promise<Collected> {
   const late: number[] = []
-  const from = Date.now() + WARM_UP_MS
+  let told = 0
+  let stoodFor = 0
+  let from: number | undefined // the warm-up begins with the first
   try {
-    for await (const { time } of streamAgent<PacketEvent>(socket, '/v1/events', signal)) {
+    for await (const { time, count } of streamAgent<PacketEvent>(socket, '/v1/events', signal)) {
       const now = Date.now()
+      from ??= now + WARM_UP_MS
       if (now >= from) late.push(now - Date.parse(time))
+      told++
+      stoodFor += count
     }
   } catch (error) {
     if (!signal.aborted) throw error
   }
-  return late
+  return { late, told, stoodFor }
 }
 
-async function flood(lab: HeddleLab): Promise<number> {
+/** What was sent, and in how many seconds. */
+async function flood(lab: HeddleLab): Promise<{ readonly sent: number; readonly seconds: number }> {
   const { netns } = lab.place('a')
   const argv = [`--net=${netns}`, 'python3', '-c', sender, lab.place('b').address, values.rate, values.seconds]
   const child = spawn('nsenter', argv, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -112,7 +128,8 @@ async function flood(lab: HeddleLab): Promise<number> {
   })
   const [code] = await once(child, 'close')
   if (code !== 0) throw new Error(`the sender ended with ${code}`)
-  return Number(printed)
+  const [sent, seconds] = printed.split(' ').map(Number) as [number, number]
+  return { sent, seconds }
 }
 
 process.exitCode = await withLabLock('bench', main)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packet events to everyone who listens. Nobody listening costs nothing but the ring; a slow reader loses events, not the
-// agent's memory.
+// agent's memory, and of a flood a sample is told, with counts.
 
 import type { ServerResponse } from 'node:http'
-import { decodeEvents, describeEvent, type Names, type PacketEvent } from '../observe/events.ts'
+import { describeEvent, type Names, type PacketEvent, sampleEvents } from '../observe/events.ts'
 
 const BACKLOG_BYTES_MAX = 1 << 20
 /** Without a line a reader could not tell a quiet node from a dead one. */
@@ -22,7 +22,7 @@ export function createEventStream(names: Names): EventStream {
     records(bytes, count) {
       if (listeners.size === 0) return
       const bootMs = Date.now() - Number(process.hrtime.bigint() / 1_000_000n)
-      const events = decodeEvents(bytes, count).map((raw) => describeEvent(raw, names, bootMs))
+      const events = sampleEvents(bytes, count).map((sample) => describeEvent(sample, names, bootMs))
       for (const listener of listeners) listener(events)
     },
     serve(response, signal) {

@@ -172,6 +172,7 @@ export function eventLine(call: { readonly colour: boolean }, event: PacketEvent
     ...(event.service ? [`service ${event.service}`] : []),
     ...(event.rule ? [paint(call, 'bold', event.rule)] : []),
     `${event.length} B`,
+    ...(event.count > 1 ? [`(1 of ${event.count})`] : []),
   ]
     .join('  ')
     .concat('\n')

@@ -33,6 +33,8 @@ export interface PacketEvent {
   /** Policy and rule that decided, or the policies that isolate; null where policy did not decide. */
   readonly rule: string | null
   readonly service: string | null
+  /** Events that it stands for: 1, or more where so many come at once that of this many only the first is told. */
+  readonly count: number
 }
 
 /** What the agent knows behind ids; undefined: nothing (any more). */
@@ -45,12 +47,26 @@ export interface Names {
   address(address: Address): string | undefined
 }
 
-export function decodeEvents(bytes: Uint8Array, count: number): Event[] {
-  return Array.from({ length: count }, (_, i) => event.read(bytes, i * event.size))
+/** Of one batch, which is up to 20 ms: what a core tells of 100,000 a second is late, and read by nobody. */
+const TOLD_MAX = 256
+
+export interface Sample {
+  readonly raw: Event
+  /** Records that it stands for: itself, and those that follow. */
+  readonly count: number
+}
+
+/** Each record of a batch, or every second, third ... where they are more than TOLD_MAX. */
+export function sampleEvents(bytes: Uint8Array, count: number): Sample[] {
+  const stride = Math.ceil(count / TOLD_MAX)
+  return Array.from({ length: Math.ceil(count / stride) }, (_, i) => ({
+    raw: event.read(bytes, i * stride * event.size),
+    count: Math.min(stride, count - i * stride),
+  }))
 }
 
 /** bootMs: when the monotonic clock was 0, milliseconds since 1970. */
-export function describeEvent(raw: Event, names: Names, bootMs: number): PacketEvent {
+export function describeEvent({ raw, count }: Sample, names: Names, bootMs: number): PacketEvent {
   return {
     time: new Date(bootMs + Number(raw.timeNs / 1_000_000n)).toISOString(),
     type: raw.type === EventType.AUDIT ? 'audit' : 'drop',
@@ -70,6 +86,7 @@ export function describeEvent(raw: Event, names: Names, bootMs: number): PacketE
     destinationName: addressName(raw.destination, names),
     rule: ruleName(raw, names),
     service: raw.service === 0n ? null : (names.service(raw.service) ?? idText(raw.service)),
+    count,
   }
 }
 
