@@ -46,7 +46,9 @@ struct unreachable {
 	__u8 quoted[sizeof(struct ipv6hdr) + sizeof(struct tcphdr)];
 };
 
-/* Until when the answers of each CPU are paid for: that time goes on by ANSWER_NS with each. */
+/* Until when the answers of each CPU are paid for: that time goes on with each, by ANSWER_NS in the mean. By
+ * no exact amount, or whoever counts the answers he gets could tell whether a packet that he forged for
+ * somebody was answered (CVE-2020-25705). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -63,7 +65,7 @@ static __always_inline bool answer_is_due(void)
 	if (!paid) return false;
 	if ((__s64)(now - *paid) > (__s64)(ANSWER_BURST * ANSWER_NS)) *paid = now - ANSWER_BURST * ANSWER_NS;
 	if ((__s64)(now - *paid) < (__s64)ANSWER_NS) return false;
-	*paid += ANSWER_NS;
+	*paid += ANSWER_NS / 2 + bpf_get_prandom_u32() % ANSWER_NS;
 	return true;
 }
 

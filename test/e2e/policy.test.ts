@@ -399,6 +399,28 @@ describe('with policyRefuse', () => {
     })
   })
 
+  test('of a burst only so many datagrams are answered as the limit says, and what is not is counted', async () => {
+    const burst = 5_000
+    const send = `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(${burst}): s.sendto(b"x", ("${lab.podIP(path('web'), 4)}", ${udpPort}))`
+    const drops = async (reason: string) => {
+      const status = await askAgent<Status>(agentSocket(lab.name, 'n1'), 'GET', '/v1/status')
+      return status.drops.find((each) => each.reason === reason)?.packets ?? 0
+    }
+    await withPolicy([deny], async () => {
+      const [denied, limited] = [await drops('policy-ingress'), await drops('answer-limit')]
+      const { exitCode, stderr } = await lab.run(path('cart'), ['python3', '-c', send])
+      expect(stderr).toBe('')
+      expect(exitCode).toBe(0)
+      expect((await drops('policy-ingress')) - denied).toBe(burst)
+      const unanswered = (await drops('answer-limit')) - limited
+      expect(unanswered).toBeGreaterThan(0)
+      expect(unanswered).toBeLessThan(burst)
+    })
+  })
+
   test('an established connection that a policy no longer allows is reset', async () => {
     const asks = (host: string) => `
 import socket, time
