@@ -194,13 +194,15 @@ static __always_inline int sock_bind_at(struct bpf_sock_addr *ctx, const struct 
 static __always_inline int sock_bind(struct bpf_sock_addr *ctx, bool ipv6)
 {
 	ALIGNED struct address at;
+	bool every_ipv4;
 
 	if (!ctx->user_port || sock_is_of_pod(ctx)) return PROCEED;
 	peer_read(ctx, ipv6, &at);
 	if (self_has(&at)) return sock_bind_at(ctx, &at);
-	if (ipv6 ? !address_is_zero(&at) : address_ipv4(&at)) return PROCEED;
+	every_ipv4 = address_is_ipv4(&at) && !address_ipv4(&at);
+	if (!every_ipv4 && !address_is_zero(&at)) return PROCEED;
 	if (sock_bind_at(ctx, &self()->ipv4) == REFUSE) return REFUSE;
-	return ipv6 ? sock_bind_at(ctx, &self()->ipv6) : PROCEED;
+	return every_ipv4 ? PROCEED : sock_bind_at(ctx, &self()->ipv6);
 }
 
 SEC("cgroup/bind4")

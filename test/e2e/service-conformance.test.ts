@@ -29,9 +29,14 @@ describe.each(['vxlan', 'native'] as const)('%s', (mode) => {
   })
 
   test('a process of the node cannot bind a port that a Service has, and the refusal is told', async () => {
-    const bind = (port: number) => `import socket; socket.socket().bind(("0.0.0.0", ${port}))`
-    const refused = await services.lab.run('node/n1', ['python3', '-c', bind(30080)])
-    expect(refused.stderr).toContain('Address already in use')
+    const bindAt = (family: 'AF_INET' | 'AF_INET6', address: string, port: number) =>
+      `import socket; socket.socket(socket.${family}).bind(("${address}", ${port}))`
+    const bind = (port: number) => bindAt('AF_INET', '0.0.0.0', port)
+    const everyAddress = [bind(30080), bindAt('AF_INET6', '::', 30080), bindAt('AF_INET6', '::ffff:0.0.0.0', 30080)]
+    for (const script of everyAddress) {
+      const refused = await services.lab.run('node/n1', ['python3', '-c', script])
+      expect(refused.stderr, script).toContain('Address already in use')
+    }
     expect(await services.lab.run('node/n1', ['python3', '-c', bind(30090)])).toMatchObject({ exitCode: 0 })
     expect(
       await services.lab.run(path('near'), ['python3', '-c', bind(30080)]),
