@@ -21,8 +21,7 @@ import { soak } from '../support/soak.ts'
 const CROWD = 1_000
 const CHANGES_PER_SECOND = 20
 const DEATH_EVERY_MS = 20_000
-/** HEDDLE_CHURN_SECONDS=1800 makes it half an hour of `make soak`. */
-const seconds = soak(40, Number(process.env.HEDDLE_CHURN_SECONDS ?? 120))
+const seconds = Number(process.env.HEDDLE_CHURN_SECONDS ?? soak(120, 1_800))
 const seed = Date.now() % 1_000_000
 
 let lab: TestLab
