@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One API object -> one object of World: trimmed to what is read, validated, canonical.
-// Source: core/v1.
+// Source: core/v1, networking.k8s.io/v1 ServiceCIDR.
 
-import type { Kind, KubeObject, Namespace, Node, Pod } from '../world/objects.ts'
+import type { Kind, KubeObject, Namespace, Node, Pod, ServiceCIDR } from '../world/objects.ts'
 import {
   readCiliumClusterwideNetworkPolicy,
   readCiliumNetworkPolicy,
@@ -45,6 +45,7 @@ export const readers: Readonly<Record<string, (object: Cursor) => KubeObject | n
   'v1 Service': readService,
   'discovery.k8s.io/v1 EndpointSlice': readEndpointSlice,
   'networking.k8s.io/v1 NetworkPolicy': readNetworkPolicy,
+  'networking.k8s.io/v1 ServiceCIDR': readServiceCIDR,
   'policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy': readClusterNetworkPolicy,
   'cilium.io/v2 CiliumNetworkPolicy': readCiliumNetworkPolicy,
   'cilium.io/v2 CiliumClusterwideNetworkPolicy': readCiliumClusterwideNetworkPolicy,
@@ -111,6 +112,11 @@ function isLeaving(node: Cursor): boolean {
     isDeleted ||
     list(field(field(node, 'spec'), 'taints')).some((taint) => text(field(taint, 'key'), '') === REMOVAL_TAINT)
   )
+}
+
+function readServiceCIDR(object: Cursor): ServiceCIDR {
+  const cidrs = list(field(field(object, 'spec'), 'cidrs'))
+  return { kind: 'ServiceCIDR', name: readMetadata(object).name, cidrs: cidrs.map(routePrefix) }
 }
 
 function readPod(object: Cursor): Pod {

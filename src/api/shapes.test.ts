@@ -103,6 +103,7 @@ test.each([
       ],
     },
   ],
+  ['networking.k8s.io/v1', { kind: 'ServiceCIDR', metadata, spec: { cidrs: ['10.96.0.0/16'] } }],
   [
     'networking.k8s.io/v1',
     {

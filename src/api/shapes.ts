@@ -96,6 +96,7 @@ export const shapes: Readonly<Record<Kind, { readonly [field: string]: Shape }>>
   },
   CiliumNetworkPolicy: ciliumPolicy,
   CiliumClusterwideNetworkPolicy: ciliumPolicy,
+  ServiceCIDR: { metadata, spec: { cidrs: KEEP } },
   NetworkPolicy: {
     metadata: policyMetadata,
     // Fields that nobody knows too: they decide what a rule means. Lists have a shape, so that they can be cut.

@@ -18,7 +18,7 @@ const makers: Readonly<Record<TableName, readonly Kind[]>> = {
   frontends: ['Service', 'EndpointSlice'],
   nexthops: ['Node'],
   nodes: ['Node'],
-  routes: ['Node'],
+  routes: ['Node', 'ServiceCIDR'],
   // Nodes and API servers are peers too, and a node's pod CIDR has a class.
   policies: [...POLICY_KINDS, 'Pod', 'Namespace', 'Node', 'EndpointSlice'],
   class_prefixes: [...POLICY_KINDS, 'Pod', 'Node'],

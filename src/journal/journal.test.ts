@@ -25,5 +25,5 @@ test('what the disk refused once is written with the next change: a restart with
   rmdirSync(path)
   await journal.record([held('c')], [], () => [held('a'), held('b'), held('c')])
   await journal.record([held('d')], [], () => [])
-  expect(loadJournal(path).map(({ object }) => object.name)).toEqual(['a', 'b', 'c', 'd'])
+  expect(loadJournal(path).held.map(({ object }) => object.name)).toEqual(['a', 'b', 'c', 'd'])
 })

@@ -35,34 +35,44 @@ export interface Journal {
   record(held: readonly Held[], dropped: readonly Dropped[], all: () => readonly Held[]): Promise<void>
 }
 
-/** What the journal remembers, oldest first. A missing journal, or one of another version, remembers nothing. */
-export function loadJournal(path: string): readonly Held[] {
+export interface Remembered {
+  /** Oldest first. */
+  readonly held: readonly Held[]
+  /** Files that had been read whole: what is not held of one of them was not there. */
+  readonly files: ReadonlySet<string>
+}
+
+/** What the journal remembers. A missing journal, or one of another version, remembers nothing. */
+export function loadJournal(path: string): Remembered {
   const held = new Map<string, Held>()
-  let header = true
+  let header: Readonly<Record<string, unknown>> | undefined
   for (const line of readLines(path)) {
     const entry = parseLine(line)
-    if (header) {
-      if (entry?.version !== HEADER.version) return []
-      header = false
+    if (header === undefined) {
+      if (entry?.version !== HEADER.version) break
+      header = entry
     } else if (typeof entry?.file === 'string' && typeof entry.key === 'string') {
       const id = `${entry.file}\n${entry.key}`
       if (isRecord(entry.object)) held.set(id, entry as unknown as Held)
       else held.delete(id)
     }
   }
-  return [...held.values()].map(({ file, object, keptSinceMs }) => ({ file, object, keptSinceMs }))
+  return {
+    held: [...held.values()].map(({ file, object, keptSinceMs }) => ({ file, object, keptSinceMs })),
+    files: new Set(Array.isArray(header?.files) ? header.files : []),
+  }
 }
 
-/** Rewrites the journal to hold exactly these, and keeps it from then on. */
-export function openJournal(path: string, initial: readonly Held[]): Journal {
-  let lines = rewrite(path, initial)
+/** Rewrites the journal to hold exactly these, and keeps it from then on. `files`: which have been read whole. */
+export function openJournal(path: string, initial: readonly Held[], files: readonly string[] = []): Journal {
+  let lines = rewrite(path, initial, files)
   let rewriteAt = 2 * lines + SLACK_LINES
   let isTorn = false // an append failed: half of a line may be there, and what it was to say is missing
   return {
     async record(held, dropped, all) {
       lines += held.length + dropped.length
       if (isTorn || lines > rewriteAt) {
-        lines = rewrite(path, all())
+        lines = rewrite(path, all(), files)
         rewriteAt = 2 * lines + SLACK_LINES
         isTorn = false
         return
@@ -76,12 +86,12 @@ export function openJournal(path: string, initial: readonly Held[]): Journal {
   }
 }
 
-function rewrite(path: string, all: readonly Held[]): number {
+function rewrite(path: string, all: readonly Held[], files: readonly string[]): number {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const fresh = `${path}.new`
   const fd = openSync(fresh, 'w', 0o600)
   try {
-    writeSync(fd, `${JSON.stringify(HEADER)}\n`)
+    writeSync(fd, `${JSON.stringify({ ...HEADER, files })}\n`)
     for (const held of all) writeSync(fd, lineOf(held))
     fsyncSync(fd)
   } finally {

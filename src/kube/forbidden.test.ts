@@ -2,6 +2,7 @@
 // A ClusterRole from before a kind of policies that may be absent: the API server says 403 of it, whether the kind is there
 // or not.
 
+import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { type ApiServer, startApiServer } from '../../test/support/api-server.ts'
 import {
@@ -132,6 +133,28 @@ describe.each(kinds)('%s/%s %s may not be read', (group, version, plural) => {
     await eventually(() => expect(followed.source.unseenKinds().size).toBe(0))
     expect(verdicts(followed)).toEqual(['open', 'closed'])
   })
+})
+
+test('an agent whose journal is older than the kind does not take its policies for none', async () => {
+  const [group, version, plural] = kinds[1]
+  await using server = await serverForbidding(plural)
+  server.forbidden.clear()
+  const journalPath = place.path('journal')
+  {
+    using followed = place.follow([server.url], { journalPath })
+    await eventually(() => expect(namesOf(followed.world)).toContain('Pod a/own'))
+    await followed.source.sync()
+  }
+  const [header, ...lines] = readFileSync(journalPath, 'utf8').split('\n')
+  const { files, ...rest } = JSON.parse(header!)
+  expect(files).toContain(`${plural}.${group}`)
+  const older = { ...rest, files: files.filter((file: string) => file !== `${plural}.${group}`) }
+  writeFileSync(journalPath, [JSON.stringify(older), ...lines].join('\n'))
+  server.groups.set(group, { [version]: [plural] })
+  server.forbidden.add(`watch ${plural}`)
+  using followed = place.follow([server.url], { journalPath })
+  await eventually(() => expect(verdicts(followed)).toEqual(['closed', 'closed']))
+  expect(followed.source.problems()).toMatchObject([{ file: `${plural}.${group}`, isolates: true }])
 })
 
 test('one that the account lost while it was read stays as it was known', async () => {

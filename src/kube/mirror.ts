@@ -54,7 +54,7 @@ export function createMirror(options: MirrorOptions): Mirror {
   const { name: file, kind, namespaced, objectsMax } = options
   const held = createObjectTable()
   const refusedNames = new Map<ObjectName, HeldProblem>()
-  let unseen: Set<ObjectName> | undefined // while a list runs: what is held and was not named yet
+  let unseen: Set<ObjectName> | undefined // while a list runs: what is held or refused and was not named yet
   let isListUnclear = false
   let refusals = 0
 
@@ -94,8 +94,11 @@ export function createMirror(options: MirrorOptions): Mirror {
   /** Lists are bounded by themselves, but those that break off add up: what the running one did not name yet gives way,
    *  so that in the end all of it is held. */
   function makeRoomFor(name: ObjectName): void {
-    const stale = isFullFor(name) ? unseen?.values().next().value : undefined
-    if (stale !== undefined) remove(stale)
+    for (const stale of isFullFor(name) ? (unseen ?? []) : []) {
+      if (held.get(stale) === undefined) continue
+      remove(stale)
+      return
+    }
   }
 
   function isFullFor(name: ObjectName): boolean {
@@ -119,7 +122,7 @@ export function createMirror(options: MirrorOptions): Mirror {
 
   return {
     listBegins() {
-      unseen = new Set(Array.from(held.values(), keyOf))
+      unseen = new Set([...Array.from(held.values(), keyOf), ...refusedNames.keys()])
       isListUnclear = false
     },
     listEnds() {

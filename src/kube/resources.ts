@@ -35,6 +35,13 @@ export const resources = {
     kind: 'NetworkPolicy',
     namespaced: true,
   },
+  serviceCIDRs: {
+    group: 'networking.k8s.io',
+    version: 'v1',
+    plural: 'servicecidrs',
+    kind: 'ServiceCIDR',
+    namespaced: false,
+  },
   clusterNetworkPolicies: {
     group: 'policy.networking.k8s.io',
     version: 'v1alpha2',

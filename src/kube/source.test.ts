@@ -200,6 +200,7 @@ describe('bad days', () => {
     expect(followed.source.unseenKinds()).toEqual(
       new Set([
         'Node',
+        'ServiceCIDR',
         'NetworkPolicy',
         'ClusterNetworkPolicy',
         'CiliumNetworkPolicy',
@@ -238,7 +239,7 @@ describe('bad days', () => {
     await server.start()
     await eventually(() => expect(followed.world.countOf('Service')).toBe(1))
     const ages = () => followed.source.state().parts.map(({ ageMs }) => ageMs)
-    await eventually(() => expect(ages()).toEqual(Array(8).fill(0))) // each stream comes back for itself
+    await eventually(() => expect(ages()).toEqual(Array(9).fill(0))) // each stream comes back for itself
     expect(followed.world.isLive()).toBe(true)
     expect(followed.changes.flatMap(({ put }) => put)).toHaveLength(3)
   })
@@ -605,6 +606,40 @@ describe('bad days', () => {
       expect(namesOf(followed.world)).not.toContain('Pod a/other')
       expect(server.requests.some((url) => url.includes('namespaces'))).toBe(false)
     })
+  })
+
+  test('Service CIDRs come and go; an account that may not read them, and a server without them, has none', async () => {
+    await using server = await startApiServer()
+    const serviceCIDR = { kind: 'ServiceCIDR', apiVersion: 'networking.k8s.io/v1', spec: { cidrs: ['10.96.0.0/16'] } }
+    for (const each of [node, { ...serviceCIDR, metadata: { name: 'kubernetes' } }]) server.put(each)
+    {
+      using followed = follow([server.url])
+      await eventually(() => expect([...followed.world.serviceCIDRs()]).toMatchObject([{ cidrs: ['10.96.0.0/16'] }]))
+      server.delete('ServiceCIDR', '', 'kubernetes')
+      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
+    }
+    server.put({ ...serviceCIDR, metadata: { name: 'kubernetes' } })
+    for (const arrange of [() => server.forbidden.add('watch servicecidrs'), () => server.absent.add('ServiceCIDR')]) {
+      arrange()
+      using followed = follow([server.url])
+      await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
+      await eventually(() => expect(followed.source.state().synchronised).toBe(true))
+      expect([...followed.source.unseenKinds()]).toEqual([])
+      server.forbidden.clear()
+    }
+  })
+
+  test('a refused object that goes while nobody watches is no problem any more', async () => {
+    await using server = await startApiServer()
+    const unreadable = { ...service('s'), spec: { clusterIPs: ['10.96.0.1'], ports: [{ port: 0 }] } }
+    for (const each of [node, unreadable]) server.put(each)
+    using followed = follow([server.url])
+    await eventually(() => expect(followed.source.problems()).toMatchObject([{ object: 'Service a/s' }]))
+    await server.stop()
+    server.delete('Service', 'a', 's')
+    server.compact()
+    await server.start()
+    await eventually(() => expect(followed.source.problems()).toEqual([]))
   })
 
   test('Services and their slices are asked for without those that no proxy serves', async () => {

@@ -62,6 +62,7 @@ export interface SourceTiming {
 const TIMING: SourceTiming = { gatherMs: 5, patienceMs: 30_000, lingerMs: 60_000 }
 const GROUPS: readonly Group[] = [
   'nodes',
+  'serviceCIDRs',
   'policies',
   'clusterPolicies',
   'ciliumPolicies',
@@ -113,9 +114,12 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   let serversDue = false
   let isClosed = false
 
-  // It is written once all was listed: one that knows this node knows its policies too.
+  // It is written once all was listed: one that knows this node knows its policies too, of each kind that there was then.
   let isNodeRemembered = false
-  for (const held of loadJournal(options.journalPath)) {
+  const journalled = loadJournal(options.journalPath)
+  const known = new Set(journalled.files) // streams of which the journal knows all
+  let toldKnown = 0 // so many of them the open journal names
+  for (const held of journalled.held) {
     streams.find(({ name, isJournalled }) => isJournalled && name === held.file)?.mirror.restore(held)
     if (held.object.kind === 'Node' && held.object.name === nodeName) isNodeRemembered = true
   }
@@ -173,7 +177,8 @@ export function followKubernetes(options: KubeSourceOptions): Source {
 
   function listed(stream: Stream): void {
     hasNews = true
-    const { group } = stream
+    const { group, isJournalled, name, isSynchronised } = stream
+    if (isJournalled && isSynchronised) known.add(name)
     if (!openGroups.has(group) && streamsOf(group).every(isSettled)) open(group)
     gather()
   }
@@ -183,10 +188,10 @@ export function followKubernetes(options: KubeSourceOptions): Source {
     return isSynchronised || closed !== '' || (isForbidden(failure) && isJournalled && openGroups.has(group))
   }
 
-  /** Its policies may exist. An agent that remembers its policies goes on with those; one that does not must not take them
-   *  for none. */
+  /** Its policies may exist. An agent that remembers them goes on with those; one that does not, also because its journal is
+   *  older than the kind, must not take them for none. */
   function forbidden(stream: Stream): void {
-    if (stream.close(isNodeRemembered)) listed(stream)
+    if (!known.has(stream.name) && stream.close()) listed(stream)
     else if (isTelling && isInterestDue && isSettled(stream)) {
       hasNews = true
       gather() // it may have been the last that was waited for
@@ -291,20 +296,22 @@ export function followKubernetes(options: KubeSourceOptions): Source {
   }
 
   function record(): void {
-    const journalled = [...pending.values()].filter(({ stream }) => stream.isJournalled)
+    const changes = [...pending.values()].filter(({ stream }) => stream.isJournalled)
     const all = (): ReturnType<Stream['mirror']['held']> =>
       streams.filter((stream) => stream.isJournalled).flatMap(({ mirror }) => mirror.held())
-    const held = journalled.flatMap(({ stream, object }) => {
+    const held = changes.flatMap(({ stream, object }) => {
       const now = stream.mirror.get(keyOf(object))
       return now === undefined ? [] : [{ file: stream.name, object: now, keptSinceMs: null }]
     })
-    const dropped = journalled.flatMap(({ stream, object }) =>
+    const dropped = changes.flatMap(({ stream, object }) =>
       stream.mirror.get(keyOf(object)) === undefined ? [{ file: stream.name, key: objectKey(object) }] : [],
     )
     journalling = journalling
       .then(async () => {
-        if (journal === undefined) journal = openJournal(options.journalPath, all())
-        else if (held.length > 0 || dropped.length > 0) await journal.record(held, dropped, all)
+        if (journal === undefined || known.size > toldKnown) {
+          journal = openJournal(options.journalPath, all(), [...known])
+          toldKnown = known.size
+        } else if (held.length > 0 || dropped.length > 0) await journal.record(held, dropped, all)
       })
       .catch((error: Error) => options.onError(error))
   }

@@ -6,9 +6,7 @@ import { NOT_SERVED_LABELS } from '../api/fields.ts'
 import { readers } from '../api/object.ts'
 import { shapes } from '../api/shapes.ts'
 import { standInForKind } from '../api/unread-kind.ts'
-import { sameValue } from '../world/equal.ts'
 import type { Kind } from '../world/objects.ts'
-import { keyOf } from '../world/world.ts'
 import { type FailureReason, isForbidden, isNotFound } from './api-error.ts'
 import type { ApiClient } from './client.ts'
 import { LIST_OBJECTS_MAX } from './list-bound.ts'
@@ -19,7 +17,15 @@ import { servedVersions } from './served-versions.ts'
 
 /** Parts that are told together, since one without the other would say something wrong: a Service without its slices has
  *  no backends, a pod without its namespace has no labels to match by. */
-export type Group = 'nodes' | 'policies' | 'clusterPolicies' | 'ciliumPolicies' | 'ownPods' | 'services' | 'peers'
+export type Group =
+  | 'nodes'
+  | 'serviceCIDRs'
+  | 'policies'
+  | 'clusterPolicies'
+  | 'ciliumPolicies'
+  | 'ownPods'
+  | 'services'
+  | 'peers'
 
 interface StreamKind {
   readonly name: string
@@ -31,6 +37,8 @@ interface StreamKind {
   readonly isJournalled: boolean
   /** Its kind is no part of Kubernetes itself: a server that does not have it has no objects of it. */
   readonly isOptional?: true
+  /** An account that may not read it is served as if there were none. */
+  readonly isDispensable?: true
 }
 
 export interface Stream {
@@ -55,8 +63,8 @@ export interface Stream {
    *  known it does not. */
   elsewhere: string
   /** Its policies may exist, and the account may not read them: from now on something stands for them, if it can, unless
-   *  what was restored is worth more. True when that is new. */
-  close(isRestored: boolean): boolean
+   *  it already does. True when that is new. */
+  close(): boolean
   start(): void
   stop(): Promise<void>
 }
@@ -67,6 +75,14 @@ const SERVED = NOT_SERVED_LABELS.map((label) => `!${label}`).join(',')
 export function streamKinds(nodeName: string): readonly StreamKind[] {
   return [
     { name: 'nodes', group: 'nodes', resource: resources.nodes, isJournalled: true },
+    {
+      name: resourceName(resources.serviceCIDRs),
+      group: 'serviceCIDRs',
+      resource: resources.serviceCIDRs,
+      isJournalled: true,
+      isOptional: true,
+      isDispensable: true,
+    },
     { name: 'networkpolicies', group: 'policies', resource: resources.networkPolicies, isJournalled: true },
     {
       name: 'clusternetworkpolicies.policy.networking.k8s.io',
@@ -156,10 +172,9 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
     isAbsent: false,
     elsewhere: '',
     closed: '',
-    close(isRestored) {
+    close() {
       const standIn = standInForKind(kind)
       if (standIn === undefined || stream.closed !== '') return false
-      if (isRestored && !sameValue(mirror.get(keyOf(standIn)), standIn)) return false
       stream.closed = `${stream.failure?.message}; ${what.name} may exist, so every pod is isolated`
       mirror.standIn(standIn)
       return true
@@ -188,7 +203,8 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
               stream.isAbsent = false
               stream.elsewhere = ''
             }
-            const isNone = stream.isAbsent && (isNotFound(answer) || isForbidden(answer))
+            const isWithheld = what.isDispensable === true && isForbidden(answer)
+            const isNone = isWithheld || (stream.isAbsent && (isNotFound(answer) || isForbidden(answer)))
             if (isNone && (mirror.count > 0 || !stream.isSynchronised)) {
               mirror.listBegins()
               listed()

@@ -27,6 +27,7 @@ import { objectKey } from '../world/world.ts'
 export const clusterKinds: ReadonlySet<string> = new Set<Kind>([
   'Namespace',
   'Node',
+  'ServiceCIDR',
   'ClusterNetworkPolicy',
   'CiliumClusterwideNetworkPolicy',
 ])

@@ -45,7 +45,7 @@ export async function watchManifests(given: string, options: ManifestSourceOptio
   const path = resolve(given)
   const parser = createManifestParser()
   const manifests = createManifests()
-  for (const held of loadJournal(options.journalPath)) {
+  for (const held of loadJournal(options.journalPath).held) {
     // What another folder said, before the configuration named this one, is no longer anybody's word.
     if (held.file === path || held.file.startsWith(`${path}/`)) manifests.restore(held)
   }

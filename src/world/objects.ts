@@ -66,6 +66,7 @@ export const Algorithm = {
   ROUND_ROBIN: 'round-robin',
   SOURCE_HASH: 'source-hash',
   MAGLEV: 'maglev',
+  LEAST_CONNECTIONS: 'least-connections',
 } as const
 export type Algorithm = (typeof Algorithm)[keyof typeof Algorithm]
 
@@ -269,9 +270,18 @@ export interface CiliumPolicy {
 /** The Service whose endpoints are the API servers. */
 export const API_SERVERS: ObjectName = 'default/kubernetes'
 
+/** What ClusterIPs are allocated from. */
+export interface ServiceCIDR {
+  readonly kind: 'ServiceCIDR'
+  readonly name: string
+  /** spec.cidrs. */
+  readonly cidrs: readonly Prefix[]
+}
+
 export type KubeObject =
   | Namespace
   | Node
+  | ServiceCIDR
   | Pod
   | Service
   | EndpointSlice

@@ -20,6 +20,7 @@ import {
   type ObjectName,
   type Pod,
   type Service,
+  type ServiceCIDR,
 } from './objects.ts'
 import { createOwners, isEndpoint, type Owner } from './owners.ts'
 
@@ -47,6 +48,7 @@ export interface WorldView {
   nodes(): Iterable<Node>
   pods(): Iterable<Pod>
   services(): Iterable<Service>
+  serviceCIDRs(): Iterable<ServiceCIDR>
   networkPolicies(): Iterable<NetworkPolicy>
   clusterPolicies(): Iterable<ClusterNetworkPolicy>
   /** Of both kinds. */
@@ -104,6 +106,7 @@ export function createWorld(): World {
   const nodes = createObjectTable<Node>()
   const pods = createObjectTable<Pod>()
   const services = createObjectTable<Service>()
+  const serviceCIDRs = createObjectTable<ServiceCIDR>()
   const slices = createObjectTable<EndpointSlice>()
   const policies = createObjectTable<NetworkPolicy>()
   const clusterPolicies = createObjectTable<ClusterNetworkPolicy>()
@@ -115,6 +118,7 @@ export function createWorld(): World {
     Node: nodes as ObjectTable<KubeObject>,
     Pod: pods as ObjectTable<KubeObject>,
     Service: services as ObjectTable<KubeObject>,
+    ServiceCIDR: serviceCIDRs as ObjectTable<KubeObject>,
     EndpointSlice: slices as ObjectTable<KubeObject>,
     NetworkPolicy: policies as ObjectTable<KubeObject>,
     ClusterNetworkPolicy: clusterPolicies as ObjectTable<KubeObject>,
@@ -202,6 +206,8 @@ export function createWorld(): World {
       case 'Pod':
         markPod(object)
         break
+      case 'ServiceCIDR':
+        break // read with every pass
       case 'Node':
         dirtyNodes.add(object.name)
         markAddresses(object.internalIPs)
@@ -258,6 +264,7 @@ export function createWorld(): World {
     nodes: () => nodes.values(),
     pods: () => pods.values(),
     services: () => services.values(),
+    serviceCIDRs: () => serviceCIDRs.values(),
     networkPolicies: () => policies.values(),
     clusterPolicies: () => clusterPolicies.values(),
     ciliumPolicies: () => [...ciliumPolicies.values(), ...ciliumClusterwide.values()],

@@ -11,7 +11,7 @@ import { checkout } from '../../src/lab/names.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Mode } from '../../src/lab/state.ts'
 import type { Cluster } from './cluster.ts'
-import { addressesOf, familiesOf, serviceCIDRs } from './network.ts'
+import { addressesOf, familiesOf } from './network.ts'
 
 const repository = 'ghcr.io/heddle-network/heddle'
 const namespace = 'kube-system'
@@ -49,9 +49,6 @@ export async function chartArguments(cluster: Cluster, mode: Mode, tag = version
   const settings = [
     `image.tag=${tag}`,
     `config.mode=${mode}`,
-    `config.serviceCIDRs={${familiesOf(cluster.state.families)
-      .map((family) => serviceCIDRs[family])
-      .join(',')}}`,
     `k8sServiceHost=${addressesOf('control', cluster.state.families)[0]}`,
     `host.cgroup=${cgroup ? '/sys/fs/cgroup/unified' : '/sys/fs/cgroup'}`,
   ]

@@ -77,6 +77,7 @@ const plurals: Readonly<Record<string, string>> = {
   services: 'Service',
   endpointslices: 'EndpointSlice',
   networkpolicies: 'NetworkPolicy',
+  servicecidrs: 'ServiceCIDR',
   events: 'Event',
   clusternetworkpolicies: 'ClusterNetworkPolicy',
   ciliumnetworkpolicies: 'CiliumNetworkPolicy',

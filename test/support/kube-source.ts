@@ -117,6 +117,7 @@ export function contents(world: World): Record<string, KubeObject> {
     ...world.nodes(),
     ...world.pods(),
     ...world.services(),
+    ...world.serviceCIDRs(),
     ...world.networkPolicies(),
     ...world.ciliumPolicies(),
   ]
