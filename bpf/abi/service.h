@@ -9,6 +9,9 @@
  * there before a frontend names the list with FRONTEND_SLOT_TABLE.
  * source_ranges: which clients may ask, of frontends with FRONTEND_SOURCE_RANGES.
  * Writer: the agent. Readers: lib/service.h, trace.
+ * loads: connections of a slot of a list that a frontend with FRONTEND_BY_LOAD names, as the
+ * agent counted them last, and those begun since. A slot that is missing was not counted yet.
+ * Writers: the agent, lib/service.h. Reader: lib/service.h.
  * turns: whose turn it is in a list of a frontend with FRONTEND_IN_TURN, LRU: what is pushed
  * out starts anywhere. Writer and reader: lib/service.h.
  * affinity: the backend that a client was given, LRU. It stands while the list has
@@ -36,6 +39,7 @@ enum frontend_flags {
 	FRONTEND_BY_SOURCE = 1 << 4,      /* the client's address decides, not chance */
 	FRONTEND_IN_TURN = 1 << 5,        /* one backend after the other */
 	FRONTEND_SLOT_TABLE = 1 << 6,     /* the number leads into the list's table, not the list */
+	FRONTEND_BY_LOAD = 1 << 7, /* of two by chance, the one with fewer connections for its weight */
 };
 
 struct frontend {
@@ -78,6 +82,14 @@ struct slot_chunk {
 	__u16 slots[SLOT_CHUNK_SIZE]; /* of `backends`; 0 beyond the table's end */
 };
 _Static_assert(sizeof(struct slot_chunk) == 1928, "slot_chunk");
+
+struct load {
+	__u64 load; /* connections * step */
+	__u64 step; /* LOAD_SCALE / weight of the backend */
+};
+_Static_assert(sizeof(struct load) == 16, "load");
+
+#define LOAD_SCALE 65536
 
 struct turn_key {
 	id64 backend_list;
@@ -166,6 +178,14 @@ struct {
 	__type(key, struct slot_chunk_key);
 	__type(value, struct slot_chunk);
 } slot_tables SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct backend_key);
+	__type(value, struct load);
+} loads SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -6,6 +6,7 @@
  *   at random            any
  *   FRONTEND_BY_SOURCE   a hash of the client's address
  *   FRONTEND_IN_TURN     one more than the last
+ *   FRONTEND_BY_LOAD     any two: the place whose backend has fewer connections for its weight
  *
  * which modulo SLOT_TABLE_SIZE is a place in the list's table where the frontend has
  * FRONTEND_SLOT_TABLE, else modulo its count a slot of the list. A list and its table are
@@ -126,7 +127,38 @@ static __always_inline __u32 table_slot(id64 list, __u32 count, __u32 number)
 	return chunk && at < SLOT_CHUNK_SIZE ? chunk->slots[at] : number % count;
 }
 
-#define FRONTEND_BALANCED (FRONTEND_BY_SOURCE | FRONTEND_IN_TURN | FRONTEND_SLOT_TABLE)
+static __always_inline __u32 numbered_slot(id64 list, __u32 count, __u32 flags, __u32 number)
+{
+	return flags & FRONTEND_SLOT_TABLE ? table_slot(list, count, number) : number % count;
+}
+
+static __always_inline struct load *slot_load(id64 list, __u32 slot)
+{
+	struct backend_key key = { .backend_list = list, .slot = slot };
+
+	return bpf_map_lookup_elem(&loads, &key);
+}
+
+/* Two choices keep the fullest near the mean (Mitzenmacher, The Power of Two Choices in Randomized
+ * Load Balancing, 2001), without a look at every backend. */
+static __always_inline __u32 less_loaded_slot(id64 list, __u32 count, __u32 flags)
+{
+	__u32 slot = numbered_slot(list, count, flags, bpf_get_prandom_u32());
+	__u32 other = numbered_slot(list, count, flags, bpf_get_prandom_u32());
+	struct load *load, *others;
+
+	if (other == slot) other = slot + 1 < count ? slot + 1 : 0;
+	load = slot_load(list, slot);
+	others = slot_load(list, other);
+	if (load && others && others->load < load->load) {
+		slot = other;
+		load = others;
+	}
+	if (load) __sync_fetch_and_add(&load->load, load->step);
+	return slot;
+}
+
+#define FRONTEND_BALANCED (FRONTEND_BY_SOURCE | FRONTEND_IN_TURN | FRONTEND_BY_LOAD | FRONTEND_SLOT_TABLE)
 
 /* `hash`: with FRONTEND_BY_SOURCE. Global, so that the verifier looks at it once. */
 __noinline int balanced_slot(id64 list, __u32 count, __u32 flags, __u32 hash)
@@ -134,11 +166,12 @@ __noinline int balanced_slot(id64 list, __u32 count, __u32 flags, __u32 hash)
 	__u32 number = hash;
 
 	if (!count) return 0;
+	if (flags & FRONTEND_BY_LOAD) return less_loaded_slot(list, count, flags);
 	if (flags & FRONTEND_IN_TURN)
 		number = list_turn(list);
 	else if (!(flags & FRONTEND_BY_SOURCE))
 		number = bpf_get_prandom_u32();
-	return flags & FRONTEND_SLOT_TABLE ? table_slot(list, count, number) : number % count;
+	return numbered_slot(list, count, flags, number);
 }
 
 static __noinline const struct backend *service_new(const struct frontend *frontend,

@@ -8,7 +8,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { ServiceDetail, SyncReply } from './api.ts'
 import { apiRoutes, probeRoutes } from './api-routes.ts'
 import { type Config, policySettings } from './config.ts'
-import { type DataPlane, ownCookie } from './data-plane.ts'
+import type { DataPlane } from './data-plane.ts'
 import type { EventStream } from './event-stream.ts'
 import { createHttpServer, listening, listenPrivately, RequestError, type Routes } from './http.ts'
 import { createNames } from './names.ts'
@@ -92,19 +92,11 @@ async function serviceUse(
   dataPlane: DataPlane,
   { namespace, name, frontends }: ServiceDescription,
 ): Promise<Pick<ServiceDetail, 'loadBalancerMode' | 'traffic' | 'clients' | 'problems'>> {
-  const { addon, config, ipam, world } = parts
-  const sources = {
-    addon,
-    fds: dataPlane.datapath.maps,
-    world,
-    netnsPaths: ipam.attachments().map(({ netns }) => netns.path),
-    nodeName: config.nodeName,
-    nodeCookie: ownCookie(addon),
-  }
-  const service = world.service(objectName(namespace, name))
+  const sources = dataPlane.trafficSources()
+  const service = parts.world.service(objectName(namespace, name))
   return {
-    loadBalancerMode: config.loadBalancerMode,
-    traffic: service === undefined ? [] : await backendTraffic(sources, service, frontends),
+    loadBalancerMode: parts.config.loadBalancerMode,
+    traffic: service === undefined ? [] : await backendTraffic(sources, [service], frontends),
     clients: service === undefined ? [] : await serviceClients(sources, service),
     problems: await boundPortNotices(boundPortSources(parts, dataPlane), objectName(namespace, name)),
   }

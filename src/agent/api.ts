@@ -177,7 +177,7 @@ export interface ServiceFrontend {
   readonly sourceRanges: readonly Prefix[] | null
   /** 0: every connection is a new choice. */
   readonly affinitySeconds: number
-  readonly algorithm: 'random' | 'round-robin' | 'source-hash' | 'maglev'
+  readonly algorithm: 'random' | 'round-robin' | 'source-hash' | 'maglev' | 'least-connections'
   readonly drift: Drift
 }
 

@@ -33,6 +33,7 @@ export interface Config {
   readonly policyDefaultDeny: readonly string[]
   readonly policyDefaultAllow: readonly string[]
   readonly serviceCIDRs: readonly Prefix[]
+  readonly serviceResetTCP: boolean
   readonly nodePortAddresses: readonly Prefix[]
   readonly tunnelPort: number
   readonly vni: number
@@ -232,9 +233,16 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     read: namespaces(),
   },
   serviceCIDRs: {
-    meaning: 'Prefixes of ClusterIPs: an address in them that no Service has is refused.',
+    meaning:
+      'Prefixes of ClusterIPs beside those of ServiceCIDR objects (Kubernetes 1.33): an address in them that no Service has is refused.',
     initial: [],
     read: prefixes,
+  },
+  serviceResetTCP: {
+    meaning:
+      'Reset TCP connections by a Service to a backend that its EndpointSlices name no more; while it terminates they go on.',
+    initial: false,
+    read: bool,
   },
   nodePortAddresses: {
     meaning:

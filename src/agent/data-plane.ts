@@ -21,6 +21,7 @@ import { sameValue } from '../world/equal.ts'
 import type { Kind, Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
 import { type Config, policySettings } from './config.ts'
+import { startLoads } from './loads.ts'
 import { type Loop, startLoop } from './loop.ts'
 import {
   examineNode,
@@ -34,10 +35,11 @@ import { createEndpoints, createWiring } from './pods.ts'
 import { findCgroup } from './preflight.ts'
 import { createHealthPorts, type HealthPorts } from './proxy-health.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
-import { cutRemovedBackends } from './removed-backends.ts'
+import { cutRemovedBackends, goneOf } from './removed-backends.ts'
 import { openRuleUses, type RuleUses } from './rule-uses.ts'
 import { openSeed } from './seed.ts'
 import type { ServiceSync } from './service-sync.ts'
+import type { TrafficSources } from './service-traffic.ts'
 
 export interface DataPlaneOptions {
   readonly addon: Addon
@@ -71,6 +73,7 @@ export interface DataPlane {
   readonly handlers: CniHandlers
   readonly healthPorts: HealthPorts
   readonly ruleUses: RuleUses
+  readonly trafficSources: () => TrafficSources
   /** The own Node object is another one: new pod CIDRs take effect, new InternalIPs with the next start. */
   nodeChanged(node: Node): Promise<void>
   /** Ends the loop and closes descriptors; everything stays in force. */
@@ -113,14 +116,28 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     nodePortAddresses: () => findNodePortAddresses(network, config, node),
     async onRemovedBackends(backends, store) {
       const paths = ipam.attachments().map(({ netns }) => netns.path)
-      const cut = await cutRemovedBackends(addon, datapath, store, paths, backends)
-      if (backends !== 'unknown') log.info({ backends: backends.length, ...cut }, 'backends removed')
-      else if (cut.sockets + cut.translations > 0) log.info(cut, 'backends removed while no agent ran')
+      const isGone = goneOf(world, backends, config.serviceResetTCP)
+      const cut = await cutRemovedBackends(addon, datapath, store, paths, isGone)
+      if (cut.sockets + cut.translations > 0) log.info(cut, 'flows to removed backends cut')
     },
     onApplied: options.onApplied,
   })
   const { onSuccess, onFailure, onBroken } = options
   const ruleUses = await openRuleUses(addon, datapath.maps.rule_uses)
+  const trafficSources = (): TrafficSources => ({
+    addon,
+    fds: datapath.maps,
+    world,
+    netnsPaths: ipam.attachments().map(({ netns }) => netns.path),
+    nodeName: config.nodeName,
+    nodeCookie: ownCookie(addon),
+  })
+  const loads = startLoads({
+    sources: trafficSources,
+    services: () => reconciler.compiled().services,
+    onError: (err) => log.warn({ err }, 'connections are not counted: their Services are balanced at random'),
+  })
+  starting.defer(() => loads.stop())
   const holdPodCIDRs = createPodCIDRHolder(network, reconciler, log)
   const { serviceSync } = options
   const healthPorts = createHealthPorts(
@@ -148,6 +165,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
       serviceSync.failed()
       throw error
     }
+    loads.sync()
     await healthPorts.sync(reconciler.compiled().services.healthChecks)
   }
   const loop = startLoop({ pass, onSuccess, onFailure, onBroken })
@@ -178,6 +196,7 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     handlers,
     healthPorts,
     ruleUses,
+    trafficSources,
     async nodeChanged(changed) {
       if (!sameValue(changed.internalIPs, node.internalIPs)) {
         log.warn(

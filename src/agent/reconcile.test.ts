@@ -5,7 +5,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { serviceObjects, servicePort, serviceWith, sliceEndpoint, sliceWith } from '../../test/support/services.ts'
 import { soak } from '../../test/support/soak.ts'
 import { objects } from '../../test/support/worlds.ts'
-import type { Address, Port } from '../core/address.ts'
+import type { Address, Port, Prefix } from '../core/address.ts'
 import { isBrokenInvariant } from '../core/errors.ts'
 import { endpointKey } from '../core/names.ts'
 import { Protocol } from '../core/protocol.ts'
@@ -34,6 +34,7 @@ interface Agent {
   readonly applied: Applied[]
   /** Told since the first pass, which tells that it does not know. */
   readonly removed: Backend[]
+  readonly removedTCP: Backend[]
   unknownCount: number
   /** Kinds of which not every object is known yet. */
   readonly unseen: Set<Kind>
@@ -49,6 +50,7 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
     applied,
     unseen,
     removed: [] as Backend[],
+    removedTCP: [] as Backend[],
     unknownCount: 0,
     failTelling: null as Error | null,
   }
@@ -62,7 +64,10 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
     async onRemovedBackends(backends) {
       if (agent.failTelling !== null) throw agent.failTelling
       if (backends === 'unknown') agent.unknownCount++
-      else agent.removed.push(...backends)
+      else {
+        agent.removed.push(...backends.udp)
+        agent.removedTCP.push(...backends.tcp)
+      }
     },
     onApplied: (each) => applied.push(each),
   })
@@ -417,6 +422,18 @@ describe('a pod that starts must not be reachable before its policy is', () => {
   })
 })
 
+test('what ClusterIPs are allocated from is refused where it is nobody’s, as the configuration or the cluster says', async () => {
+  const agent = agentOn(createFakeKernel())
+  await agent.reconciler.pass()
+  expect(agent.kernel.print('routes')).toEqual([])
+  agent.world.put({ kind: 'ServiceCIDR', name: 'kubernetes', cidrs: ['10.96.0.0/16' as Prefix] })
+  await agent.reconciler.pass()
+  expect(agent.kernel.print('routes')).toEqual([expect.stringContaining('10.96.0.0/16')])
+  agent.world.delete('ServiceCIDR', 'kubernetes')
+  await agent.reconciler.pass()
+  expect(agent.kernel.print('routes')).toEqual([])
+})
+
 describe('sockets of a UDP client must learn that their backend is gone', () => {
   test('backends that a UDP Service loses are told once, those of TCP and those that move never', async () => {
     const agent = agentOn(createFakeKernel())
@@ -433,6 +450,29 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
     expect(agent.removed).toEqual([])
     await agent.reconciler.pass()
     expect(agent.removed.map(({ address }) => address)).toEqual(['10.2.0.1'])
+  })
+
+  test('a backend of a TCP Service is told once its slices name it no more: not while it terminates', async () => {
+    const agent = agentOn(createFakeKernel())
+    const told = () => agent.removedTCP.map(({ address }) => address)
+    agent.world.put(service('web', '10.96.0.3'))
+    agent.world.put(slice('web', ['10.2.0.5', '10.2.0.6']))
+    await agent.reconciler.pass()
+    const both = slice('web', ['10.2.0.5', '10.2.0.6'])
+    const [first, ...others] = both.endpoints
+    const terminating = { ...first!, ready: false, serving: true, terminating: true }
+    agent.world.put({ ...both, endpoints: [terminating, ...others] })
+    await agent.reconciler.pass()
+    expect(told()).toEqual([])
+    agent.world.put(slice('web', ['10.2.0.6']))
+    await agent.reconciler.pass()
+    expect(told()).toEqual(['10.2.0.5'])
+    agent.world.delete('Service', 'test/web')
+    await agent.reconciler.pass()
+    expect(told()).toEqual(['10.2.0.5'])
+    agent.world.delete('EndpointSlice', keyOf(both))
+    await agent.reconciler.pass()
+    expect(told()).toEqual(['10.2.0.5', '10.2.0.6'])
   })
 
   test('an agent that starts cannot know what was removed before: everything is looked at, once', async () => {

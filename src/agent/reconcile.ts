@@ -2,8 +2,9 @@
 // One pass: what is dirty in World -> compile -> plan -> apply. What the kernel holds is read when the agent starts and
 // again after every failure; in between the agent is the only writer and knows.
 
-import type { Address } from '../core/address.ts'
+import type { Address, Prefix } from '../core/address.ts'
 import { unfailing } from '../core/errors.ts'
+import { compareText } from '../core/names.ts'
 import { encodeText } from '../datapath/bytes.ts'
 import { type Compiler, createCompiler } from '../datapath/compile.ts'
 import { createTableStore, drift, type TableStore } from '../datapath/desired.ts'
@@ -17,12 +18,12 @@ import {
   routeDifferences,
   type Step,
 } from '../datapath/plan.ts'
+import { joinRemoved, type Removed } from '../datapath/removed.ts'
 import { readValue, tableNames } from '../datapath/tables.ts'
 import { endpointKey } from '../generated/abi.ts'
 import { apply, type Kernel } from '../kernel/apply.ts'
 import type { PolicySettings } from '../policy/compile.ts'
 import { NOWHERE, type RoutingInput } from '../routing/compile.ts'
-import type { Backend } from '../services/frontends.ts'
 import { sameValue } from '../world/equal.ts'
 import type { Kind } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
@@ -54,7 +55,7 @@ export interface ReconcilerOptions {
   readonly nodePortAddresses: () => Promise<readonly Address[]>
   /** Backends that no Service leads to any more: sockets connected to them must learn it. 'unknown' in the first pass:
    *  whichever went while no agent ran, or whose removal a killed one had written and not told. */
-  readonly onRemovedBackends: (backends: readonly Backend[] | 'unknown', store: TableStore) => Promise<void>
+  readonly onRemovedBackends: (backends: Removed | 'unknown', store: TableStore) => Promise<void>
   readonly onApplied: (applied: Applied) => void
 }
 
@@ -77,6 +78,7 @@ export interface Reconciler {
 }
 
 const NO_KINDS: ReadonlySet<Kind> = new Set()
+const NONE_REMOVED: Removed = { udp: [], tcp: [] }
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { world, kernel } = options
@@ -84,7 +86,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const compiler = createCompiler(store, kernel.maxEntries, options.policy)
   let isKernelKnown = false
   let kernelRoutes: readonly KernelRoute[] | undefined // unknown: somebody else may have changed them
-  let removed: readonly Backend[] | 'unknown' = 'unknown' // since the last pass that succeeded
+  let removed: Removed | 'unknown' = 'unknown' // since the last pass that succeeded
   let refusals: readonly Refusal[] = []
   let lookedUp: readonly Address[] = []
   let gateways: ReadonlyMap<Address, Address> | undefined
@@ -122,10 +124,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       nodePortAddresses = await options.nodePortAddresses()
     }
     lookedUp = addresses
-    const input = { ...options.node, gateways, nodePortAddresses }
+    const input = { ...options.node, serviceCIDRs: allServiceCIDRs(options.node, world), gateways, nodePortAddresses }
     const started = performance.now()
-    const { removedBackends } = unfailing('compile', () => compiler.compile(world, world.takeDirty(), input))
-    if (removed !== 'unknown') removed = [...removed, ...removedBackends]
+    const change = unfailing('compile', () => compiler.compile(world, world.takeDirty(), input))
+    if (removed !== 'unknown') removed = joinRemoved(removed, change.removed)
     // Whoever wrote last, an agent that was killed or a pass that failed, may not have come to the epoch.
     const isEpochOwed = !isKernelKnown
     if (!isKernelKnown) await readKernel()
@@ -151,8 +153,10 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     if (failed) throw failed.error
     const unseen = options.unseenKinds?.() ?? NO_KINDS
     if (removed === 'unknown' && (unseen.has('Service') || unseen.has('EndpointSlice'))) return // they may be there yet
-    if (removed.length > 0) await options.onRemovedBackends(removed, store)
-    removed = []
+    if (removed === 'unknown' || removed.udp.length + removed.tcp.length > 0) {
+      await options.onRemovedBackends(removed, store)
+    }
+    removed = NONE_REMOVED
   }
 
   return {
@@ -173,6 +177,11 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       kernelRoutes = undefined
     },
   }
+}
+
+/** Of the configuration and of the cluster, sorted. */
+function allServiceCIDRs({ serviceCIDRs }: NodeFacts, world: World): readonly Prefix[] {
+  return [...new Set([...serviceCIDRs, ...[...world.serviceCIDRs()].flatMap(({ cidrs }) => cidrs)])].sort(compareText)
 }
 
 function nodeAddresses(world: World): Address[] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this node's clients, and those that come by this node, have of one Service now: connections to each backend, and whom
+// What this node's clients, and those that come by this node, have of Services now: connections to each backend, and whom
 // affinity leads where. Nothing is counted for it on a packet's way: it is looked up when somebody asks.
 
 import { compareText, objectName, serviceId, servicePortName } from '../core/names.ts'
@@ -31,16 +31,20 @@ export interface TrafficSources {
   readonly nodeCookie: bigint
 }
 
+/** What a client calls. */
+type Called = Pick<ServiceFrontend, 'address' | 'port' | 'protocol'>
+
 /** By id of the Service's port in the tables. */
 type PortNames = ReadonlyMap<bigint, string>
 
 /** Sorted by backend. Cost: the sockets of this node and its pods, and the translations. */
 export async function backendTraffic(
   sources: TrafficSources,
-  service: Service,
-  frontends: readonly ServiceFrontend[],
+  services: readonly Service[],
+  frontends: readonly Called[],
 ): Promise<BackendTraffic[]> {
-  const found = [...(await bySockets(sources, frontends)), ...(await byPackets(sources, portNames(service)))]
+  const ports = new Map(services.flatMap((service) => [...portNames(service)]))
+  const found = [...(await bySockets(sources, frontends)), ...(await byPackets(sources, ports))]
   const byBackend = Map.groupBy(found, ({ address, port, protocol }) => `${address} ${port} ${protocol}`)
   return [...byBackend].sort(([a], [b]) => compareText(a, b)).map(([, each]) => each.reduce(sum))
 }
@@ -55,7 +59,7 @@ function sum(a: BackendTraffic, b: BackendTraffic): BackendTraffic {
 }
 
 /** Sockets that called one of the frontends and got a backend as they connected. */
-async function bySockets(sources: TrafficSources, frontends: readonly ServiceFrontend[]): Promise<BackendTraffic[]> {
+async function bySockets(sources: TrafficSources, frontends: readonly Called[]): Promise<BackendTraffic[]> {
   const callers = await callersOf(sources, frontends)
   if (callers.size === 0) return []
   const { addon, netnsPaths } = sources
@@ -73,10 +77,7 @@ async function bySockets(sources: TrafficSources, frontends: readonly ServiceFro
 }
 
 /** Each with the backend that it got; some have ended. */
-async function callersOf(
-  { addon, fds }: TrafficSources,
-  frontends: readonly ServiceFrontend[],
-): Promise<ReadonlySet<string>> {
+async function callersOf({ addon, fds }: TrafficSources, frontends: readonly Called[]): Promise<ReadonlySet<string>> {
   const called = new Set(frontends.map(({ address, port, protocol }) => `${address} ${port} ${protocol}`))
   const { keys, values, count } = await addon.mapDump(fds.sock_frontends)
   const callers = new Set<string>()

@@ -22,22 +22,16 @@ const algorithms: Readonly<Record<string, Algorithm>> = {
   sh: Algorithm.SOURCE_HASH,
   maglev: Algorithm.MAGLEV,
   mh: Algorithm.MAGLEV,
+  'least-connections': Algorithm.LEAST_CONNECTIONS,
+  lc: Algorithm.LEAST_CONNECTIONS,
+  wlc: Algorithm.LEAST_CONNECTIONS,
 }
-/** Nothing counts connections: a count that misses how one ended is wrong for good. */
-const COUNTING: readonly string[] = ['least-connections', 'lc', 'wlc']
 
 export function readBalancing(metadata: Cursor): Balancing {
   const annotations = field(metadata, 'annotations')
-  const algorithm = readAlgorithm(field(annotations, BALANCING_ANNOTATION))
+  const algorithm = choice(field(annotations, BALANCING_ANNOTATION), algorithms, 'random')
   const weights = readWeights(field(annotations, WEIGHTS_ANNOTATION))
   return algorithm === Algorithm.RANDOM && weights === null ? AT_RANDOM : { algorithm, weights }
-}
-
-function readAlgorithm(at: Cursor): Algorithm {
-  const written = text(at, 'random')
-  if (COUNTING.includes(written))
-    throw new BadField(at, `"${written}" would need connections to be counted: they are not`)
-  return choice(at, algorithms, 'random')
 }
 
 function readWeights(at: Cursor): Balancing['weights'] {

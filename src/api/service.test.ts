@@ -133,6 +133,8 @@ describe('a Service that is read wrongly is open to the wrong people, or to none
       ['sh', 'source-hash'],
       ['maglev', 'maglev'],
       ['mh', 'maglev'],
+      ['lc', 'least-connections'],
+      ['wlc', 'least-connections'],
     ])('%s is %s', (written, algorithm) => {
       const balancing = annotated({ 'service.heddle.network/balancing': written })
       expect(balancing).toMatchObject({ balancing: { algorithm, weights: null } })
@@ -145,10 +147,16 @@ describe('a Service that is read wrongly is open to the wrong people, or to none
     })
 
     test.each([
-      ['balancing', 'lc', '"lc" would need connections to be counted: they are not'],
-      ['balancing', 'least-connections', '"least-connections" would need connections to be counted: they are not'],
-      ['balancing', 'fair', '"fair" is none of random, round-robin, rr, wrr, source-hash, sh, maglev, mh'],
-      ['balancing', '', '"" is none of random, round-robin, rr, wrr, source-hash, sh, maglev, mh'],
+      [
+        'balancing',
+        'fair',
+        '"fair" is none of random, round-robin, rr, wrr, source-hash, sh, maglev, mh, least-connections, lc, wlc',
+      ],
+      [
+        'balancing',
+        '',
+        '"" is none of random, round-robin, rr, wrr, source-hash, sh, maglev, mh, least-connections, lc, wlc',
+      ],
       ['balancing', 1, 'expected a text, found number 1 (unquoted?)'],
       ['weights', 'n1', '"n1": expected NODE=WEIGHT, with a weight from 1 to 100'],
       ['weights', 'n1=0', '"n1=0": expected NODE=WEIGHT, with a weight from 1 to 100'],

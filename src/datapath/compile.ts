@@ -16,6 +16,7 @@ import type { Dirty, WorldView } from '../world/world.ts'
 import { type Admission, createAdmission } from './admission.ts'
 import type { ByteText } from './bytes.ts'
 import type { TableStore } from './desired.ts'
+import { createRemoval, type Removed } from './removed.ts'
 import { contributeService } from './service-tables.ts'
 import { idText, type TableEntry, type TableName, tableEntry } from './tables.ts'
 
@@ -38,8 +39,7 @@ export interface Compiler {
 }
 
 export interface Change {
-  /** Backends that a Service with a UDP port had and has no more: connected sockets still lead there. */
-  readonly removedBackends: readonly Backend[]
+  readonly removed: Removed
 }
 
 /** Before the first compilation. */
@@ -66,6 +66,7 @@ export const NOTHING_COMPILED: Compiled = {
     place: { nodeName: '', zone: '', nodePortAddresses: [] },
     healthChecks: new Map(),
     ignored: new Map(),
+    counted: new Set(),
   },
   refusedServices: new Map(),
 }
@@ -79,13 +80,17 @@ export function createCompiler(
   const compilePolicies = createPolicyCompiler(policy)
   const services = createServiceCompiler()
   const admission = createAdmission(store, maxEntries)
+  const removedBy = createRemoval()
   let compiled: Compiled = { ...NOTHING_COMPILED, services: services.compiled, refusedServices: admission.refused }
   let routingInput: RoutingInput | undefined
 
-  function compileServices(world: WorldView, dirty: Dirty, input: ServiceInput): Backend[] {
-    const removed: Backend[] = []
+  function compileServices(world: WorldView, dirty: Dirty, input: ServiceInput): Removed {
+    const removed = { udp: [] as Backend[], tcp: [] as Backend[] }
     const contribute = (name: ObjectName, frontends: readonly Frontend[]): void => {
-      removed.push(...contributeService(store, name, frontends, world.service(name)?.createdMs))
+      const left = contributeService(store, name, frontends, world.service(name)?.createdMs)
+      const { udp, tcp } = removedBy(world, name, left)
+      removed.udp.push(...udp)
+      removed.tcp.push(...tcp)
     }
     for (const [name, frontends] of services.compile(world, dirty, input)) {
       admission.forget(name)
@@ -104,7 +109,7 @@ export function createCompiler(
     compile(world, dirty, input) {
       const { nodePortAddresses, ...routing } = input
       const endpoints = new Set(dirty.endpoints)
-      const removedBackends = compileServices(world, dirty, { nodeName: routing.nodeName, nodePortAddresses })
+      const removed = compileServices(world, dirty, { nodeName: routing.nodeName, nodePortAddresses })
       if (dirty.nodes.size > 0 || !sameRoutingInput(routing, routingInput)) {
         const next = compileRouting(world, routing)
         contributeRouting(store, compiled.routing, next)
@@ -122,7 +127,7 @@ export function createCompiler(
       for (const key of endpoints) {
         contributeEndpoint(store, key, world.endpoint(key), compiled.policies.endpoints.get(key))
       }
-      return { removedBackends }
+      return { removed }
     },
   }
 }

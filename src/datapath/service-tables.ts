@@ -4,7 +4,6 @@
 import { type Address, prefixToKey } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import { serviceId, servicePortName } from '../core/names.ts'
-import { Protocol } from '../core/protocol.ts'
 import { FrontendFlags, SLOT_CHUNK_SIZE, SLOT_TABLE_SIZE, SOURCE_RANGE_FIXED_BITS } from '../generated/abi.ts'
 import { type Backend, backendListId, type Frontend, FrontendKind } from '../services/frontends.ts'
 import { hasSlotTable, slotTable } from '../services/slot-table.ts'
@@ -13,17 +12,24 @@ import type { TableStore } from './desired.ts'
 import { readKey, readValue, type TableEntry, tableEntry } from './tables.ts'
 
 /** Ids of the lists of backends; the empty ones have 0. */
-type BackendLists = ReadonlyMap<readonly Backend[], Id64>
+export type BackendLists = ReadonlyMap<readonly Backend[], Id64>
 
-/** Replaces what the Service contributes. Returns the backends that it had and has no more, where a port of it was UDP:
- *  connected sockets still lead there. bornMs: the older of two Services has the frontends that both claim. */
+/** Of a Service: backends that it led to and does not lead to any more, and protocols of its ports then. */
+export interface Left {
+  readonly backends: readonly Backend[]
+  readonly protocols: ReadonlySet<number>
+}
+
+/** Replaces what the Service contributes. Returns what it leads to no more: sockets and translations may still. bornMs: the
+ *  older of two Services has the frontends that both claim. */
 export function contributeService(
   store: TableStore,
   name: ObjectName,
   frontends: readonly Frontend[],
   bornMs: number | undefined,
-): Backend[] {
-  const before = udpBackendsOf(store, name)
+): Left {
+  const protocols = new Set(store.contributions('frontends', name).map(({ key }) => readKey('frontends', key).protocol))
+  const before = store.contributions('backends', name).map(({ value }) => readValue('backends', value) as Backend)
   const balancing = frontends[0]?.balancing ?? AT_RANDOM
   const lists = backendLists(name, frontends, balancing)
   store.contribute('backends', name, [...lists].flatMap(backendEntries))
@@ -41,11 +47,11 @@ export function contributeService(
     bornMs,
   )
   const after = new Set([...lists.keys()].flatMap((backends) => backends.map(backendText)))
-  return before.filter((backend) => !after.has(backendText(backend)))
+  return { backends: before.filter((backend) => !after.has(backendText(backend))), protocols }
 }
 
 /** Each list once. */
-function backendLists(service: ObjectName, frontends: readonly Frontend[], balancing: Balancing): BackendLists {
+export function backendLists(service: ObjectName, frontends: readonly Frontend[], balancing: Balancing): BackendLists {
   const lists = new Map<readonly Backend[], Id64>()
   for (const { internal, external } of frontends) {
     for (const backends of external === null ? [internal.backends] : [internal.backends, external.backends]) {
@@ -99,6 +105,7 @@ export const algorithmFlags: Readonly<Record<Algorithm, number>> = {
   [Algorithm.ROUND_ROBIN]: FrontendFlags.IN_TURN,
   [Algorithm.SOURCE_HASH]: FrontendFlags.BY_SOURCE,
   [Algorithm.MAGLEV]: FrontendFlags.BY_SOURCE,
+  [Algorithm.LEAST_CONNECTIONS]: FrontendFlags.BY_LOAD,
 }
 
 function flagsOf({ internal, external, sourceRanges, balancing }: Frontend): number {
@@ -146,13 +153,6 @@ function addressEntries(frontends: readonly Frontend[]): TableEntry[] {
 
 function idOf({ service, portName, port }: Frontend): Id64 {
   return serviceId(servicePortName(service, portName, port))
-}
-
-/** Backends of the Service as last contributed; none where none of its ports is UDP. */
-function udpBackendsOf(store: TableStore, service: ObjectName): Backend[] {
-  const isUdp = ({ key }: TableEntry): boolean => readKey('frontends', key).protocol === Protocol.UDP
-  if (!store.contributions('frontends', service).some(isUdp)) return []
-  return store.contributions('backends', service).map(({ value }) => readValue('backends', value) as Backend)
 }
 
 function backendText({ address, port }: Backend): string {

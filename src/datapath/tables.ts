@@ -191,6 +191,7 @@ function frontendText(frontend: ValueOf<'frontends'>): string {
     ...(flags & FrontendFlags.SOURCE_RANGES ? ['source ranges'] : []),
     ...(flags & FrontendFlags.BY_SOURCE ? ['by source'] : []),
     ...(flags & FrontendFlags.IN_TURN ? ['in turn'] : []),
+    ...(flags & FrontendFlags.BY_LOAD ? ['by load'] : []),
     ...(flags & FrontendFlags.SLOT_TABLE ? ['by table'] : []),
     ...(affinitySeconds > 0 ? [`affinity ${affinitySeconds} s`] : []),
     `service ${idText(service)}`,

@@ -10,6 +10,7 @@ export const POLICY_FIXED_BITS = 160
 export const POLICY_PROTOCOL_BITS = 16
 export const SLOT_TABLE_SIZE = 16381
 export const SLOT_CHUNK_SIZE = 964
+export const LOAD_SCALE = 65536
 export const SOURCE_RANGE_FIXED_BITS = 96
 
 export const Realm = {
@@ -158,6 +159,7 @@ export const FrontendFlags = {
   BY_SOURCE: 16,
   IN_TURN: 32,
   SLOT_TABLE: 64,
+  BY_LOAD: 128,
 } as const
 export type FrontendFlags = (typeof FrontendFlags)[keyof typeof FrontendFlags]
 
@@ -1145,6 +1147,29 @@ export const slotChunk: Codec<SlotChunk> = {
   },
 }
 
+export interface Load {
+  readonly load: bigint
+  readonly step: bigint
+}
+
+export const load: Codec<Load> = {
+  name: 'load',
+  size: 16,
+  write(bytes, offset, value) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
+    bytes.fill(0, offset, offset + 16)
+    view.setBigUint64(0, value.load, true)
+    view.setBigUint64(8, value.step, true)
+  },
+  read(bytes, offset) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 16)
+    return {
+      load: view.getBigUint64(0, true),
+      step: view.getBigUint64(8, true),
+    }
+  },
+}
+
 export interface TurnKey {
   readonly backendList: bigint
 }
@@ -1477,6 +1502,17 @@ export const maps = {
     layout: '7f9a44de',
     key: frontendKey,
     value: frontend,
+  },
+  loads: {
+    name: 'loads',
+    type: 1,
+    keySize: 16,
+    valueSize: 16,
+    maxEntries: 65536,
+    flags: 1,
+    layout: '459ea901',
+    key: backendKey,
+    value: load,
   },
   nat_kinds: {
     name: 'nat_kinds',

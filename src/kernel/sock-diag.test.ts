@@ -3,8 +3,9 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
 import { createNamespaces } from '../../test/support/netns.ts'
+import { Protocol } from '../core/protocol.ts'
 import { loadAddon } from './load-addon.ts'
-import { type ConnectedSocket, destroyUdpSockets, listBoundSockets, listConnectedSockets } from './sock-diag.ts'
+import { type ConnectedSocket, destroySockets, listBoundSockets, listConnectedSockets } from './sock-diag.ts'
 
 const addon = loadAddon()
 
@@ -31,8 +32,8 @@ test('connected UDP sockets hear of their removed peer at once, in both families
     const lines = createInterface({ input: client.stdout })[Symbol.asyncIterator]()
     expect((await lines.next()).value).toBe('connected')
     const isGone = ({ peer }: ConnectedSocket) => ['127.0.0.1', '::1'].includes(peer.address) && peer.port === 5000
-    expect(await destroyUdpSockets(addon, netns, isGone)).toBe(3)
-    expect(await destroyUdpSockets(addon, netns, isGone)).toBe(0)
+    expect(await destroySockets(addon, netns, [Protocol.UDP], isGone)).toBe(3)
+    expect(await destroySockets(addon, netns, [Protocol.UDP], isGone)).toBe(0)
     client.stdin.end()
     const heard: string[] = []
     for (let line = await lines.next(); !line.done; line = await lines.next()) heard.push(line.value)

@@ -121,21 +121,24 @@ function openIfThere(addon: Addon, path: string): Fd | undefined {
   }
 }
 
-/** Aborts those connected UDP sockets that must go: their next call fails with ECONNABORTED. Resolves to how many.
- *  netns null: the caller's. */
-export async function destroyUdpSockets(
+/** Aborts those connected sockets of the protocols that must go: their next call fails with ECONNABORTED, and TCP resets
+ *  its peer. Resolves to how many. netns null: the caller's. */
+export async function destroySockets(
   addon: Addon,
   netns: Fd | null,
+  protocols: readonly ConnectedSocket['protocol'][],
   mustGo: (socket: ConnectedSocket) => boolean,
 ): Promise<number> {
   const socket = addon.openNetlink(NETLINK_SOCK_DIAG, netns)
   try {
     let destroyed = 0
-    for (const family of [AF_INET, AF_INET6]) {
-      const answers = await attempt('list UDP sockets', () => socket.request(dump(family, Protocol.UDP, ESTABLISHED)))
-      for (const answer of answers) {
-        const { body } = parseMessage(answer)
-        if (mustGo(connectedSocket(Protocol.UDP, body)) && (await destroy(socket, family, body))) destroyed++
+    for (const protocol of protocols) {
+      for (const family of [AF_INET, AF_INET6]) {
+        const question = dump(family, protocol, ESTABLISHED)
+        for (const answer of await attempt('list sockets', () => socket.request(question))) {
+          const { body } = parseMessage(answer)
+          if (mustGo(connectedSocket(protocol, body)) && (await destroy(socket, family, protocol, body))) destroyed++
+        }
       }
     }
     return destroyed
@@ -145,11 +148,16 @@ export async function destroyUdpSockets(
 }
 
 /** false: it had gone by itself. */
-async function destroy(socket: NetlinkSocket, family: number, answer: Uint8Array): Promise<boolean> {
-  const body = request(family, Protocol.UDP, ESTABLISHED)
+async function destroy(
+  socket: NetlinkSocket,
+  family: number,
+  protocol: ConnectedSocket['protocol'],
+  answer: Uint8Array,
+): Promise<boolean> {
+  const body = request(family, protocol, ESTABLISHED)
   body.set(answer.subarray(ANSWER_ID_OFFSET, ANSWER_ID_OFFSET + ID_BYTES), REQUEST_ID_OFFSET)
   try {
-    await attempt('destroy a UDP socket', () => socket.request(message(SOCK_DESTROY, 0, body, [])))
+    await attempt('destroy a socket', () => socket.request(message(SOCK_DESTROY, 0, body, [])))
     return true
   } catch (error) {
     if (!isCode(error, 'ENOENT')) throw error

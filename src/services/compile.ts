@@ -5,7 +5,7 @@
 import type { Port } from '../core/address.ts'
 import { objectName } from '../core/names.ts'
 import { sameValue } from '../world/equal.ts'
-import type { ObjectName } from '../world/objects.ts'
+import { Algorithm, type ObjectName } from '../world/objects.ts'
 import type { Dirty, WorldView } from '../world/world.ts'
 import { type Ignored, ignoredIn } from './endpoints.ts'
 import { type Frontend, localReadyCount, type ServicePlace, serviceFrontends } from './frontends.ts'
@@ -22,6 +22,8 @@ export interface CompiledServices {
   readonly healthChecks: ReadonlyMap<ObjectName, HealthCheck>
   /** What of their slices is not used, and how often; Services without such are not in it. */
   readonly ignored: ReadonlyMap<ObjectName, ReadonlyMap<Ignored, number>>
+  /** Services whose connections must be counted. */
+  readonly counted: ReadonlySet<ObjectName>
 }
 
 export type ServiceInput = Omit<ServicePlace, 'zone'>
@@ -39,11 +41,13 @@ const ZONE_LABEL = 'topology.kubernetes.io/zone'
 export function createServiceCompiler(): ServiceCompiler {
   const healthChecks = new Map<ObjectName, HealthCheck>()
   const ignored = new Map<ObjectName, ReadonlyMap<Ignored, number>>()
+  const counted = new Set<ObjectName>()
   let place: ServicePlace = { nodeName: '', zone: '', nodePortAddresses: [] }
 
   function compileOne(world: WorldView, name: ObjectName): readonly Frontend[] {
     healthChecks.delete(name)
     ignored.delete(name)
+    counted.delete(name)
     const service = world.service(name)
     if (service === undefined) return []
     const slices = [...world.slicesOfService(name)]
@@ -53,6 +57,7 @@ export function createServiceCompiler(): ServiceCompiler {
     }
     const counts = service.clusterIPs.length === 0 ? null : ignoredIn(service.ports, slices)
     if (counts !== null) ignored.set(name, counts)
+    if (service.balancing.algorithm === Algorithm.LEAST_CONNECTIONS) counted.add(name)
     return serviceFrontends(service, slices, place)
   }
 
@@ -64,6 +69,7 @@ export function createServiceCompiler(): ServiceCompiler {
       },
       healthChecks,
       ignored,
+      counted,
     },
     *compile(world, dirty, { nodeName, nodePortAddresses }) {
       const now = { nodeName, zone: world.node(nodeName)?.labels[ZONE_LABEL] ?? '', nodePortAddresses }

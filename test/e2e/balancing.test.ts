@@ -2,21 +2,26 @@
 // How backends are chosen for Services that say how (docs/services.md), by sockets and by packets.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { netnsPath } from '../../src/lab/names.ts'
+import { checkout, netnsPath } from '../../src/lab/names.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Reply, Target } from '../support/ask.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import { httpPort, idlePod, namespace, serverPod, udpPort } from '../support/manifests.ts'
 
-function balanced(name: string, firstNodePort: number, annotations: Readonly<Record<string, string>>): KubeManifest {
+function balanced(
+  name: string,
+  firstNodePort: number,
+  annotations: Readonly<Record<string, string>>,
+  selector: Readonly<Record<string, string>> = { app: 'web' },
+): KubeManifest {
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { namespace, name, annotations },
     spec: {
       type: 'NodePort',
-      selector: { app: 'web' },
+      selector,
       ipFamilyPolicy: 'PreferDualStack',
       ports: [
         { name: 'http', port: 80, targetPort: httpPort, protocol: 'TCP', nodePort: firstNodePort },
@@ -33,7 +38,9 @@ const weights = 'service.heddle.network/weights'
 beforeAll(async () => {
   lab = await startTestLab('balancing', { mode: 'vxlan', families: '46' })
   await lab.apply(
-    ...['w1', 'w2', 'w3', 'w4'].map((name, i) => serverPod(name, i % 2 ? 'n2' : 'n1', { app: 'web' })),
+    ...['w1', 'w2', 'w3', 'w4'].map((name, i) =>
+      serverPod(name, i % 2 ? 'n2' : 'n1', { app: 'web', name, half: i < 2 ? 'first' : 'second' }),
+    ),
     idlePod('client', 'n1'),
     balanced('maglev', 30080, { [balancing]: 'mh' }),
     balanced('hashed', 30082, { [balancing]: 'sh' }),
@@ -98,6 +105,23 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
     expect(countsOf(answers), answers.join(' ')).toEqual([2, 2, 2, 2])
     const packets = await byPackets(...times(8, clusterIP('turns', 'TCP')))
     expect(countsOf(packets), packets.join(' ')).toEqual([2, 2, 2, 2])
+  })
+
+  test('by load: where many connections are held nobody new is led, by socket and by packet', async () => {
+    const least = (selector: Readonly<Record<string, string>>) =>
+      balanced('least', 30088, { [balancing]: 'lc' }, selector)
+    await lab.apply(least({ name: 'w1' }))
+    const target = clusterIP('least', 'TCP')
+    const argv = ['python3', `${checkout}/test/support/hold.py`, 'hold', target.host, '80', '60', 'held']
+    const holding = lab.start(`${namespace}/client`, argv)
+    await holding.until((output) => output.includes('held\n'))
+    await lab.apply(least({ half: 'first' }))
+    for (const ask of [at(`${namespace}/client`), byPackets]) {
+      const answers = async () => new Set(await ask(...times(8, target)))
+      await expect.poll(answers, { timeout: 30_000, interval: 1_000 }).toEqual(new Set(['w2']))
+    }
+    await holding.stop()
+    await lab.delete(least({}))
   })
 
   test('in turn by weight: those on n1 three times as often, but for where the table begins anew', async () => {

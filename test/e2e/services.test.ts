@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Services as their backends come and go.
 
+import { appendFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ServiceDetail } from '../../src/agent/api.ts'
 import { askAgent } from '../../src/agent/client.ts'
 import { agentReady, agentSocket, endAgent, startAgent } from '../../src/lab/agents.ts'
-import { checkout, netnsPath } from '../../src/lab/names.ts'
+import { checkout, netnsPath, nodeDir } from '../../src/lab/names.ts'
+import type { KubeManifest } from '../../src/lab/objects.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Reply } from '../support/ask.ts'
-import { startBackground } from '../support/background.ts'
+import { type Background, startBackground } from '../support/background.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
 import { httpPort, idlePod, namespace, serverPod, service } from '../support/manifests.ts'
 import { startUdpClient, type UdpClient } from '../support/udp-exchange.ts'
@@ -166,6 +168,61 @@ describe.each([4, 6] as const)('IPv%s', (family) => {
       await udp.stop()
     }
     await lab.delete(serverPod('u1', 'n2', { app: 'udp' }))
+  })
+})
+
+describe('with serviceResetTCP', () => {
+  beforeAll(async () => {
+    await lab.killAgents()
+    for (const node of ['n1', 'n2']) appendFileSync(`${nodeDir(lab.name, node)}/config.yaml`, 'serviceResetTCP: true\n')
+    await lab.startAgents()
+  })
+
+  const echo = service('echo')
+
+  function slice(...endpoints: readonly { readonly pod: string; readonly conditions?: object }[]): KubeManifest {
+    return {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { namespace, name: 'echo-4', labels: { 'kubernetes.io/service-name': 'echo' } },
+      addressType: 'IPv4',
+      ports: [{ name: 'http', port: httpPort, protocol: 'TCP' }],
+      endpoints: endpoints.map(({ pod, conditions = {} }) => ({
+        addresses: [lab.podIP(`${namespace}/${pod}`, 4)],
+        nodeName: pod === 'echo-1' ? 'n1' : 'n2',
+        conditions: { ready: true, serving: true, terminating: false, ...conditions },
+      })),
+    }
+  }
+
+  /** How many of the three connections still answer. */
+  async function alive(held: Background): Promise<number> {
+    const before = held.output().length
+    held.write('go\n')
+    await held.until((output) => output.slice(before).includes('\n'))
+    return Number(held.output().slice(before).split(' ')[0])
+  }
+
+  test('TCP connections to a backend go on while it terminates, and are reset once its slices name it no more', async () => {
+    const pods = [idlePod('echo-1', 'n1', {}), idlePod('echo-2', 'n2', {})]
+    await lab.apply(...pods)
+    await lab.apply(echo, slice({ pod: 'echo-2' }))
+    const servers = ['echo-1', 'echo-2'].map((pod) =>
+      lab.start(`${namespace}/${pod}`, ['python3', hold, 'serve', String(httpPort)]),
+    )
+    for (const server of servers) await server.until((output) => output.includes('listening\n'))
+    const argv = ['python3', hold, 'hold', lab.clusterIP('test/echo', 4), '80', '3', 'kept']
+    const bySocket = lab.start(client, argv)
+    const byPacket = startBackground(['nsenter', `--net=${netnsPath(lab.name, lab.pod(client).place)}`, ...argv])
+    const clients = [bySocket, byPacket]
+    for (const each of clients) await each.until((output) => output.includes('held\n'))
+    const leaving = { ready: false, serving: true, terminating: true }
+    await lab.apply(slice({ pod: 'echo-1' }, { pod: 'echo-2', conditions: leaving }))
+    for (const each of clients) expect(await alive(each)).toBe(3)
+    await lab.apply(slice({ pod: 'echo-1' }))
+    for (const each of clients) expect(await alive(each)).toBe(0)
+    for (const each of [...clients, ...servers]) await each.stop()
+    await lab.delete(...pods, echo, slice())
   })
 })
 

@@ -35,8 +35,8 @@ export function idlePod(name: string, nodeName: string, labels: Readonly<Record<
   return { apiVersion: 'v1', kind: 'Pod', metadata: { namespace, name, labels }, spec: { nodeName } }
 }
 
-/** TCP 80 and UDP 53 to the server pods with these labels, in every family of the lab. */
-export function service(name: string, selector: Readonly<Record<string, string>>): KubeManifest {
+/** TCP 80 and UDP 53 to the server pods with these labels, in every family of the lab; without labels to what its slices say. */
+export function service(name: string, selector?: Readonly<Record<string, string>>): KubeManifest {
   return {
     apiVersion: 'v1',
     kind: 'Service',
