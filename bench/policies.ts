@@ -11,12 +11,13 @@ import { parseArgs } from 'node:util'
 import { releaseMemory } from '../src/agent/memory.ts'
 import { type Applied, createReconciler } from '../src/agent/reconcile.ts'
 import { table } from '../src/cli/print.ts'
+import { objectName } from '../src/core/names.ts'
 import { tableNames } from '../src/datapath/tables.ts'
 import type { MapName } from '../src/generated/abi.ts'
 import type { Fd } from '../src/kernel/addon.ts'
 import { createLiveKernel } from '../src/kernel/live.ts'
 import { loadAddon } from '../src/kernel/load-addon.ts'
-import type { Pod } from '../src/world/objects.ts'
+import type { LabelSelector, Labels, Pod } from '../src/world/objects.ts'
 import { createWorld, type World } from '../src/world/world.ts'
 import { loadShipped } from '../test/support/maps.ts'
 import { machine, stampedName } from '../tools/machine.ts'
@@ -38,6 +39,9 @@ import { median, quantile } from './statistics.ts'
 /** Source: issue 6. */
 const bounds = { fullMs: 3_000, changeMsP50: 5, residentBytes: 200e6 } as const
 
+/** Policies that come, and go again. */
+const POLICY_CHANGES = 25
+
 interface Figures {
   readonly scenario: Scenario
   /** From a known world to tables in the kernel: compile and apply. */
@@ -46,6 +50,8 @@ interface Figures {
   readonly changeMsP50: number
   readonly changeMsP99: number
   readonly changeWrites: number
+  /** A policy that comes or goes, whose selector no other has. */
+  readonly policyMsP50: number
   readonly residentBytes: number
   readonly sets: number
   readonly entriesPerSet: number
@@ -119,6 +125,7 @@ async function measure(scenario: Scenario): Promise<Omit<Figures, 'residentBytes
   const fullMs = await timed(() => reconciler.pass())
   releaseMemory(addon)
   const changes = await timeChanges(world, () => reconciler.pass(), applied)
+  const policyMsP50 = await timePolicies(world, () => reconciler.pass())
   const { sets, classes } = reconciler.compiled().policies
   const refusals = reconciler.refusals()
   if (refusals.length > 0) throw new Error(`the tables are too small: ${JSON.stringify(refusals)}`)
@@ -127,6 +134,7 @@ async function measure(scenario: Scenario): Promise<Omit<Figures, 'residentBytes
     scenario,
     fullMs,
     ...changes,
+    policyMsP50,
     sets: sets.size,
     entriesPerSet: entryCount / sets.size,
     classEntries: classes.size,
@@ -159,6 +167,26 @@ async function timeChanges(
   }
 }
 
+/** Of one pod of this node, for others of its namespace. */
+async function timePolicies(world: World, pass: () => Promise<void>): Promise<number> {
+  const times: number[] = []
+  for (let at = 0; at < POLICY_CHANGES; at++) {
+    const { namespace, labels } = readObject(podOf(at)) as Pod
+    const name = 'one-more'
+    const podSelector = select({ app: labels.app! })
+    const peers = [{ podSelector: select({ tier: `tier-${at}` }), namespaceSelector: null }]
+    world.put({ kind: 'NetworkPolicy', namespace, name, podSelector, ingress: [{ peers, ports: null }], egress: null })
+    times.push(await timed(pass))
+    world.delete('NetworkPolicy', objectName(namespace, name))
+    times.push(await timed(pass))
+  }
+  return median(times)
+}
+
+function select(matchLabels: Labels): LabelSelector {
+  return { matchLabels, matchExpressions: [] }
+}
+
 async function timed(work: () => Promise<void>): Promise<number> {
   const started = performance.now()
   await work()
@@ -182,13 +210,14 @@ function bigWorld(scenario: Scenario): World {
 function textOf(figures: readonly Figures[]): string {
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
   return table(
-    ['POLICIES', 'FULL', 'LABEL P50', 'P99', 'WRITES', 'RSS', 'SETS', 'ENTRIES PER SET', 'CLASSES'],
+    ['POLICIES', 'FULL', 'LABEL P50', 'P99', 'WRITES', 'POLICY P50', 'RSS', 'SETS', 'ENTRIES PER SET', 'CLASSES'],
     figures.map((each) => [
       each.scenario,
       `${(each.fullMs / 1_000).toFixed(2)} s`,
       `${each.changeMsP50.toFixed(2)} ms`,
       `${each.changeMsP99.toFixed(1)} ms`,
       each.changeWrites,
+      `${each.policyMsP50.toFixed(1)} ms`,
       megabytes(each.residentBytes),
       each.sets,
       each.entriesPerSet.toFixed(1),

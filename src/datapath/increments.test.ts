@@ -51,6 +51,6 @@ test('what is not compiled again although it changed stays in the kernel as it w
         expect(printed(store)).toEqual(printed(anew(passes.slice(0, pass + 1).flat())))
       }
     }),
-    { numRuns: soak(200, 10_000) },
+    { numRuns: soak(100, 10_000) },
   )
 })

@@ -46,36 +46,51 @@ export type DirtyPeers = Pick<Dirty, 'addresses' | 'nodes'>
 export type Classifier = (world: WorldView, nodeName: string, questions: Questions, dirty: DirtyPeers) => Classes
 
 /** Yields the same object in every pass, brought up to date. As long as the questions stay, only dirty addresses are looked
- *  at. Other questions cost a look at every address, the labels that they tell apart x the selectors, and addresses x
- *  prefixes of blocks. */
+ *  at; a selector of pods that comes or goes costs a look at whom it may select. Other questions cost a look at every address,
+ *  the labels that they tell apart x the selectors, and addresses x prefixes of blocks. */
 export function createClassifier(): Classifier {
   const table = createClassTable()
   let before: Asked | null = null
 
   return (world, nodeName, questions, dirty) => {
-    const isSame = before !== null && sameQuestions(before.questions, questions)
-    const asked: Asked = before !== null && isSame ? before : ask(questions, table)
-    const dirtyAddresses = before === null ? [] : dirty.addresses
+    const differing = before === null ? null : differingPeers(before.questions, questions)
+    const asked: Asked = before !== null && differing?.length === 0 ? before : ask(questions, table)
+    const dirtyAddresses = before === null ? NOBODY : dirty.addresses
     before = asked
     table.begin()
-    if (!isSame || (questions.asksForRanges && dirty.nodes.size > 0)) table.assignPrefixes(prefixClasses(asked, world))
+    if (differing === null || (questions.asksForRanges && dirty.nodes.size > 0))
+      table.assignPrefixes(prefixClasses(asked, world))
     const servers = asked.asksForServers ? serverAddresses(world) : NOBODY
     const at: Place = { asked, world, own: world.node(nodeName), servers, byPrefix: table.byPrefix }
     // Where an API server has the class of its prefix and one more, that may be another without the address being dirty.
-    for (const address of isSame ? [...dirtyAddresses, ...servers] : everyAddress(world, dirtyAddresses))
-      table.assign(address, classAt(at, address))
+    for (const addresses of differing === null
+      ? [dirtyAddresses, everyAddress(world)]
+      : [dirtyAddresses, servers, addressesMeant(world, differing)])
+      for (const address of addresses) table.assign(address, classAt(at, address))
     return table
   }
 }
 
 const NOBODY: ReadonlySet<Address> = new Set()
 
-/** Those that may have a class of their own, or had one; some come twice. */
-function* everyAddress(world: WorldView, dirty: Iterable<Address>): Iterable<Address> {
-  yield* dirty
+/** Those that may have a class of their own; some come twice. */
+function* everyAddress(world: WorldView): Iterable<Address> {
   yield* world.ownedAddresses()
   for (const node of world.nodes()) yield* node.internalIPs
   yield* serverAddresses(world)
+}
+
+/** Of pods that one of the selectors selects, or may once more is known. */
+function* addressesMeant(world: WorldView, peers: readonly PodPeer[]): Iterable<Address> {
+  for (const peer of peers) {
+    const { namespace: name } = peer
+    for (const pod of name === null ? world.pods() : world.podsOfNamespace(name)) {
+      const namespace = world.namespace(pod.namespace)
+      const isUnclear = namespace === undefined && peer.namespaces !== null
+      if (selectsLabels(peer, pod) && (isUnclear || selectsNamespace(peer, pod.namespace, namespace)))
+        yield* world.addressesOf(pod)
+    }
+  }
 }
 
 /** Answers that stay true as long as the questions do. */
@@ -316,17 +331,26 @@ function classId(text: string): Id64 {
   return id64(`class ${text}`)
 }
 
-function sameQuestions(a: Questions, b: Questions): boolean {
-  if (a === b) return true
-  return (
+/** Of so many selectors it costs less to look at every address once. */
+const DIFFERING_MAX = 8
+
+/** Selectors of pods that only one of both asks for; null: they differ otherwise, or by many. */
+function differingPeers(a: Questions, b: Questions): readonly PodPeer[] | null {
+  if (a === b) return []
+  const isLike =
     a.asksForPods === b.asksForPods &&
     a.deniesPods === b.deniesPods &&
     a.asksForRanges === b.asksForRanges &&
     a.portNames.size === b.portNames.size &&
-    a.portNames.isSubsetOf(b.portNames) &&
-    a.selectors.length === b.selectors.length &&
-    a.selectors.every((selector, index) => selector.text === b.selectors[index]!.text)
-  )
+    a.portNames.isSubsetOf(b.portNames)
+  const differing = [...onlyIn(a, b), ...onlyIn(b, a)]
+  const peers = differing.filter((selector) => selector.kind === 'pods')
+  return isLike && peers.length === differing.length && peers.length <= DIFFERING_MAX ? peers : null
+}
+
+function onlyIn(a: Questions, b: Questions): readonly Selector[] {
+  const texts = new Set(b.selectors.map(({ text }) => text))
+  return a.selectors.filter(({ text }) => !texts.has(text))
 }
 
 const realmTexts: Readonly<Record<Realm, string>> = {

@@ -55,6 +55,7 @@ export interface WorldView {
   ciliumPolicies(): Iterable<CiliumPolicy>
   endpoints(): Iterable<Endpoint>
 
+  podsOfNamespace(namespace: string): Iterable<Pod>
   policiesOfNamespace(namespace: string): Iterable<NetworkPolicy>
   /** Namespace '': the clusterwide ones, and what stands for a kind that cannot be read. */
   ciliumPoliciesOf(namespace: string): Iterable<CiliumPolicy>
@@ -71,6 +72,8 @@ export interface WorldView {
   podOf(endpoint: Endpoint): Pod | undefined
   /** False while the source cannot be asked: a pod that is not known now will not become known soon. */
   isLive(): boolean
+  /** Those that podAt may find it by: its own, and those of a local endpoint of its name. */
+  addressesOf(pod: Pod): Iterable<Address>
   /** Every address that has an owner. */
   ownedAddresses(): Iterable<Address>
   /** Whose internal address it is; of several the first by name. */
@@ -175,12 +178,14 @@ export function createWorld(): World {
     for (const address of addresses) dirtyAddresses.add(address)
   }
 
+  function addressesOf(pod: Pod): Iterable<Address> {
+    return [...pod.podIPs, ...[...endpointsByPod.of(keyOf(pod))].flatMap(({ addresses }) => addresses)]
+  }
+
   function markPod(pod: Pod): void {
-    markAddresses(pod.podIPs)
-    for (const { addresses } of endpointsByPod.of(keyOf(pod))) {
-      markAddresses(addresses)
-      dirtyPolicy = true
-    }
+    markAddresses(addressesOf(pod))
+    const [local] = endpointsByPod.of(keyOf(pod))
+    if (local !== undefined) dirtyPolicy = true
   }
 
   function markEndpoint(endpoint: Endpoint): void {
@@ -269,6 +274,7 @@ export function createWorld(): World {
     clusterPolicies: () => clusterPolicies.values(),
     ciliumPolicies: () => [...ciliumPolicies.values(), ...ciliumClusterwide.values()],
     endpoints: () => endpoints.values(),
+    podsOfNamespace: pods.ofNamespace,
     policiesOfNamespace: policies.ofNamespace,
     ciliumPoliciesOf: (namespace) => [
       ...ciliumPolicies.ofNamespace(namespace),
@@ -285,6 +291,7 @@ export function createWorld(): World {
     },
     podOf,
     isLive: () => live,
+    addressesOf,
     ownedAddresses: owners.addresses,
     nodeAt: (address) => [...nodesByAddress.of(address)].sort((a, b) => compareText(a.name, b.name))[0],
     countOf: (kind) => tables[kind].size,
