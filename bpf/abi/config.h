@@ -20,10 +20,13 @@ struct node_config {
 	__u16 nat_port_min, nat_port_max; /* masqueraded ports, inclusive */
 	__u8 refuse_denied;               /* 1: answer what policy denies */
 	__u8 dsr;                         /* enum dsr_transports */
-	__u8 pad[6];
+	__u8 pad[2];
+	__u32 sorter;  /* ifindex of the device that lib/sort.h sends to; 0: there is none */
 	__u64 seed[4]; /* secret and odd, the same as long as maps are pinned: lib/seen.h */
 };
 _Static_assert(sizeof(struct node_config) == 104, "node_config");
 
-/* skb->mark of a packet that Heddle has judged and sent on: to_netdev lets it out. */
-enum packet_mark { HEDDLE_MARK = 0x4845444c };
+enum packet_mark {
+	HEDDLE_MARK = 0x4845444c,   /* Heddle has judged it and sent it on: to_netdev lets it out */
+	HEDDLE_SORTED = 0x4845444d, /* it comes back from the sorter, its source proven before */
+};

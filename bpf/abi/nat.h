@@ -54,7 +54,8 @@ struct opening_ends {
 };
 _Static_assert(sizeof(struct opening_ends) == 16, "opening_ends");
 
-/* fragments: LRU, first fragment -> ports, so that later ones find their flow. */
+/* fragments: LRU, first fragment -> ports, so that later ones find their flow. Where a later one came
+ * before it, the datagram's pieces go by the sorter (lib/sort.h): whichever enters first decides for all. */
 struct fragment_key {
 	struct address source, destination;
 	__be32 identification;
@@ -65,8 +66,10 @@ _Static_assert(sizeof(struct fragment_key) == 40, "fragment_key");
 
 struct fragment {
 	__be16 source_port, destination_port;
+	__u8 sorting; /* 1: by the sorter, and there are no ports */
+	__u8 pad[3];
 };
-_Static_assert(sizeof(struct fragment) == 4, "fragment");
+_Static_assert(sizeof(struct fragment) == 8, "fragment");
 
 #ifdef __bpf__
 struct {

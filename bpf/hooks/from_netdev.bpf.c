@@ -9,14 +9,14 @@
 #include "../lib/known.h"
 #include "../lib/nat.h"
 #include "../lib/refuse.h"
+#include "../lib/sort.h"
 #include "../lib/source.h"
 
 static __always_inline enum verdict prove(struct packet *p)
 {
 	enum verdict v = p->flags & PACKET_TUNNELLED ? source_tunnelled(p) : source_bare(p);
 
-	if (v == NEXT) fragment_remember(p);
-	return v;
+	return v == NEXT ? sort_first(p) : v;
 }
 
 /* For this node's address: an answer to what it translated, a Service's, or for its stack. */
@@ -117,14 +117,41 @@ static __always_inline enum verdict leave_tunnel(struct __sk_buff *skb, struct p
 	return parse(skb, p);
 }
 
+/* What came out of the tunnel and went by the sorter: its source says by which node. */
+static __always_inline void restore_tunnel(struct packet *p)
+{
+	const struct route *route = route_of(&p->tuple.source);
+	const struct node *node = node_of(&p->tuple.source);
+
+	if (self()->tunnel_mode != TUNNEL_VXLAN) return;
+	if (route && route->kind == ROUTE_PODS)
+		p->tunnel_node = route->node;
+	else if (node && endpoint_of(&p->tuple.destination))
+		p->tunnel_node = node->node;
+	if (p->tunnel_node) p->flags |= PACKET_TUNNELLED;
+}
+
+__noinline int sort_received(struct packet *p)
+{
+	enum verdict v;
+
+	if (!p) return DROP;
+	v = prove(p);
+	return v == NEXT ? sort_early(p) : v;
+}
+
 static __always_inline enum verdict receive(struct __sk_buff *skb, struct packet *p)
 {
 	enum verdict v = parse(skb, p);
 
-	if (p->flags & PACKET_TUNNELLED) return v;
-	if (is_for_stack(v, p)) return PASS;
-	if (v != NEXT || !self_has(&p->tuple.destination) || !tunnel_is_for_us(p)) return v;
-	return leave_tunnel(skb, p);
+	sort_return(skb, p);
+	if (p->flags & PACKET_SORTED) restore_tunnel(p);
+	if (v == NEXT && !(p->flags & PACKET_TUNNELLED) && self_has(&p->tuple.destination) &&
+	    tunnel_is_for_us(p))
+		v = leave_tunnel(skb, p);
+	else if (!(p->flags & PACKET_TUNNELLED) && !sort_wants(v, p) && is_for_stack(v, p))
+		return PASS;
+	return sort_wants(v, p) ? sort_received(p) : v;
 }
 
 SEC("tc")
@@ -147,6 +174,7 @@ int from_netdev(struct __sk_buff *skb)
 	if (v == NEXT && self_has(&p.tuple.destination)) v = admit_to_node(skb, &p);
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);
+	if (sort_cuts(skb, v, &p)) v = sort_again(&p);
 	if (v == DROP && p.reason == DROP_BARE_SOURCE && skb->mark == HEDDLE_MARK)
 		v = PASS; /* refuse_to_host's */
 	return refuse_to_network(skb, &p, finish(skb, &p, HOOK_FROM_NETDEV, v));

@@ -6,6 +6,7 @@
 #include "../lib/known.h"
 #include "../lib/nat.h"
 #include "../lib/refuse.h"
+#include "../lib/sort.h"
 #include "../lib/source.h"
 
 /* The gateway of every pod is fe80::1, which nobody owns: what asks for it (RFC 4861)
@@ -26,7 +27,7 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	if (address_is_multicast(&p->tuple.destination)) return drop(p, DROP_MULTICAST);
 	if (is_neighbour_discovery(p)) return PASS;
 	v = source_of_pod(skb, p);
-	if (v == NEXT) fragment_remember(p);
+	if (v == NEXT) v = sort_first(p);
 	if (v == NEXT) v = nat_lookup_of_pod(skb, p, NAT_POD);
 	if (v == NEXT) v = route_lookup(p);
 	if (v == NEXT) v = nat_source(p);
@@ -36,13 +37,23 @@ static __always_inline enum verdict admit(struct __sk_buff *skb, struct packet *
 	return v;
 }
 
+static __always_inline enum verdict receive(struct __sk_buff *skb, struct packet *p)
+{
+	enum verdict v = parse(skb, p);
+
+	sort_return(skb, p);
+	if (!sort_wants(v, p)) return v;
+	v = source_of_pod(skb, p);
+	return v == NEXT ? sort_early(p) : v;
+}
+
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
 	if (forward_known(skb, 0) == REDIRECT) return TC_ACT_REDIRECT;
 
 	struct packet p = {};
-	enum verdict v = parse(skb, &p);
+	enum verdict v = receive(skb, &p);
 
 	if (v == NEXT && !conntrack_known(&p, skb->ifindex)) v = admit(skb, &p);
 	if (v == NEXT) v = forward(skb, &p);

@@ -87,6 +87,19 @@ static __always_inline bool address_is_loopback(const struct address *a)
 	return !address_word(a, 0) && address_word(a, 1) == __builtin_bswap64(1);
 }
 
+/* Multicast, broadcast, loopback, unspecified, and the networks that nobody is in (RFC 1812 5.3.7). */
+static __always_inline bool address_is_no_host(const struct address *a)
+{
+	if (address_is_ipv4(a)) return !a->bytes[12] || a->bytes[12] == 127 || a->bytes[12] >= 224;
+	return a->bytes[0] == 0xff || address_is_zero(a) || address_is_loopback(a);
+}
+
+/* fe80::/10 (RFC 4291 2.5.6); routers do not forward it. */
+static __always_inline bool address_is_link_local(const struct address *a)
+{
+	return a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
 /* The key that finds the longest prefix around an address. */
 static __always_inline void address_to_prefix(struct prefix *prefix, const struct address *a)
 {

@@ -27,6 +27,7 @@ enum packet_flags {
 	PACKET_DIRECT = 1 << 9,     /* of a flow that went by a Service until now */
 	PACKET_AUDITED = 1 << 10,   /* allowed; .reason, .direction and .rule say what would deny it */
 	PACKET_DSR = 1 << 11,       /* travels with what the client has asked for: .asked (lib/dsr.h) */
+	PACKET_SORTED = 1 << 12,    /* comes back from the sorter */
 };
 
 /* Where lib/route.h sends it. */

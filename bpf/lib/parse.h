@@ -15,12 +15,13 @@
  *   other ICMP       (0, type << 8 | code)
  *   anything else    (0, 0)
  * A later fragment takes its ports from `fragments`, and is DROP_FRAGMENT where it
- * comes before its first, which the hook enters by fragment_remember as soon as its
- * source is proven and before anything of the tuple is translated. */
+ * comes before its first, which the hook enters by fragment_remember (lib/sort.h: by sort_first) as
+ * soon as its source is proven and before anything of the tuple is translated. */
 #pragma once
 #include <bpf/bpf_endian.h>
 #include "packet.h"
 
+#define IP_FRAGMENT_NOT 0x4000
 #define IP_FRAGMENT_MORE 0x2000
 #define IP_FRAGMENT_OFFSET 0x1fff
 
@@ -141,22 +142,28 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
 	key->protocol = p->tuple.protocol;
 }
 
-__noinline int fragment_enter(struct packet *p)
+/* REDIRECT, where the sorter may be asked: pieces of this datagram went there before. */
+__noinline int fragment_enter(struct packet *p, bool may_sort)
 {
 	ALIGNED struct fragment_key key;
-	struct fragment ports;
+	struct fragment ports = {};
+	const struct fragment *known;
 
 	if (!p) return DROP;
 	fragment_key_of(&key, p);
 	ports.source_port = p->tuple.source_port;
 	ports.destination_port = p->tuple.destination_port;
+	if (may_sort && !bpf_map_update_elem(&fragments, &key, &ports, BPF_NOEXIST)) return NEXT;
+	known = may_sort ? bpf_map_lookup_elem(&fragments, &key) : NULL;
+	if (known && known->sorting) return REDIRECT;
 	bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
 	return NEXT;
 }
 
+/* Of what the node's stack sends, which has its pieces in order. */
 static __always_inline void fragment_remember(struct packet *p)
 {
-	if (p->flags & PACKET_FIRST_FRAGMENT) fragment_enter(p);
+	if (p->flags & PACKET_FIRST_FRAGMENT) fragment_enter(p, false);
 }
 
 __noinline int fragment_find(struct packet *p)
@@ -167,7 +174,7 @@ __noinline int fragment_find(struct packet *p)
 	if (!p) return DROP;
 	fragment_key_of(&key, p);
 	known = bpf_map_lookup_elem(&fragments, &key);
-	if (!known) return drop(p, DROP_FRAGMENT);
+	if (!known || known->sorting) return drop(p, DROP_FRAGMENT);
 	p->tuple.source_port = known->source_port;
 	p->tuple.destination_port = known->destination_port;
 	if (p->tuple.protocol == IPPROTO_ICMP)

@@ -196,20 +196,13 @@ __noinline int refuse_icmp(struct __sk_buff *skb, struct packet *p)
 	return refuse_network(skb, p, protocol, bytes);
 }
 
-/* Multicast, broadcast, loopback, unspecified, and the networks that nobody is in (RFC 1812 5.3.7). */
-static __always_inline bool refuse_is_no_host(const struct address *a)
-{
-	if (address_is_ipv4(a)) return !a->bytes[12] || a->bytes[12] == 127 || a->bytes[12] >= 224;
-	return a->bytes[0] == 0xff || address_is_zero(a) || address_is_loopback(a);
-}
-
 static __always_inline bool refuse_answers(const struct __sk_buff *skb, const struct packet *p)
 {
 	if (p->reason != DROP_NO_BACKEND && p->reason != DROP_NO_PORT && p->reason != DROP_TOO_LARGE &&
 	    p->reason != DROP_HOP_LIMIT && !(refuse_by_policy(p) && self()->refuse_denied))
 		return false;
 	if (skb->pkt_type == FRAME_TO_ALL || skb->pkt_type == FRAME_TO_MANY) return false;
-	if (refuse_is_no_host(&p->tuple.source)) return false;
+	if (address_is_no_host(&p->tuple.source)) return false;
 	return !(p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT)) &&
 	       p->transport == ETH_HLEN + ip_length(p);
 }

@@ -30,6 +30,7 @@ static Napi::Object Initialize(Napi::Env env, Napi::Object exports)
 	ExportRing(env, exports);
 	ExportNetlink(env, exports);
 	ExportNetns(env, exports);
+	ExportDefragment(env, exports);
 	ExportConfigure(env, exports);
 	ExportWatch(env, exports);
 #ifdef __SANITIZE_ADDRESS__

@@ -11,6 +11,7 @@ void ExportLink(Napi::Env env, Napi::Object exports);
 void ExportRing(Napi::Env env, Napi::Object exports);
 void ExportNetlink(Napi::Env env, Napi::Object exports);
 void ExportNetns(Napi::Env env, Napi::Object exports);
+void ExportDefragment(Napi::Env env, Napi::Object exports);
 void ExportConfigure(Napi::Env env, Napi::Object exports);
 void ExportMount(Napi::Env env, Napi::Object exports);
 void ExportFile(Napi::Env env, Napi::Object exports);

@@ -55,6 +55,21 @@ Napi::Value OpenNetns(const Napi::CallbackInfo &call)
 	return Napi::Number::New(env, file.release());
 }
 
+// Nothing but the descriptor keeps it alive.
+Napi::Value NewNetns(const Napi::CallbackInfo &call)
+{
+	Napi::Env env = call.Env();
+	Descriptor made;
+	Descriptor home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+	if (!home.valid()) return Throw(env, { errno, "open", "/proc/thread-self/ns/net" });
+	if (unshare(CLONE_NEWNET)) return Throw(env, { errno, "unshare", "" });
+	made = Descriptor(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+	int error = errno;
+	if (setns(home.get(), CLONE_NEWNET)) abort();
+	if (!made.valid()) return Throw(env, { error, "open", "/proc/thread-self/ns/net" });
+	return Napi::Number::New(env, made.release());
+}
+
 Napi::Value NetnsCookie(const Napi::CallbackInfo &call)
 {
 	Napi::Env env = call.Env();
@@ -84,6 +99,7 @@ Napi::Value WriteSysctl(const Napi::CallbackInfo &call)
 void ExportNetns(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("openNetns", Napi::Function::New(env, OpenNetns));
+	exports.Set("newNetns", Napi::Function::New(env, NewNetns));
 	exports.Set("netnsCookie", Napi::Function::New(env, NetnsCookie));
 	exports.Set("writeSysctl", Napi::Function::New(env, WriteSysctl));
 }

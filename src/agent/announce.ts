@@ -112,13 +112,13 @@ function shadowSentence(path: string): string {
   return `the container runtime takes ${path} instead of Heddle's network configuration: it comes first by name`
 }
 
-function announcementOf(config: Config, { nodeAddresses }: LocalNode, version: string): NodeAnnouncement {
+function announcementOf(config: Config, { nodeAddresses, sorter }: LocalNode, version: string): NodeAnnouncement {
   return {
     mode: config.mode,
     tunnelAddresses: config.mode === 'vxlan' ? nodeAddresses : [],
     tunnelPort: config.tunnelPort,
     vni: config.vni,
-    capabilities: kernelFeatures().flatMap(({ name, found }) => (found ? [name] : [])),
+    capabilities: kernelFeatures(sorter !== 0).flatMap(({ name, found }) => (found ? [name] : [])),
     dsr: config.loadBalancerMode !== 'snat',
     version,
   }

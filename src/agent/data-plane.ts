@@ -17,6 +17,7 @@ import { createLiveKernel } from '../kernel/live.ts'
 import { type Datapath, openDatapath } from '../kernel/loader.ts'
 import type { NodeNetwork } from '../kernel/node-network.ts'
 import { deleteNodeRoute, putNodeRoute, putPodBlackholes, readNodeRoutes, repairPodRoutes } from '../kernel/routes.ts'
+import { closeSorter, openSorter, startSorter } from '../kernel/sorter.ts'
 import { sameValue } from '../world/equal.ts'
 import type { Kind, Node } from '../world/objects.ts'
 import type { World } from '../world/world.ts'
@@ -32,7 +33,7 @@ import {
   prepareNode,
 } from './node-setup.ts'
 import { createEndpoints, createWiring } from './pods.ts'
-import { findCgroup } from './preflight.ts'
+import { findCgroup, maySortFragments } from './preflight.ts'
 import { createHealthPorts, type HealthPorts } from './proxy-health.ts'
 import { type Applied, createReconciler, type Reconciler } from './reconcile.ts'
 import { cutRemovedBackends, goneOf } from './removed-backends.ts'
@@ -83,8 +84,9 @@ export interface DataPlane {
 /** Resolves when what World says is in force and every hook is attached. */
 export async function startDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
   const { addon, network, config, world, node, ipam, log } = options
-  const local = await examineNode(network, config, node)
-  await prepareNode(network, config, local)
+  const examined = await examineNode(network, config, node)
+  await prepareNode(network, config, examined)
+  const local = { ...examined, sorter: await findSorter(options, examined.podMtu) }
   await using starting = new AsyncDisposableStack()
   const datapath = await openDatapath(addon, {
     bpffs: config.bpffs,
@@ -93,6 +95,10 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
     sizes: config.mapSizes,
   })
   starting.use(datapath)
+  if (local.sorter !== 0) {
+    await datapath.attachSorter(local.sorter)
+    await startSorter(network, local.sorter)
+  }
   const routes = {
     read: () => readNodeRoutes(network),
     put: (route: Parameters<typeof putNodeRoute>[1]) => putNodeRoute(network, route),
@@ -206,6 +212,18 @@ export async function startDataPlane(options: DataPlaneOptions): Promise<DataPla
       }
     },
     stop: () => stack.disposeAsync(),
+  }
+}
+
+/** 0: there is none. Everything else goes on without it. */
+async function findSorter({ network, config, log }: DataPlaneOptions, ipv4Mtu: number): Promise<number> {
+  if (!maySortFragments()) return 0
+  try {
+    return await openSorter(network, config.bpffs, ipv4Mtu)
+  } catch (err) {
+    log.warn({ err }, 'fragments that come before the first of their datagram are dropped')
+    await closeSorter(network, config.bpffs)
+    return 0
   }
 }
 

@@ -23,10 +23,14 @@ export interface LocalNode {
   readonly podGsoIPv4MaxBytes: number | undefined
   /** The first InternalIP of each family, where a device here has it. */
   readonly nodeAddresses: readonly Address[]
+  /** ifindex; 0: fragments that come before their first are dropped. */
+  readonly sorter: number
 }
 
+type Examined = Omit<LocalNode, 'sorter'>
+
 /** Throws a sentence when the uplink cannot be found. */
-export async function examineNode(network: NodeNetwork, config: Config, node: Node): Promise<LocalNode> {
+export async function examineNode(network: NodeNetwork, config: Config, node: Node): Promise<Examined> {
   const uplink = await findUplink(network, config, node)
   const podMtu = config.mtu === 'auto' ? uplink.mtu - overhead(config, node) : config.mtu
   const held = (await readAddresses(network)).map(({ address }) => address)
@@ -79,7 +83,7 @@ function overhead({ mode }: Config, node: Node): number {
 }
 
 /** Forwarding on, offloads of the uplink as the data plane needs them; idempotent. */
-export async function prepareNode(network: NodeNetwork, { mode }: Config, local: LocalNode): Promise<void> {
+export async function prepareNode(network: NodeNetwork, { mode }: Config, local: Examined): Promise<void> {
   const { uplink, podGsoIPv4MaxBytes } = local
   network.writeSysctl('ipv4/ip_forward', '1')
   if (existsSync('/proc/sys/net/ipv6')) {
@@ -102,7 +106,7 @@ export async function prepareNode(network: NodeNetwork, { mode }: Config, local:
 /** What the programs are told of this node, but for their secret (seed.ts). */
 export function nodeConfigOf(
   config: Config,
-  { node, uplink }: LocalNode,
+  { node, uplink, sorter }: LocalNode,
   netnsCookie: bigint,
 ): Omit<NodeConfig, 'seed'> {
   return {
@@ -119,6 +123,7 @@ export function nodeConfigOf(
     natPortMin: config.natPortMin,
     natPortMax: config.natPortMax,
     refuseDenied: config.policyRefuse ? 1 : 0,
+    sorter,
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { expect, test } from 'vitest'
-import { highestCgroupMount, missingCapabilities } from './preflight.ts'
+import { highestCgroupMount, maySortFragments, missingCapabilities } from './preflight.ts'
 
 const mount = (root: string, point: string, type = 'cgroup2') =>
   `36 35 0:29 ${root} ${point} rw,nosuid shared:9 - ${type} cgroup2 rw,nsdelegate`
@@ -29,4 +29,17 @@ test.each([
 
 test('where nothing is said of capabilities there are none', () => {
   expect(missingCapabilities('')).toEqual(['NET_ADMIN', 'SYS_ADMIN'])
+})
+
+test.each([
+  ['6.1.0-28-amd64', false],
+  ['6.6.58', false],
+  ['6.6.59-rc1', true],
+  ['6.8.0-49-generic', false],
+  ['6.11.5', false],
+  ['6.11.6', true],
+  ['6.12.0', true],
+  ['7.0.0', true],
+])('a kernel that is harmed by a netfilter link gets none: %s', (version, may) => {
+  expect(maySortFragments(version)).toBe(may)
 })

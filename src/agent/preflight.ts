@@ -46,11 +46,23 @@ export function findCgroup({ cgroup }: Config): string | undefined {
   return cgroup === 'auto' ? highestCgroupMount(readFileSync('/proc/self/mountinfo', 'utf8')) : cgroup
 }
 
-export function kernelFeatures(): readonly KernelFeature[] {
+export function kernelFeatures(sortsFragments: boolean): readonly KernelFeature[] {
   return [
     { name: 'BTF', found: existsSync('/sys/kernel/btf/vmlinux'), without: '' },
     { name: 'tcx', found: isKernelAtLeast(KERNEL_TCX), without: 'clsact filters, which end when the device does' },
+    {
+      name: 'defragmenter',
+      found: sortsFragments,
+      without: 'fragments that come before the first of their datagram are dropped',
+    },
   ]
+}
+
+/** Whether netfilter links are there and hold their namespace: one that outlives it harms the kernel (CVE-2024-50130). */
+export function maySortFragments(version: string = release()): boolean {
+  const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map(Number)
+  const fixedIn: Readonly<Record<number, number>> = { 6: 59, 11: 6 }
+  return major > 6 || (major === 6 && (minor >= 12 || patch >= (fixedIn[minor] ?? Number.POSITIVE_INFINITY)))
 }
 
 function isKernelAtLeast([major, minor]: readonly [number, number]): boolean {

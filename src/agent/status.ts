@@ -64,7 +64,7 @@ export async function currentStatus(parts: StatusParts): Promise<Status> {
     podCIDRs: local?.node.podCIDRs ?? [],
     uplink: { name: local?.uplink.name ?? '', ifindex: local?.uplink.ifindex ?? 0, mtu: local?.uplink.mtu ?? 0 },
     podMtu: local?.podMtu ?? 0,
-    kernelFeatures: kernelFeatures(),
+    kernelFeatures: kernelFeatures((local?.sorter ?? 0) !== 0),
     maps: mapFills(parts),
     sources: [sourceStatus(parts)],
     pools: parts.ipam.status().map(poolStatus),

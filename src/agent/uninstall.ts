@@ -6,6 +6,7 @@ import { Links } from '../kernel/links.ts'
 import { loadAddon } from '../kernel/load-addon.ts'
 import { NodeNetwork } from '../kernel/node-network.ts'
 import { deleteOwnRoutes, readLinks } from '../kernel/routes.ts'
+import { closeSorter } from '../kernel/sorter.ts'
 import { removePins } from '../kernel/uninstall.ts'
 import { unwirePod } from '../kernel/veth.ts'
 import { removeNetworkConfiguration } from './cni-files.ts'
@@ -31,6 +32,7 @@ export async function uninstall(config: Config): Promise<readonly string[]> {
     for (const direction of ['ingress', 'egress'] as const) await links.detachFilter(device.ifindex, direction)
     await disableBigTCP(network, device)
   }
+  await closeSorter(network, config.bpffs)
   removePins(config.bpffs)
   await deleteOwnRoutes(network)
   return pods.map(({ name }) => name)

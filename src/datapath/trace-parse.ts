@@ -59,20 +59,16 @@ export function parseTransport(packet: IpPacket, state: FlowState): Tuple | Verd
   const { source, destination, protocol, fragment } = packet
   if (isCutShort(packet)) return drop(DropReason.PARSE)
   if (!fragment || fragment.offset === 0) return { source, destination, protocol, ...ports(packet) }
-  const known = state.fragments.get(fragmentText(fragmentKey(packet, fragment)))
-  return known ? { source, destination, protocol, ...known[1] } : drop(DropReason.FRAGMENT)
+  const known = state.fragments.get(fragmentText(fragmentKey(packet, fragment)))?.[1]
+  if (known === undefined || known.sorting === 1) return drop(DropReason.FRAGMENT)
+  const { sourcePort, destinationPort } = known
+  return { source, destination, protocol, sourcePort, destinationPort }
 }
 
-/** A first fragment, whose source is proven, leaves its ports for the later ones. */
-export function rememberFragment(packet: IpPacket, state: FlowState) {
-  const { fragment } = packet
-  if (fragment?.offset !== 0) return
-  const key = fragmentKey(packet, fragment)
-  const { sourcePort, destinationPort } = ports(packet)
-  state.fragments.set(fragmentText(key), [key, { sourcePort, destinationPort }])
-}
-
-function fragmentKey({ source, destination, protocol }: IpPacket, { identification }: FragmentHeader): FragmentKey {
+export function fragmentKey(
+  { source, destination, protocol }: IpPacket,
+  { identification }: FragmentHeader,
+): FragmentKey {
   return { source, destination, protocol, identification }
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // `trace`: the answer to what was dropped (bpf/lib/refuse.h).
 
-import { type Address, family as familyOf, isIPv6Multicast } from '../core/address.ts'
 import { Protocol } from '../core/protocol.ts'
 import { DropReason, TunnelMode } from '../generated/abi.ts'
 import { inTunnel, nexthopOf } from './trace-forward.ts'
 import { IcmpType, Icmpv6Type, type IpPacket, icmpProtocol, TcpFlag } from './trace-packet.ts'
+import { isNoHost } from './trace-sort.ts'
 import { isSyn, type Verdict, type Walk } from './trace-walk.ts'
 
 const HOP_LIMIT = 64
@@ -34,13 +34,6 @@ export function withAnswer(walk: Walk, verdict: Verdict): Verdict {
   const nexthop = nexthopOf(walk, walk.tunnelNode)
   const isTunnelled = walk.input.config.tunnelMode === TunnelMode.VXLAN
   return { ...verdict, answer: nexthop && isTunnelled ? inTunnel(walk, answer, nexthop) : null }
-}
-
-/** Multicast, broadcast, loopback, unspecified, and the networks that nobody is in (RFC 1812 5.3.7). */
-function isNoHost(source: Address): boolean {
-  if (familyOf(source) === 6) return isIPv6Multicast(source) || source === '::' || source === '::1'
-  const first = Number(source.split('.')[0])
-  return first === 0 || first === 127 || first >= 224
 }
 
 function answerTo({ input, packet, asked, mtuBytes }: Walk, reason: DropReason): IpPacket | null {

@@ -62,6 +62,8 @@ export type Verdict =
     }
   /** Into the pod behind this host veth. */
   | { readonly kind: 'pod'; readonly ifindex: number }
+  /** To the namespace that puts datagrams in order. */
+  | { readonly kind: 'sorter' }
   /** Out of this device to a gateway on its link; null: the kernel's route decides. */
   | { readonly kind: 'nexthop'; readonly ifindex: number; readonly gateway: Address | null; readonly tunnel: boolean }
 
@@ -101,6 +103,8 @@ export interface Walk {
   tunnelNode: bigint
   /** What would deny the packet if policies were enforced that are audited. */
   audited: Audited | null
+  /** It comes back from the sorter. */
+  isSorted: boolean
   mark: number
   readonly steps: Step[]
 }

@@ -17,9 +17,10 @@ import {
   translateSource,
 } from './trace-nat.ts'
 import { type IpPacket, type Packet, TcpFlag } from './trace-packet.ts'
-import { parseNetwork, parseTransport, ports, rememberFragment } from './trace-parse.ts'
+import { parseNetwork, parseTransport, ports } from './trace-parse.ts'
 import { withAnswer } from './trace-refuse.ts'
 import { endpointOf, isTunnelPort, route, sourceOfNetdev, sourceOfPod, sourceOfStack } from './trace-route.ts'
+import { cutAgain, maySort, returnSorted, sortEarly, sortFirst, wantsSorting } from './trace-sort.ts'
 import { lookup, tupleText } from './trace-tables.ts'
 import {
   type Audited,
@@ -86,6 +87,7 @@ export function trace(input: TraceInput): Traced {
     destination: { kind: 'stack' },
     tunnelNode: 0n,
     audited: null,
+    isSorted: false,
     mark: input.mark,
     steps: [],
   }
@@ -95,7 +97,9 @@ export function trace(input: TraceInput): Traced {
 
 /** What a pod sends. */
 function fromPod(walk: Walk): Verdict {
+  returnSorted(walk)
   const refused = parse(walk)
+  if (wantsSorting(walk, refused)) return sourceOfPod(walk) ?? sortEarly(walk)
   if (refused) return refused
   if (isMulticast(walk.packet)) return drop(DropReason.MULTICAST)
   if (isNeighbourDiscovery(walk.packet)) return toStack
@@ -133,11 +137,13 @@ function toPod(walk: Walk): Verdict {
 
 /** What the network sends: other nodes and the world, plain or in the tunnel. */
 function fromNetdev(walk: Walk): Verdict {
+  returnSorted(walk)
   const unparsed = parse(walk)
-  if (unparsed) return leftToStack('from_netdev', unparsed, walk)
-  const refused = unwrap(walk) ?? (walk.isDsr ? enterTold(walk) : null)
+  const refused = unparsed ?? unwrap(walk) ?? (walk.isDsr ? enterTold(walk) : null)
+  if (wantsSorting(walk, refused)) return sourceOfNetdev(walk) ?? sortEarly(walk)
+  if (unparsed && walk.tunnelNode === 0n) return leftToStack('from_netdev', unparsed, walk)
   if (refused) return refused
-  const verdict = admitFromNetdev(walk) ?? forward(walk)
+  const verdict = cutAgain(walk, admitFromNetdev(walk) ?? forward(walk))
   const isRefusalOfOurs = verdict.kind === 'drop' && verdict.reason === DropReason.BARE_SOURCE
   return isRefusalOfOurs && walk.mark === PacketMark.MARK ? toStack : withAnswer(walk, verdict)
 }
@@ -188,14 +194,14 @@ function admitBeyond(walk: Walk): Stage {
 
 /** Passes on what was said of the source; where nothing was, the packet may leave its mark in `fragments`. */
 function proven(walk: Walk, refused: Stage): Stage {
-  if (!refused) rememberFragment(walk.packet, walk.input.state)
-  return refused
+  const isFromStack = walk.input.hook === 'to_pod' || walk.input.hook === 'to_netdev'
+  return refused ?? sortFirst(walk, !isFromStack && maySort(walk))
 }
 
 function unwrap(walk: Walk): Stage {
   const { config } = walk.input
   const isTunnel = isOwnAddress(config, walk.tuple.destination) && isTunnelPort(config, walk.tuple)
-  return isTunnel && !walk.packet.fragment ? (decapsulate(walk) ?? parse(walk)) : null
+  return isTunnel && walk.tunnelNode === 0n && !walk.packet.fragment ? (decapsulate(walk) ?? parse(walk)) : null
 }
 
 /** What the node's stack sends by the uplink, its own and what it forwards for pods. Policy has no say here. */
@@ -292,7 +298,11 @@ function parse(walk: Walk): Stage {
   const network = parseNetwork(walk.packet)
   if (!isPacket(network)) return network
   const tuple = parseTransport(network, walk.input.state)
-  if ('kind' in tuple) return tuple
+  if ('kind' in tuple) {
+    const { source, destination, protocol } = network
+    walk.tuple = { source, destination, protocol, sourcePort: 0, destinationPort: 0 }
+    return tuple
+  }
   walk.tuple = tuple
   return null
 }

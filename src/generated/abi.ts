@@ -35,6 +35,7 @@ export type TunnelMode = (typeof TunnelMode)[keyof typeof TunnelMode]
 
 export const PacketMark = {
   MARK: 1212499020,
+  SORTED: 1212499021,
 } as const
 export type PacketMark = (typeof PacketMark)[keyof typeof PacketMark]
 
@@ -256,6 +257,7 @@ export interface NodeConfig {
   readonly natPortMax: number
   readonly refuseDenied: number
   readonly dsr: number
+  readonly sorter: number
   readonly seed: readonly [bigint, bigint, bigint, bigint]
 }
 
@@ -278,6 +280,7 @@ export const nodeConfig: Codec<NodeConfig> = {
     view.setUint16(62, value.natPortMax, true)
     view.setUint8(64, value.refuseDenied)
     view.setUint8(65, value.dsr)
+    view.setUint32(68, value.sorter, true)
     view.setBigUint64(72, value.seed[0], true)
     view.setBigUint64(80, value.seed[1], true)
     view.setBigUint64(88, value.seed[2], true)
@@ -299,6 +302,7 @@ export const nodeConfig: Codec<NodeConfig> = {
       natPortMax: view.getUint16(62, true),
       refuseDenied: view.getUint8(64),
       dsr: view.getUint8(65),
+      sorter: view.getUint32(68, true),
       seed: [view.getBigUint64(72, true), view.getBigUint64(80, true), view.getBigUint64(88, true), view.getBigUint64(96, true)],
     }
   },
@@ -725,22 +729,25 @@ export const fragmentKey: Codec<FragmentKey> = {
 export interface Fragment {
   readonly sourcePort: number
   readonly destinationPort: number
+  readonly sorting: number
 }
 
 export const fragment: Codec<Fragment> = {
   name: 'fragment',
-  size: 4,
+  size: 8,
   write(bytes, offset, value) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
-    bytes.fill(0, offset, offset + 4)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8)
+    bytes.fill(0, offset, offset + 8)
     view.setUint16(0, value.sourcePort)
     view.setUint16(2, value.destinationPort)
+    view.setUint8(4, value.sorting)
   },
   read(bytes, offset) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 4)
+    const view = new DataView(bytes.buffer, bytes.byteOffset + offset, 8)
     return {
       sourcePort: view.getUint16(0),
       destinationPort: view.getUint16(2),
+      sorting: view.getUint8(4),
     }
   },
 }
@@ -1485,10 +1492,10 @@ export const maps = {
     name: 'fragments',
     type: 9,
     keySize: 40,
-    valueSize: 4,
+    valueSize: 8,
     maxEntries: 8192,
     flags: 0,
-    layout: '875415ec',
+    layout: 'a4090646',
     key: fragmentKey,
     value: fragment,
   },

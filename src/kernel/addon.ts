@@ -3,6 +3,8 @@
 // A call that can block returns a Promise and runs on the thread pool. Failures are KernelError-shaped:
 // an Error with {code: 'ENOENT', errno: 2, syscall: 'bpf(BPF_OBJ_GET)'} and, for load, {verifierLog}.
 
+import type { Family } from '../core/address.ts'
+
 /** An open file descriptor; whoever gets one closes it, once. */
 export type Fd = number & { readonly brand: 'Fd' }
 
@@ -129,7 +131,12 @@ export interface Addon {
   openNetlink(protocol: number, netns: Fd | null): NetlinkSocket
   /** Fails unless the path is a network namespace (NS_GET_NSTYPE). */
   openNetns(path: string): Fd
+  /** A new one, with nothing in it but a loopback device that is down; it ends with what holds it: this, or a link in it. */
+  newNetns(): Fd
   netnsCookie(netns: Fd): bigint
+  /** A link that has that namespace put fragments together before it routes them, and keeps it alive (Linux 6.6.59, 6.11.6).
+   *  EINVAL, ENOENT or EOPNOTSUPP: this kernel cannot. */
+  defragment(netns: Fd, family: Family): Promise<Fd>
   /** Has a file of the settings (its path, below /proc/sys/net) hold that value, as that namespace sees it. */
   writeSysctl(netns: Fd, path: string, value: string): void
   /** Performs the steps one after the other in one trip to the thread pool. A failure ends it: the messages of the step that

@@ -16,7 +16,7 @@ import { MapPins } from './map-pins.ts'
 /** Compiled from bpf/hooks; every one declares the maps that it uses, and all but collect the node's `config`. collect
  *  comes first: it creates `translations` without bpf/lib/takeover.h, beside which libbpf would take one for the other,
  *  for a map that is reused gets the name of what it reuses. */
-const objectNames = ['collect', 'from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'sock'] as const
+const objectNames = ['collect', 'from_pod', 'to_pod', 'from_netdev', 'to_netdev', 'from_sorter', 'sock'] as const
 type ObjectName = (typeof objectNames)[number]
 
 /** bpf/lib/takeover.h */
@@ -147,6 +147,12 @@ export class Datapath implements Disposable {
     const at = { ifindex, target: 'uplink' }
     await this.#links.attachDevice({ ...at, ...this.#hook('to_netdev'), direction: 'egress' })
     await this.#links.attachDevice({ ...at, ...this.#hook('from_netdev'), direction: 'ingress' })
+  }
+
+  /** What puts fragments in order (sorter.ts). Idempotent. */
+  async attachSorter(ifindex: number): Promise<void> {
+    const hook = this.#hook('from_sorter')
+    await this.#links.attachDevice({ ifindex, target: 'sorter', ...hook, direction: 'ingress' })
   }
 
   /** Idempotent; sockets of every process below that folder. */

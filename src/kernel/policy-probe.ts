@@ -90,6 +90,7 @@ const CONFIG: NodeConfig = {
   natPortMin: 32768,
   natPortMax: 60999,
   refuseDenied: 0,
+  sorter: 0,
   seed: [1n, 1n, 1n, 1n],
 }
 /** A set that has no entry: whatever is judged by it is denied. */

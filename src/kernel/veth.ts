@@ -9,7 +9,7 @@
 // Nobody owns the gateways 169.254.1.1 and fe80::1: both neighbours are permanent, so nobody asks for an address.
 
 import { setTimeout } from 'node:timers/promises'
-import { type Address, family, type Prefix } from '../core/address.ts'
+import { type Address, type Family, family, type Prefix } from '../core/address.ts'
 import type { Answers, Fd, NetworkStep } from './addon.ts'
 import { attempt, attemptNow, isCode } from './kernel-error.ts'
 import type { NodeNetwork } from './node-network.ts'
@@ -62,7 +62,12 @@ export interface WiredPod {
 
 /** Next hop of the pod's default route. */
 export function podGateway(address: Address): Address {
-  return (family(address) === 4 ? '169.254.1.1' : 'fe80::1') as Address
+  return gatewayOf(family(address))
+}
+
+/** Nobody's address: who routes by it has a permanent neighbour. */
+export function gatewayOf(wanted: Family): Address {
+  return (wanted === 4 ? '169.254.1.1' : 'fe80::1') as Address
 }
 
 /** A wire that the kernel is making. */
@@ -81,13 +86,12 @@ export function wirePod(
   node: NodeNetwork,
   pod: PodWire,
   filters: (ifindex: number) => readonly Uint8Array[],
-  // Enough for what must only differ; node:crypto costs an ADD .1 ms.
   random: () => number = Math.random,
 ): Wire {
   const { addon } = node
   const subject = `wire ${pod.ifname} in ${pod.netnsPath} to ${pod.hostIfname}`
   const netns = attemptNow(subject, () => addon.openNetns(pod.netnsPath))
-  const pair = pairOf(pod, netns, random)
+  const pair = chooseVeth(pod, netns, random)
   const { ifindex, mtu, mac: hostMac, peerMac: podMac } = pair
   const done = attempt(subject, () => make(node, pod, pair, filters(ifindex))).finally(() => addon.closeFd(netns))
   // While the kernel makes the pair.
@@ -131,7 +135,8 @@ export async function unwirePod(node: NodeNetwork, hostIfname: string): Promise<
   await removeLink(node, hostIfname)
 }
 
-async function removeLink(node: NodeNetwork, nameOrIndex: string | number): Promise<void> {
+/** With its other end. Idempotent. */
+export async function removeLink(node: NodeNetwork, nameOrIndex: string | number): Promise<void> {
   try {
     await attempt(`remove ${nameOrIndex}`, () => node.remove(deleteLink(nameOrIndex)))
   } catch (error) {
@@ -189,10 +194,12 @@ function isReady([host, pod]: Answers): boolean {
   return isRunning(host![0]!) && isRunning(podLink!) && routes.every(isLocal)
 }
 
-function pairOf(
-  { hostIfname, ifname, mtu, gsoIPv4MaxBytes }: PodWire,
+/** A pair of which nothing is left to the kernel's choice. */
+export function chooseVeth(
+  { hostIfname, ifname, mtu, gsoIPv4MaxBytes }: Pick<PodWire, 'hostIfname' | 'ifname' | 'mtu' | 'gsoIPv4MaxBytes'>,
   peerNetns: Fd,
-  random: () => number,
+  // Enough for what must only differ; node:crypto costs an ADD .1 ms.
+  random: () => number = Math.random,
 ): VethRequest {
   return {
     ifindex: IFINDEX_MIN + below(IFINDEX_COUNT, random),

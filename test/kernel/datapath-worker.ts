@@ -53,6 +53,7 @@ const config: NodeConfig = {
   natPortMin: 32768,
   natPortMax: 65535,
   refuseDenied: 0,
+  sorter: 0,
   seed: [1n, 1n, 1n, 1n],
 }
 

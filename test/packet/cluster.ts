@@ -100,6 +100,7 @@ export function config(changes: Partial<NodeConfig> = {}): NodeConfig {
     natPortMin: 32768,
     natPortMax: 60999,
     refuseDenied: 0,
+    sorter: 0,
     seed: [3n, 5n, 7n, 9n],
     ...changes,
   }
@@ -109,6 +110,9 @@ export const native = config()
 export const tunnelled = config({ tunnelMode: TunnelMode.VXLAN })
 export const nativeHybrid = config({ dsr: DsrTransports.TCP })
 export const tunnelledHybrid = config({ tunnelMode: TunnelMode.VXLAN, dsr: DsrTransports.TCP })
+/** Nodes that put fragments in order. */
+export const sorting = config({ sorter: 40 })
+export const tunnelledSorting = config({ tunnelMode: TunnelMode.VXLAN, sorter: 40 })
 
 export function nodeIdOf(name: 'n1' | 'n2' | 'n3'): bigint {
   return id64(`node ${name}`)

@@ -25,12 +25,14 @@ import {
   podIfindex,
   serviceAddress,
   serviceOf,
+  sorting,
   tunnelled,
+  tunnelledSorting,
   UPLINK,
   world,
 } from './cluster.ts'
 import { type Kernel, startKernel } from './kernel.ts'
-import { type At, fromNetdev, fromPod, type Outcome, runStage, toNetdev, toPod } from './row.ts'
+import { type At, fromNetdev, fromPod, type Outcome, runStage, sorted, toNetdev, toPod } from './row.ts'
 import {
   echoReply,
   echoRequest,
@@ -249,7 +251,13 @@ const anyEvent: fc.Arbitrary<Event> = fc.oneof(
 )
 
 const anyCase = fc.record({
-  config: fc.constantFrom<NodeConfig>(native, tunnelled, config({ natPortMin: 40000, natPortMax: 40003 })),
+  config: fc.constantFrom<NodeConfig>(
+    native,
+    tunnelled,
+    sorting,
+    tunnelledSorting,
+    config({ natPortMin: 40000, natPortMax: 40003 }),
+  ),
   family: fc.constantFrom<Family>(4, 6),
   worlds: fc.tuple(anyWorld, anyWorld),
   /** When the second world takes over. */
@@ -257,7 +265,7 @@ const anyCase = fc.record({
   events: fc.array(anyEvent, { minLength: 1, maxLength: PACKETS_PER_RUN }),
 })
 
-/** Whoever got the packet answers, from where it got it. */
+/** Whoever got the packet answers, from where it got it; the sorter gives it back. */
 function answer(
   { traced: { verdict, packet } }: Outcome,
   at: At,
@@ -265,6 +273,7 @@ function answer(
   { tunnelMode }: NodeConfig,
 ): At | null {
   if (packet.kind === 'other' || verdict.kind === 'drop') return null
+  if (verdict.kind === 'sorter') return { ...sorted(at), packet: () => packet }
   const inner = packet.transport.kind === 'vxlan' ? (packet.transport.inner as IpPacket) : packet
   const back = (): IpPacket => answered(inner, letters)
   if (verdict.kind === 'pod') {

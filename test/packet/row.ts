@@ -9,7 +9,7 @@ import { type Traced, trace } from '../../src/datapath/trace.ts'
 import { EtherType, type IpPacket, type Packet } from '../../src/datapath/trace-packet.ts'
 import { emptyFlowState, type FlowState, type Tables, tupleText } from '../../src/datapath/trace-tables.ts'
 import type { Audited, Choices, Verdict } from '../../src/datapath/trace-walk.ts'
-import { DropReason, EventType, type NodeConfig, PolicyDirection } from '../../src/generated/abi.ts'
+import { DropReason, EventType, type NodeConfig, PacketMark, PolicyDirection } from '../../src/generated/abi.ts'
 import { packetBytes, parsePacket } from '../support/packet-bytes.ts'
 import {
   addressOf,
@@ -46,6 +46,8 @@ export interface Expected {
   readonly rule?: bigint
   /** What audited policies would do; absent: nothing else. */
   readonly audit?: { readonly direction: PolicyDirection; readonly rule: bigint }
+  /** Where a redirect leads, if to no device of the network's. */
+  readonly kind?: 'sorter'
   /** Device of the redirect. */
   readonly ifindex?: number
   readonly gateway?: Host
@@ -96,6 +98,11 @@ export function toNetdev(packet: InFamily<Packet>, forwardedFrom = 0): At {
   return { hook: 'to_netdev', ifindex: UPLINK, ingressIfindex: forwardedFrom, mark: 0, packet }
 }
 
+/** Comes back from the sorter. */
+export function sorted(at: At): At {
+  return { ...at, mark: PacketMark.SORTED }
+}
+
 export function toAll(at: At): At {
   return { ...at, isToMany: true }
 }
@@ -133,6 +140,11 @@ export function delivered(pod: LocalPod, out?: InFamily<Packet>): Expected {
 /** Out by the uplink; gateway null: whatever the kernel's route says. */
 export function sent(gateway: Host | null, out?: InFamily<Packet>): Expected {
   return { verdict: 'redirect', ifindex: UPLINK, ...(gateway && { gateway }), ...(out && { out }) }
+}
+
+/** To the namespace that puts datagrams in order. */
+export function sentToSorter(): Expected {
+  return { verdict: 'redirect', kind: 'sorter' }
 }
 
 // -- Running -------------------------------------------------------------------------------------------------------
