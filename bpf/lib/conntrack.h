@@ -20,6 +20,8 @@
  *     (Not so UDP and ICMP, whose first packet looks like any other: judged as a
  *     reply, it would pass an egress policy wherever ingress is open.) An echo reply
  *     opens nothing: the flow of its id runs the other way, the request's to open.
+ *   - to an address that nobody has nothing is entered, nor is an entry's epoch renewed: no
+ *     ingress was judged, and a pod that gets the address moves no epoch.
  *   - an ICMP error is no flow: PACKET_RELATED is allowed, any other is judged by its
  *     type and code, and nothing is entered.
  * DROP: what policy says, DROP_FLOWS_FULL. */
@@ -233,8 +235,8 @@ static __always_inline enum verdict conntrack_new(struct packet *p, __u32 ifinde
 		reversed = policy_check(p, true) == NEXT && (v != NEXT || !(p->flags & PACKET_AUDITED));
 		v = reversed ? NEXT : policy_check(p, false); /* the event names the packet's own direction */
 	}
-	if (v != NEXT) return v;
-	return packet_is_echo_reply(p) ? NEXT : flow_open(p, ifindex_in, reversed);
+	if (v != NEXT || packet_is_echo_reply(p) || p->destination == TO_NOBODY) return v;
+	return flow_open(p, ifindex_in, reversed);
 }
 
 __noinline int conntrack(struct packet *p, __u32 ifindex_in)
@@ -271,7 +273,8 @@ __noinline int conntrack(struct packet *p, __u32 ifindex_in)
 	if (reversed && flow->flags & FLOW_BY_STACK) p->destination = TO_STACK;
 	if (p->flags & PACKET_DIRECT) flow->flags &= ~FLOW_TRANSLATED;
 	flow_note(flow, p, back, ifindex_in);
-	flow->epoch = p->epoch; /* last: conntrack_known trusts a side whose epoch is current */
+	if (p->destination != TO_NOBODY)
+		flow->epoch = p->epoch; /* last: conntrack_known trusts a side whose epoch is current */
 	if (rerouted) flow_unsee(p);
 	return opening && reversed ? flow_promote(p) : NEXT;
 }

@@ -32,7 +32,7 @@ export function mustRejudge(table: TableName, { desired, actual }: Difference): 
 }
 
 function endpointMustRejudge(desired: string | undefined, actual: string | undefined): boolean {
-  if (actual === undefined) return false // nothing was allowed to or from an address that had no endpoint
+  if (actual === undefined) return false // to an address without an endpoint conntrack enters nothing
   if (desired === undefined) return true
   const after = readValue('endpoints', desired)
   const before = readValue('endpoints', actual)

@@ -68,7 +68,8 @@ export function conntrack(walk: Walk, ifindexIn: number): Stage {
       table.set(text, [key, flow])
       return denied
     }
-    flow = withSide({ ...flow, epoch }, other(side), { ifindexIn: 0 })
+    const isJudged = walk.destination.kind !== 'nobody'
+    flow = withSide(isJudged ? { ...flow, epoch } : flow, other(side), { ifindexIn: 0 })
   }
   if (isAnswer && flow.flags & FlowFlags.BY_STACK) walk.destination = { kind: 'stack' }
   if (isDirect) {
@@ -129,7 +130,7 @@ export function isPlainSynAck({ input, tuple, packet }: Walk): boolean {
 }
 
 /** A packet of no flow: of TCP without SYN it may be an answer. An echo reply is judged by its type and opens nothing:
- *  the flow of its id runs the other way, and is the request's to open. */
+ *  the flow of its id runs the other way, and is the request's to open. Nor does what goes to nobody. */
 function openFlow(walk: Walk, ifindexIn: number): Stage {
   const { packet, tuple } = walk
   const orientations = isTcp(tuple) && !isSyn(packet) ? [false, true] : [false]
@@ -143,7 +144,7 @@ function openFlow(walk: Walk, ifindexIn: number): Stage {
   const allowed = allowing.find(({ audited }) => audited === null) ?? allowing[0]
   if (!allowed) return verdicts[0]!.denied
   walk.audited = allowed.audited
-  if (isEchoReply(packet, tuple)) return null
+  if (isEchoReply(packet, tuple) || walk.destination.kind === 'nobody') return null
   const { key, side } = flowKeyOf(tuple)
   const fresh: Flow = {
     seenNs: walk.input.nowNs,

@@ -3,6 +3,7 @@
 // itself again, and what was evicted is rebuilt.
 
 import { allow, deny, egress, epoch, ingress, pod, world } from './cluster.ts'
+import { flowOf } from './flow.ts'
 import { delivered, dropped, fromNetdev, fromPod, packet, passed, sent, toPod } from './row.ts'
 import { echoReply, echoRequest, tcp, udp } from './vocabulary.ts'
 
@@ -25,6 +26,26 @@ packet('a UDP reply of an allowed flow passes although ingress is denied by defa
   given: [fromPod('cart', udp('cart:4000', 'away:53'))],
   when: fromNetdev(udp('away:53', 'cart:4000')),
   then: delivered('cart'),
+})
+
+const webIsIsolated = pod('web', { ingress: ingress('default-deny') })
+const toWeb = fromPod('cart', udp('cart:4000', 'web:53'))
+
+packet('to an address that nobody has no flow is opened: the pod that gets it is not reached by it', {
+  world: world(pod('cart')),
+  given: [toWeb],
+  changed: world(pod('cart'), webIsIsolated),
+  when: toWeb,
+  then: dropped('POLICY_INGRESS', null),
+})
+
+packet('nor is a flow to a pod that is gone renewed: the next pod of its address is not reached by it', {
+  world: world(pod('cart'), epoch(8)),
+  state: flowOf('flows', udp('cart:4000', 'web:53'), 30),
+  given: [toWeb],
+  changed: world(pod('cart'), webIsIsolated, epoch(8)),
+  when: toWeb,
+  then: dropped('POLICY_INGRESS', null),
 })
 
 packet('a reply from another port is no reply', {
