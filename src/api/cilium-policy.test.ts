@@ -59,7 +59,10 @@ describe('what cannot be enforced as it is written is refused whole, by name', (
     ],
     [ingress({ fromCIDR: ['mars'] }), 'spec.ingress[0].fromCIDR[0]: "mars"'],
     [ingress({ fromEndpoints: [] }), 'spec.ingress[0].fromEndpoints: an empty list'],
-    [ingress({ fromEntities: ['health'] }), 'fromEntities[0]: "health" is none of world, cluster, host'],
+    [ingress({ fromEntities: ['mars'] }), 'fromEntities[0]: "mars" is none of world, cluster, host'],
+    [ingress({ fromEntities: ['host', 'init'] }), 'fromEntities[1]: "init" is not supported: no pod is wired before'],
+    [egress({ toEntities: ['unmanaged'] }), 'toEntities[0]: "unmanaged" is not supported: pods that another plugin'],
+    [ingress({ fromEntities: ['ingress'] }), 'fromEntities[0]: "ingress" is not supported: there is no ingress proxy'],
     [ingress({ fromEntities: ['world'], fromCIDR: ['10.0.0.0/8'] }), 'spec.ingress[0].fromCIDR: cannot stand beside'],
     [
       ingress({ toPorts: [{ ports: [{ port: '1' }] }], icmps: [{ fields: [{ type: 1 }] }] }),
@@ -78,7 +81,25 @@ describe('what cannot be enforced as it is written is refused whole, by name', (
     [icmp({ type: 'PacketTooBig' }), 'fields[0].type: "PacketTooBig" is none of'],
     [icmp({ type: 8, code: 0 }), 'fields[0].code: not a field that Heddle knows'],
     [icmp({ type: 8, family: 'IPv5' }), 'fields[0].family: "IPv5" is none of IPv4, IPv6'],
-    [peers({ matchLabels: { 'reserved:host': '' } }), 'labels of the source "reserved" are not supported'],
+    [peers({ matchLabels: { 'reserved:init': '' } }), 'matchLabels.reserved:init: "init" is not supported'],
+    [peers({ matchLabels: { 'reserved:cluster': '' } }), 'nothing has the label reserved:cluster'],
+    [peers({ matchLabels: { 'reserved:mars': '' } }), '"mars" is none of world, cluster, host'],
+    [peers({ matchLabels: { 'reserved:host': 'n1' } }), 'matchLabels.reserved:host: has no value'],
+    [peers({ matchLabels: { app: 'web', 'reserved:host': '' } }), 'cannot stand beside other labels'],
+    [
+      peers({ matchLabels: { 'reserved:host': '' }, matchExpressions: [{ key: 'app', operator: 'Exists' }] }),
+      'cannot stand beside other labels',
+    ],
+    [
+      peers({ matchExpressions: [{ key: 'reserved:host', operator: 'Exists' }] }),
+      'labels of the source "reserved" are not supported',
+    ],
+    [peers({ matchLabels: { 'reserved:host': '' }, matchNames: {} }), 'fromEndpoints[0].matchNames: not a field'],
+    [{ endpointSelector: { matchLabels: { 'reserved:init': '' } } }, 'labels of the source "reserved" are not'],
+    [
+      peers({ matchLabels: { 'k8s:io.cilium.k8s.policy.serviceaccount': 'a' } }),
+      'io.cilium.k8s.policy.serviceaccount is not supported: service accounts of pods are not read',
+    ],
     [peers({ matchLabels: { 'io.cilium.k8s.policy.cluster': 'c' } }), 'io.cilium.k8s.policy.cluster is not supported'],
     [peers({ matchExpressions: [{ key: 'k8s:app', operator: 'Like' }] }), 'matchExpressions[0].operator: "Like"'],
     [peers({ matchNames: {} }), 'fromEndpoints[0].matchNames: not a field that Heddle knows'],
@@ -175,6 +196,19 @@ describe('rules', () => {
       ['192.0.2.1/32', '2001:db8::1/128', '10.0.0.0/8'].map((cidr) => ({ outsideBlock: { cidr, except: [] } })),
     )
     expect(rule({ toCIDRSet: [{ cidr: '10.0.0.0/8', except: ['10.0.0.0/8'] }] }).peers).toHaveLength(1)
+  })
+
+  test.each(['world', 'host', 'remote-node', 'kube-apiserver'] as const)('reserved:%s is that entity', (entity) => {
+    expect(rule({ toEndpoints: [web, { matchLabels: { [`reserved:${entity}`]: '' } }] }).peers).toEqual([
+      { namespaceSelector: null, podSelector: readWeb },
+      { entity },
+    ])
+  })
+
+  test('health endpoints are nobody', () => {
+    expect(rule({ toEntities: ['health'] })).toEqual({ peers: [], ports: null })
+    expect(rule({ toEntities: ['health', 'host'] }).peers).toEqual([{ entity: 'host' }])
+    expect(rule({ toEndpoints: [{ matchLabels: { 'reserved:health': '' } }] }).peers).toEqual([])
   })
 
   test('ports: any protocol is three, 0 is all of one, a name knows no end; ICMP by number and name', () => {

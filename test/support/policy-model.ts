@@ -438,7 +438,11 @@ function ciliumBreadth(
     icmps.some(({ fields }) => fields.some((each: Json) => isIcmp(each, query, peer)))
   if (asksPorts && !isPort) return 0
   const peers = [
-    ...(of('Endpoints') ?? []).map((each) => (isDeniedUnknown ? 1 : endpointBreadth(objects, each, home, peer, where))),
+    ...(of('Endpoints') ?? []).map((each) => {
+      const special = reservedOf(each)
+      if (special !== undefined) return entityBreadth(objects, special, peer, where)
+      return isDeniedUnknown ? 1 : endpointBreadth(objects, each, home, peer, where)
+    }),
     ...(of('Entities') ?? []).map((each: unknown) => entityBreadth(objects, String(each), peer, where)),
     // "By default, CIDR-based selectors do not match in-cluster entities (pods or nodes)."
     ...(of('CIDR') ?? []).map((each: unknown) => (where === 'world' && insideCidr(peer, String(each)) ? 1 : 0)),
@@ -465,8 +469,15 @@ function placeOf(objects: readonly ApiObject[], pod: ApiObject, address: string)
   return ranges.some((cidr) => inside(address, cidr)) ? 'range' : 'world'
 }
 
+/** "Special identities: reserved:host, reserved:world ..." have no label but that one, and no namespace. */
+function reservedOf(selector: Json): string | undefined {
+  const key = Object.keys(selector.matchLabels ?? {}).find((each) => each.startsWith('reserved:'))
+  return key?.slice('reserved:'.length)
+}
+
 /** "cluster: all network endpoints inside of the local cluster, as well as the host, remote-node"; "kube-apiserver: within the
- *  cluster and outside of the cluster"; "all: all known clusters as well as world". */
+ *  cluster and outside of the cluster"; "all: all known clusters as well as world"; "health: each node managed by Cilium hosts a health endpoint", and
+ *  no other. */
 function entityBreadth(objects: readonly ApiObject[], entity: string, address: string, where: Where): number {
   if (entity === 'all') return 3
   if (entity === 'kube-apiserver') return servers(objects).includes(address) ? 1 : 0

@@ -319,13 +319,22 @@ const someOf = <T>(item: fc.Arbitrary<T>, maxLength: number) => fc.array(item, {
 /** One kind of peers, ports or ICMP types, or none of it. */
 function ciliumRules(side: 'from' | 'to'): fc.Arbitrary<readonly object[]> {
   const allCidrs = [...cidrs[4], ...cidrs[6]]
+  const anyEndpoints = { weight: 6, arbitrary: endpoints(true) }
+  const special = fc
+    .constantFrom('world', 'host', 'remote-node', 'kube-apiserver', 'health')
+    .map((name): object => ({ matchLabels: { [`reserved:${name}`]: '' } }))
   const peers = fc.oneof(
-    { weight: 4, arbitrary: fc.record({ [`${side}Endpoints`]: someOf(endpoints(true), 2) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        [`${side}Endpoints`]: someOf(fc.oneof(anyEndpoints, { weight: 1, arbitrary: special }), 2),
+      }),
+    },
     {
       weight: 3,
       arbitrary: fc.record({
         [`${side}Entities`]: someOf(
-          fc.constantFrom('world', 'cluster', 'host', 'remote-node', 'kube-apiserver', 'all'),
+          fc.constantFrom('world', 'cluster', 'host', 'remote-node', 'kube-apiserver', 'health', 'all'),
           2,
         ),
       }),
