@@ -170,7 +170,7 @@ check: | setup
 	node tools/check.ts
 
 bench: build build/bench/exec-timer build/bench/attach | netperf
-	@failed=0; for each in main policies monitor; do node bench/$$each.ts || failed=1; done; exit $$failed
+	@failed=0; for each in main policies monitor first-packet; do node bench/$$each.ts || failed=1; done; exit $$failed
 
 bench-short: build build/bench/exec-timer build/bench/attach | netperf
 	node bench/main.ts --short

@@ -32,9 +32,6 @@ const parallelPods = 4
 export class Cluster {
   #state: LabState
   readonly #store: ObjectStore
-  /** Called when a pod's namespace exists and its ADD has not begun: whoever wants to hear a pod's first packet listens
-   *  from here on. */
-  beforeAdd: (pod: LabPod) => Promise<void> = async () => {}
 
   constructor(state: LabState) {
     this.#state = state
@@ -225,7 +222,7 @@ export class Cluster {
     const lab = this.#state.name
     const node = this.node(manifest.spec.nodeName!)
     const record = this.#state.pods.find(({ name }) => name === qualifiedName(manifest))!
-    const wired = await wirePod(lab, record, node, manifest.metadata.uid ?? '', this.beforeAdd)
+    const wired = await wirePod(lab, record, node, manifest.metadata.uid ?? '')
     this.#setPod(startContainers(lab, wired, manifest, node))
   }
 

@@ -31,17 +31,10 @@ export function planPod(pod: PodManifest, number: number): LabPod {
 }
 
 /** Wires the pod: namespace, then ADD. What an earlier attempt left is taken back first, as runtimes do with DEL. */
-export async function wirePod(
-  lab: string,
-  pod: LabPod,
-  node: LabNode,
-  uid: string,
-  beforeAdd: (pod: LabPod) => Promise<void>,
-): Promise<LabPod> {
+export async function wirePod(lab: string, pod: LabPod, node: LabNode, uid: string): Promise<LabPod> {
   if (pod.hostNetwork) return { ...pod, podIPs: node.internalIPs, wired: true }
   if (existsSync(netnsPath(lab, pod.place))) await unwirePod(lab, pod, uid)
   await makePodNetns(lab, pod.place)
-  await beforeAdd(pod)
   return { ...pod, podIPs: await cniAdd(lab, pod, uid), wired: true }
 }
 

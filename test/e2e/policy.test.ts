@@ -169,6 +169,18 @@ describe('ingress', () => {
     })
   })
 
+  test('a namespace gains and loses access with its labels, to pods of both nodes', async () => {
+    const servers = (family: 4 | 6) =>
+      ['web', 'db'].map((pod): Target => ({ protocol: 'TCP', host: lab.podIP(path(pod), family), port: httpPort }))
+    const ingress = [{ from: [{ namespaceSelector: { matchLabels: { season: 'open' } } }] }]
+    await withPolicy([networkPolicy('season', { podSelector: {}, ingress })], async () => {
+      await lab.apply(namespaceObject('other', { team: 'guests', season: 'open' }))
+      expect(await whoReaches(['other/visitor'], servers)).toEqual({ 'other/visitor': 'TCP TCP TCP TCP' })
+      await lab.apply(namespaceObject('other', { team: 'guests' }))
+      expect(await whoReaches(['other/visitor'], servers)).toEqual({ 'other/visitor': '- - - -' })
+    })
+  })
+
   test('an established connection that a policy no longer allows is cut, another goes on', async () => {
     await lab.apply(service('web', { app: 'web' }))
     const loadInput = (family: 4 | 6) => ({

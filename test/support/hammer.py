@@ -1,36 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run at a place of a lab: hammer.py PORT SECONDS PER_SECOND TEXT ADDRESS...
+"""Run at a place of a lab: hammer.py PORT PER_SECOND TEXT ADDRESS...
 
-Sends UDP datagrams with TEXT and begins TCP connections (one SYN each, never finished by us) to every address in turn,
-until SECONDS have passed. Prints how many of both it tried. Errors of single attempts are what is expected.
+PER_SECOND times begins a TCP connection (one SYN, never finished by us) and sends four UDP datagrams with TEXT, to every
+address in turn, until SIGTERM. Then prints how many of both it tried. Errors of single attempts are what is expected.
 """
 
 import itertools
+import signal
 import socket
 import sys
 import time
 
-port, seconds, per_second, text = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4].encode()
-addresses = sys.argv[5:]
+import netns
 
-
-def family(address):
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-udp = {family(address): socket.socket(family(address), socket.SOCK_DGRAM) for address in addresses}
+port, per_second, text = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode()
+addresses = sys.argv[4:]
+udp = {netns.family(address): socket.socket(netns.family(address), socket.SOCK_DGRAM) for address in addresses}
+DATAGRAMS = 4  # they cost less than a SYN
+datagrams_to = itertools.cycle(addresses)
 connecting = []
 attempts = 0
-end = time.monotonic() + seconds
+is_over = False
+
+
+def end(*_):
+    global is_over
+    is_over = True
+
+
+signal.signal(signal.SIGTERM, end)
 print("hammering", flush=True)
 for address in itertools.cycle(addresses):
-    if time.monotonic() > end:
+    if is_over:
         break
-    try:
-        udp[family(address)].sendto(text, (address, port))
-    except OSError:
-        pass
-    tcp = socket.socket(family(address), socket.SOCK_STREAM)
+    for to in itertools.islice(datagrams_to, DATAGRAMS):
+        netns.try_send(udp[netns.family(to)], text, to, port)
+    tcp = socket.socket(netns.family(address), socket.SOCK_STREAM)
     tcp.setblocking(False)
     try:
         tcp.connect((address, port))
@@ -39,6 +44,6 @@ for address in itertools.cycle(addresses):
     connecting.append(tcp)
     if len(connecting) > 200:
         connecting.pop(0).close()
-    attempts += 1
+    attempts += 1 + DATAGRAMS
     time.sleep(1 / per_second)
 print(attempts, flush=True)
