@@ -48,10 +48,7 @@ static __always_inline enum verdict admit_to_pod(struct __sk_buff *skb, struct p
 {
 	enum verdict v;
 
-	if (self()->dsr && dsr_known(p)) {
-		fragment_remember(p);
-		return NEXT;
-	}
+	if (self()->dsr && dsr_known(p)) return sort_first(p);
 	v = prove(p);
 	return v == NEXT ? nat_lookup_of_pod(skb, p, NAT_STACK) : v;
 }
