@@ -32,16 +32,21 @@ export interface Loads {
 const COUNT_MS = 2000
 
 export function startLoads(options: LoadsOptions): Loads {
-  let written: ReadonlySet<string> | undefined // keys in the map; undefined: what an agent before this one left
+  let written: Set<string> | undefined // keys in the map; undefined: what an agent before this one left
   let timer: NodeJS.Timeout | undefined // while a count is due or runs
   let running: Promise<void> = Promise.resolve()
   let dueMs = 0 // not before this time of performance.now()
   let told = ''
   let isStopped = false
 
+  function isNeeded(): boolean {
+    return options.services().counted.size > 0 || written?.size !== 0
+  }
+
   async function count(): Promise<void> {
     try {
-      written = await write(options.sources(), options.services(), written)
+      written ??= new Set(await keysIn(options.sources()))
+      await writeLoads(options.sources(), options.services(), written)
       told = ''
     } catch (error) {
       if (String(error) !== told) options.onError(error)
@@ -49,7 +54,7 @@ export function startLoads(options: LoadsOptions): Loads {
     }
     timer = undefined
     dueMs = performance.now() + COUNT_MS
-    if (options.services().counted.size > 0) start()
+    if (isNeeded()) start()
   }
 
   function start(): void {
@@ -62,7 +67,7 @@ export function startLoads(options: LoadsOptions): Loads {
 
   return {
     sync() {
-      if (options.services().counted.size > 0 || written?.size !== 0) start()
+      if (isNeeded()) start()
     },
     async stop() {
       isStopped = true
@@ -72,27 +77,32 @@ export function startLoads(options: LoadsOptions): Loads {
   }
 }
 
-/** Resolves to the keys that are there now. */
-async function write(
+/** written: keys that may be in the map, kept up to date. */
+async function writeLoads(
   sources: TrafficSources,
   { counted, place }: ReturnType<LoadsOptions['services']>,
-  before: ReadonlySet<string> | undefined,
-): Promise<ReadonlySet<string>> {
+  written: Set<string>,
+): Promise<void> {
   const { addon, fds, world } = sources
   const services = [...counted].flatMap((name) => world.service(name) ?? [])
   const connections = await connectionsOf(sources, services, place)
-  const now = new Set<string>()
-  for (const [key, backend] of slotsOf(sources, services, place)) {
+  const slots = Array.from(slotsOf(sources, services, place), ([key, backend]) => {
+    const bytes = encode(backendKey, key)
+    return { bytes, text: hex(bytes), backend }
+  })
+  const wanted = new Set(slots.map(({ text }) => text))
+  // First, for room; while a slot is missing, chance decides.
+  for (const key of written) {
+    if (wanted.has(key)) continue
+    addon.mapDelete(fds.loads, Buffer.from(key, 'hex'))
+    written.delete(key)
+  }
+  for (const { bytes, text, backend } of slots) {
     const step = BigInt(Math.round(LOAD_SCALE / (backend.weight ?? 1)))
     const count = BigInt(connections.get(backendText(backend)) ?? 0)
-    const bytes = encode(backendKey, key)
+    written.add(text)
     addon.mapUpdate(fds.loads, bytes, encode(load, { load: count * step, step }), 0)
-    now.add(hex(bytes))
   }
-  for (const key of before ?? (await keysIn(sources))) {
-    if (!now.has(key)) addon.mapDelete(fds.loads, Buffer.from(key, 'hex'))
-  }
-  return now
 }
 
 async function connectionsOf(

@@ -34,7 +34,7 @@ interface Agent {
   readonly applied: Applied[]
   /** Told since the first pass, which tells that it does not know. */
   readonly removed: Backend[]
-  readonly removedTCP: Backend[]
+  readonly unnamed: Address[]
   unknownCount: number
   /** Kinds of which not every object is known yet. */
   readonly unseen: Set<Kind>
@@ -50,7 +50,7 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
     applied,
     unseen,
     removed: [] as Backend[],
-    removedTCP: [] as Backend[],
+    unnamed: [] as Address[],
     unknownCount: 0,
     failTelling: null as Error | null,
   }
@@ -66,7 +66,7 @@ function agentOn(kernel: FakeKernel, world = createWorld()): Agent {
       if (backends === 'unknown') agent.unknownCount++
       else {
         agent.removed.push(...backends.udp)
-        agent.removedTCP.push(...backends.tcp)
+        agent.unnamed.push(...backends.unnamed)
       }
     },
     onApplied: (each) => applied.push(each),
@@ -452,9 +452,9 @@ describe('sockets of a UDP client must learn that their backend is gone', () => 
     expect(agent.removed.map(({ address }) => address)).toEqual(['10.2.0.1'])
   })
 
-  test('a backend of a TCP Service is told once its slices name it no more: not while it terminates', async () => {
+  test('what a Service’s slices name no more is told: not what terminates', async () => {
     const agent = agentOn(createFakeKernel())
-    const told = () => agent.removedTCP.map(({ address }) => address)
+    const told = () => agent.unnamed
     agent.world.put(service('web', '10.96.0.3'))
     agent.world.put(slice('web', ['10.2.0.5', '10.2.0.6']))
     await agent.reconciler.pass()

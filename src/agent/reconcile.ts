@@ -59,7 +59,7 @@ export interface ReconcilerOptions {
   readonly onApplied: (applied: Applied) => void
 }
 
-export type NodeFacts = Omit<RoutingInput, 'gateways'>
+export type NodeFacts = Omit<RoutingInput, 'gateways' | 'clusterServiceCIDRs'>
 
 export interface Reconciler {
   readonly store: TableStore
@@ -78,7 +78,7 @@ export interface Reconciler {
 }
 
 const NO_KINDS: ReadonlySet<Kind> = new Set()
-const NONE_REMOVED: Removed = { udp: [], tcp: [] }
+const NONE_REMOVED: Removed = { udp: [], unnamed: [] }
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { world, kernel } = options
@@ -124,7 +124,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       nodePortAddresses = await options.nodePortAddresses()
     }
     lookedUp = addresses
-    const input = { ...options.node, serviceCIDRs: allServiceCIDRs(options.node, world), gateways, nodePortAddresses }
+    const input = { ...options.node, clusterServiceCIDRs: clusterServiceCIDRs(world), gateways, nodePortAddresses }
     const started = performance.now()
     const change = unfailing('compile', () => compiler.compile(world, world.takeDirty(), input))
     if (removed !== 'unknown') removed = joinRemoved(removed, change.removed)
@@ -153,7 +153,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     if (failed) throw failed.error
     const unseen = options.unseenKinds?.() ?? NO_KINDS
     if (removed === 'unknown' && (unseen.has('Service') || unseen.has('EndpointSlice'))) return // they may be there yet
-    if (removed === 'unknown' || removed.udp.length + removed.tcp.length > 0) {
+    if (removed === 'unknown' || removed.udp.length + removed.unnamed.length > 0) {
       await options.onRemovedBackends(removed, store)
     }
     removed = NONE_REMOVED
@@ -179,9 +179,9 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   }
 }
 
-/** Of the configuration and of the cluster, sorted. */
-function allServiceCIDRs({ serviceCIDRs }: NodeFacts, world: World): readonly Prefix[] {
-  return [...new Set([...serviceCIDRs, ...[...world.serviceCIDRs()].flatMap(({ cidrs }) => cidrs)])].sort(compareText)
+/** Sorted, since the order of objects says nothing. */
+function clusterServiceCIDRs(world: World): readonly Prefix[] {
+  return [...world.serviceCIDRs()].flatMap(({ cidrs }) => cidrs).sort(compareText)
 }
 
 function nodeAddresses(world: World): Address[] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A backend that leaves its Service must stop receiving: sockets connected to it are aborted and per-packet translations
-// deleted, so that the next packet finds a backend that is there, which answers TCP it does not know by RST.
+// deleted, so that the next packet finds a backend that is there, or the node's stack. Either answers TCP that it does not
+// know by RST.
 
 import type { Address } from '../core/address.ts'
 import { encode } from '../core/codec.ts'
@@ -10,7 +11,16 @@ import { encodeText } from '../datapath/bytes.ts'
 import type { TableStore } from '../datapath/desired.ts'
 import { addressesOf, type Removed } from '../datapath/removed.ts'
 import { readValue } from '../datapath/tables.ts'
-import { backendKey, frontendKey, maps, sockPeer, sockPeerKey, translation, tuple } from '../generated/abi.ts'
+import {
+  backendKey,
+  frontendKey,
+  maps,
+  sockPeer,
+  sockPeerKey,
+  TranslationFlags,
+  translation,
+  tuple,
+} from '../generated/abi.ts'
 import type { Addon } from '../kernel/addon.ts'
 import type { Datapath } from '../kernel/loader.ts'
 import { type ConnectedSocket, destroySockets, inEachNetns, type SocketPeer } from '../kernel/sock-diag.ts'
@@ -25,8 +35,8 @@ export interface Cut {
 /** By protocol, of those whose flows are cut, whether a backend may be gone. */
 export type IsGone = ReadonlyMap<ConnectedSocket['protocol'], (backend: SocketPeer) => boolean>
 
-/** removed 'unknown': any backend that its Service does not have, as it is desired, counts as removed, but by TCP only one
- *  that no slice names. */
+/** removed 'unknown': any backend that its Service does not have, as it is desired, counts as removed. By TCP only what no
+ *  Service's slices name does: one that is removed from one Service may terminate in another. */
 export function goneOf(world: WorldView, removed: Removed | 'unknown', resetsTCP: boolean): IsGone {
   const isGone = new Map<ConnectedSocket['protocol'], (backend: SocketPeer) => boolean>()
   if (removed === 'unknown') {
@@ -35,7 +45,10 @@ export function goneOf(world: WorldView, removed: Removed | 'unknown', resetsTCP
     return isGone
   }
   if (removed.udp.length > 0) isGone.set(Protocol.UDP, membership(removed.udp))
-  if (resetsTCP && removed.tcp.length > 0) isGone.set(Protocol.TCP, membership(removed.tcp))
+  if (resetsTCP && removed.unnamed.length > 0) {
+    const [unnamed, isNowhere] = [new Set(removed.unnamed), isUnnamed(world)]
+    isGone.set(Protocol.TCP, (backend) => unnamed.has(backend.address) && isNowhere(backend))
+  }
   return isGone
 }
 
@@ -97,8 +110,8 @@ async function deleteTranslations(
   let deleted = 0
   for (let i = 0; i < count; i++) {
     const from = tuple.read(keys, i * keySize)
-    const { to, service } = translation.read(values, i * valueSize)
-    if (service === 0n) continue
+    const { to, service, flags } = translation.read(values, i * valueSize)
+    if (service === 0n || flags & TranslationFlags.REVERSE) continue
     const protocol = from.protocol as ConnectedSocket['protocol']
     const backend = { address: to.destination, port: to.destinationPort }
     const frontend = { address: from.destination, port: from.destinationPort }

@@ -85,12 +85,12 @@ export function createCompiler(
   let routingInput: RoutingInput | undefined
 
   function compileServices(world: WorldView, dirty: Dirty, input: ServiceInput): Removed {
-    const removed = { udp: [] as Backend[], tcp: [] as Backend[] }
+    const removed = { udp: [] as Backend[], unnamed: [] as Address[] }
     const contribute = (name: ObjectName, frontends: readonly Frontend[]): void => {
       const left = contributeService(store, name, frontends, world.service(name)?.createdMs)
-      const { udp, tcp } = removedBy(world, name, left)
+      const { udp, unnamed } = removedBy(world, name, left)
       removed.udp.push(...udp)
-      removed.tcp.push(...tcp)
+      removed.unnamed.push(...unnamed)
     }
     for (const [name, frontends] of services.compile(world, dirty, input)) {
       admission.forget(name)

@@ -14,6 +14,7 @@ const input: CompileInput = {
   nodeName: 'n1',
   mode: 'native',
   serviceCIDRs: [],
+  clusterServiceCIDRs: [],
   ownAddresses: [],
   uplink: 2,
   uplinkMtu: 1500,

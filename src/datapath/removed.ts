@@ -12,24 +12,24 @@ import type { Left } from './service-tables.ts'
 export interface Removed {
   /** Of Services with a UDP port. */
   readonly udp: readonly Backend[]
-  /** Of Services with a TCP port, in none of its slices any more. */
-  readonly tcp: readonly Backend[]
+  /** Addresses that slices of a Service named and do not name any more. */
+  readonly unnamed: readonly Address[]
 }
 
 /** What is removed once the Service, of which World holds the slices as they are now, has left these backends. */
 export type RemovedBy = (world: WorldView, service: ObjectName, left: Left) => Removed
 
 export function createRemoval(): RemovedBy {
-  const leaving = new Map<ObjectName, readonly Backend[]>() // that the slices still name
+  const named = new Map<ObjectName, readonly Address[]>()
   return (world, service, { backends, protocols }) => {
-    const udp = protocols.has(Protocol.UDP) ? backends : []
-    const candidates = [...(leaving.get(service) ?? []), ...(protocols.has(Protocol.TCP) ? backends : [])]
-    if (candidates.length === 0) return { udp, tcp: [] }
-    const named = addressesOf(world, service)
-    const still = candidates.filter(({ address }) => named.has(address))
-    if (still.length > 0) leaving.set(service, still)
-    else leaving.delete(service)
-    return { udp, tcp: candidates.filter(({ address }) => !named.has(address)) }
+    const before = named.get(service) ?? []
+    const now = addressesOf(world, service)
+    if (now.size > 0) named.set(service, [...now])
+    else named.delete(service)
+    return {
+      udp: protocols.has(Protocol.UDP) ? backends : [],
+      unnamed: before.filter((address) => !now.has(address)),
+    }
   }
 }
 
@@ -40,5 +40,5 @@ export function addressesOf(world: WorldView, service: ObjectName): ReadonlySet<
 }
 
 export function joinRemoved(a: Removed, b: Removed): Removed {
-  return { udp: [...a.udp, ...b.udp], tcp: [...a.tcp, ...b.tcp] }
+  return { udp: [...a.udp, ...b.udp], unnamed: [...a.unnamed, ...b.unnamed] }
 }

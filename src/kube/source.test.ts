@@ -615,6 +615,13 @@ describe('bad days', () => {
     {
       using followed = follow([server.url])
       await eventually(() => expect([...followed.world.serviceCIDRs()]).toMatchObject([{ cidrs: ['10.96.0.0/16'] }]))
+      server.forbidden.add('watch servicecidrs')
+      server.cut()
+      const part = () => followed.source.state().parts.find(({ name }) => name.startsWith('servicecidrs'))
+      await eventually(() => expect(part()?.failure).toContain('not permitted'))
+      expect([...followed.world.serviceCIDRs()]).toHaveLength(1) // what was read stays
+      server.forbidden.clear()
+      await eventually(() => expect(part()?.failure).toBe(''))
       server.delete('ServiceCIDR', '', 'kubernetes')
       await eventually(() => expect(namesOf(followed.world)).toEqual(['Node n1']))
     }

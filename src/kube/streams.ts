@@ -37,7 +37,7 @@ interface StreamKind {
   readonly isJournalled: boolean
   /** Its kind is no part of Kubernetes itself: a server that does not have it has no objects of it. */
   readonly isOptional?: true
-  /** An account that may not read it is served as if there were none. */
+  /** Nothing waits for it where the account may not read it. */
   readonly isDispensable?: true
 }
 
@@ -158,6 +158,7 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
   const failures = new Map<FailureReason, number>()
   let reflector: Reflector | undefined
   let lookAgainMs = 0
+  let isWithheld = false // it may not be read, and nothing waits for it
 
   const stream: Stream = {
     name: what.name,
@@ -203,13 +204,18 @@ export function createStream(what: StreamKind, options: StreamOptions): Stream {
               stream.isAbsent = false
               stream.elsewhere = ''
             }
-            const isWithheld = what.isDispensable === true && isForbidden(answer)
-            const isNone = isWithheld || (stream.isAbsent && (isNotFound(answer) || isForbidden(answer)))
+            const isNone = stream.isAbsent && (isNotFound(answer) || isForbidden(answer))
             if (isNone && (mirror.count > 0 || !stream.isSynchronised)) {
               mirror.listBegins()
               listed()
             }
-            const failure = isNone ? null : answer
+            // What a journal remembers of it stays; so does what was read before, as of any kind.
+            if (answer === null) isWithheld = false
+            else if (what.isDispensable && isForbidden(answer) && !stream.isSynchronised) {
+              isWithheld = true
+              listed()
+            }
+            const failure = isNone || (isWithheld && isForbidden(answer)) ? null : answer
             stream.failure = failure
             if (failure === null) stream.staleSinceMs = null
             else stream.staleSinceMs ??= Date.now()

@@ -237,7 +237,7 @@ export function serverClassId(text: string): Id64 {
   return classId(classText(realm, [...members, SERVERS.text]))
 }
 
-/** Of a scope, whose answers are remembered. */
+/** Of namespaces, and of pods in those that answer alike: what is remembered. */
 const LABEL_SETS_MAX = 4_096
 
 function podAnswer(asked: Asked, world: WorldView, pod: Pod): PodAnswer {
@@ -264,6 +264,8 @@ function scopeOf(asked: Asked, name: string, namespace: Namespace | undefined): 
   let scope = asked.scopes.get(key)
   if (scope === undefined) {
     scope = { peers: asked.podPeers.filter((peer) => selectsNamespace(peer, name, namespace)), answers: new Map() }
+    // So may namespaces have names that nobody had before.
+    if (asked.scopes.size >= LABEL_SETS_MAX) asked.scopes.clear()
     asked.scopes.set(key, scope)
   }
   return scope

@@ -37,6 +37,7 @@ function compile(nodes: readonly Node[], change: Partial<RoutingInput> = {}): Co
     nodeName: 'n1',
     mode: 'vxlan',
     serviceCIDRs: ['10.96.0.0/16'] as Prefix[],
+    clusterServiceCIDRs: [],
     ownAddresses: ['192.168.0.1', 'fd01::1'] as Address[],
     uplink: 2,
     uplinkMtu: 1500,
@@ -88,6 +89,27 @@ describe('a node process whose socket hook is missed sends to a Service by the d
       compile([n1, n2], change).kernelRoutes.map(({ destination }) => destination)
     expect(destinations({ mode: 'native', gateways: away })).not.toContain('10.96.0.0/16')
     expect(destinations({})).not.toContain('10.96.0.0/16')
+  })
+})
+
+describe('a Service CIDR that an object names', () => {
+  const routes = (clusterServiceCIDRs: readonly string[]) =>
+    compile([n1, n2, n3], { clusterServiceCIDRs: clusterServiceCIDRs as Prefix[] })
+
+  test('is in force beside the configured one, which it may repeat', () => {
+    const compiled = routes(['10.96.0.0/16', '10.97.0.0/16'])
+    expect(compiled.routes.get('10.97.0.0/16' as Prefix)).toMatchObject({ kind: RouteKind.SERVICES })
+    expect(compiled.notices).toEqual(routes([]).notices)
+  })
+
+  test.each([
+    ['10.2.0.0/16', 'the pod CIDR 10.2.0.0/24 of node n2'],
+    ['192.168.0.0/24', 'the address 192.168.0.1 of node n1'],
+    ['0.0.0.0/0', 'the pod CIDR 10.1.0.0/24 of node n1'],
+  ])('and that overlaps what is a node’s is left out and said: %s', (serviceCIDR, what) => {
+    const compiled = routes([serviceCIDR])
+    expect(compiled.routes).toEqual(routes([]).routes)
+    expect(compiled.notices).toContain(`Service CIDR ${serviceCIDR} overlaps ${what}: it is left out`)
   })
 })
 

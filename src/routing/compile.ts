@@ -17,12 +17,15 @@ import {
 import { sameValue } from '../world/equal.ts'
 import type { Node } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
-import { byAge, sharePodCIDRs } from './pod-cidrs.ts'
+import { byAge, overlapping, sharePodCIDRs } from './pod-cidrs.ts'
 
 export interface RoutingInput {
   readonly nodeName: string
   readonly mode: 'native' | 'vxlan'
   readonly serviceCIDRs: readonly Prefix[]
+  /** Of ServiceCIDR objects: in force where nothing of a node overlaps them, for a wrong object must not take the pods'
+   *  addresses from every node. */
+  readonly clusterServiceCIDRs: readonly Prefix[]
   /** InternalIPs of this node as the programs were told them when the agent started. */
   readonly ownAddresses: readonly Address[]
   /** ifindex of the uplink. */
@@ -81,7 +84,13 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
   const nodes = new Map<Address, NodeEntry>()
   const routes = new Map<Prefix, Route>()
   const addressOwners = new Map<Address, string>()
-  const { owners, own: ownPodCIDRs, ownProblems, notices: leftOut } = sharePodCIDRs(own, others, input.serviceCIDRs)
+  const harmless = input.clusterServiceCIDRs.filter((serviceCIDR) => {
+    const other = overlapping(serviceCIDR, all)
+    if (other !== undefined) notices.push(`Service CIDR ${serviceCIDR} overlaps ${other}: it is left out`)
+    return other === undefined
+  })
+  const serviceCIDRs = [...new Set([...input.serviceCIDRs, ...harmless])]
+  const { owners, own: ownPodCIDRs, ownProblems, notices: leftOut } = sharePodCIDRs(own, others, serviceCIDRs)
   notices.push(...leftOut)
 
   for (const node of own === undefined ? others : [own, ...others]) {
@@ -105,8 +114,7 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
         })
     }
   }
-  for (const serviceCIDR of input.serviceCIDRs)
-    routes.set(serviceCIDR, { kind: RouteKind.SERVICES, flags: 0, node: 0n })
+  for (const serviceCIDR of serviceCIDRs) routes.set(serviceCIDR, { kind: RouteKind.SERVICES, flags: 0, node: 0n })
 
   const nexthops = new Map<string, { key: NexthopKey; value: Nexthop }>()
   const kernelRoutes: KernelRoute[] = []
@@ -128,7 +136,7 @@ export function compileRouting(world: WorldView, input: RoutingInput): CompiledR
         kernelRoutes.push({ destination, gateway, ifindex: input.uplink, source, mtu })
     }
   }
-  if (input.mode === 'vxlan' && own !== undefined) kernelRoutes.push(...serviceRoutes(own, input))
+  if (input.mode === 'vxlan' && own !== undefined) kernelRoutes.push(...serviceRoutes(own, { ...input, serviceCIDRs }))
   return {
     routes,
     nodes,

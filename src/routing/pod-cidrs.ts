@@ -65,6 +65,17 @@ export function sharePodCIDRs(
   return { owners, own: own?.podCIDRs.filter((each) => !refused.has(each)) ?? [], ownProblems, notices }
 }
 
+/** What of the nodes the prefix overlaps, for a sentence; undefined: nothing. */
+export function overlapping(prefix: Prefix, nodes: readonly Node[]): string | undefined {
+  for (const { name, podCIDRs, internalIPs } of nodes) {
+    const podCIDR = podCIDRs.find((each) => overlap(each, prefix))
+    if (podCIDR !== undefined) return `the pod CIDR ${podCIDR} of node ${name}`
+    const address = internalIPs.find((each) => overlap(hostPrefix(each), prefix))
+    if (address !== undefined) return `the address ${address} of node ${name}`
+  }
+  return undefined
+}
+
 /** Order of nodes, the oldest first; of the same age by name. */
 export function byAge(a: Node, b: Node): number {
   return a.createdMs - b.createdMs || compareText(a.name, b.name)

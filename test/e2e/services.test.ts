@@ -203,6 +203,23 @@ describe('with serviceResetTCP', () => {
     return Number(held.output().slice(before).split(' ')[0])
   }
 
+  test('connections of a client outside go on when agents begin anew', async () => {
+    const pod = idlePod('echo-1', 'n1', { app: 'kept' })
+    const { spec, ...named } = service('kept', { app: 'kept' })
+    const nodePort = { type: 'NodePort', ports: [{ name: 'http', port: 80, targetPort: httpPort, nodePort: 30_099 }] }
+    await lab.apply(pod, { ...named, spec: Object.assign({}, spec, nodePort) })
+    const server = lab.start(`${namespace}/echo-1`, ['python3', hold, 'serve', String(httpPort)])
+    await server.until((output) => output.includes('listening\n'))
+    const argv = (node: string) => ['python3', hold, 'hold', lab.nodeIP(node, 4), '30099', '3', 'kept']
+    const clients = ['n1', 'n2'].map((node) => lab.start('outside', argv(node)))
+    for (const each of clients) await each.until((output) => output.includes('held\n'))
+    await lab.killAgents()
+    await lab.startAgents()
+    for (const each of clients) expect(await alive(each)).toBe(3)
+    for (const each of [...clients, server]) await each.stop()
+    await lab.delete(pod, named as KubeManifest)
+  })
+
   test('TCP connections to a backend go on while it terminates, and are reset once its slices name it no more', async () => {
     const pods = [idlePod('echo-1', 'n1', {}), idlePod('echo-2', 'n2', {})]
     await lab.apply(...pods)
