@@ -81,18 +81,21 @@ static __always_inline void dsr_key(struct tuple *key, const struct packet *p)
 /* The client's translation here, if it leads to the packet's backend; one that leads elsewhere ends. */
 static __always_inline bool dsr_resume(struct packet *p)
 {
+	struct translation *t, *back;
 	ALIGNED struct tuple key, answer;
-	struct translation *t;
 
 	dsr_key(&key, p);
 	t = translation_find(&key);
 	if (!t) return false;
-	if (tuple_equal(&t->to, &p->to)) {
+	tuple_reverse(&answer, &t->to);
+	back = translation_find(&answer);
+	if (back && tuple_equal(&t->to, &p->to)) {
 		translation_touch(t, p);
 		translation_reopen(t);
+		t->flags |= TRANSLATION_DSR; /* it may be from when this node was asked */
+		back->flags |= TRANSLATION_DSR;
 		return true;
 	}
-	tuple_reverse(&answer, &t->to);
 	bpf_map_delete_elem(&translations, &answer);
 	bpf_map_delete_elem(&translations, &key);
 	return false;

@@ -259,7 +259,7 @@ static __always_inline bool nat_masquerades(const struct packet *p)
 }
 
 /* Can the backend's node send the answers itself? Not to pods and nodes, which would not take them from it,
- * nor those of its own processes. */
+ * nor those of its own processes, nor from an address that is the cluster's. */
 __noinline int nat_may_be_dsr(struct packet *p)
 {
 	const struct route *route;
@@ -267,6 +267,7 @@ __noinline int nat_may_be_dsr(struct packet *p)
 	if (!p || !(p->flags & PACKET_ENTER) || p->tuple.protocol != IPPROTO_TCP || !packet_is_syn(p))
 		return false;
 	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT) || source_is_inside(p)) return false;
+	if (route_of(&p->asked)) return false;
 	route = route_of(&p->tuple.destination);
 	return route && route->kind == ROUTE_PODS && route->flags & ROUTE_DSR;
 }

@@ -3,7 +3,7 @@
 // node is told what was asked, and answers.
 
 import { family } from '../core/address.ts'
-import { DropReason, TranslationFlags, type Tuple } from '../generated/abi.ts'
+import { DropReason, type Translation, TranslationFlags, type Tuple } from '../generated/abi.ts'
 import { isFromInside } from './trace-conntrack.ts'
 import { reopen, used } from './trace-nat.ts'
 import { longestPrefix, tupleText } from './trace-tables.ts'
@@ -38,14 +38,22 @@ function resumes(walk: Walk, to: Tuple): boolean {
   const known = translations.get(tupleText(walk.asked))
   if (!known) return false
   const [key, translation] = known
-  if (tupleText(translation.to) === tupleText(to)) {
-    translations.set(tupleText(key), [key, used(translation, walk)])
+  const answer = tupleText(reverse(translation.to))
+  const back = translations.get(answer)
+  if (back && tupleText(translation.to) === tupleText(to)) {
+    translations.set(tupleText(key), [key, ofDsr(used(translation, walk))])
     reopen(walk, translation)
+    translations.set(answer, [back[0], ofDsr(translations.get(answer)![1])])
     return true
   }
-  translations.delete(tupleText(reverse(translation.to)))
+  translations.delete(answer)
   translations.delete(tupleText(key))
   return false
+}
+
+/** It may be from when this node was asked. */
+function ofDsr(translation: Translation): Translation {
+  return { ...translation, flags: translation.flags | TranslationFlags.DSR }
 }
 
 /** Whether the packet, no SYN, belongs to a connection that another node has led here. */

@@ -187,11 +187,13 @@ export function translateSource(walk: Walk) {
   walk.isNewTranslation = true
 }
 
-/** Whether the backend's node sends the answers of this new connection: not to pods and nodes, nor those of processes. */
+/** Whether the backend's node sends the answers of this new connection: not to pods and nodes, nor those of processes, nor from an
+ *  address that is the cluster's. */
 function mayBeDsr(walk: Walk): boolean {
   const { input, tuple, packet } = walk
   if (!(input.config.dsr & DsrTransports.TCP) || !returns(walk) || !walk.isNewTranslation) return false
   if (!isTcp(tuple) || !isSyn(packet) || packet.fragment || isFromInside(walk)) return false
+  if (longestPrefix(input.tables.routes, walk.asked.destination)) return false
   const route = longestPrefix(input.tables.routes, tuple.destination)
   return route?.kind === RouteKind.PODS && (route.flags & RouteFlags.DSR) !== 0
 }

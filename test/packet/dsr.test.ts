@@ -190,6 +190,13 @@ for (const [name, hybrid] of [
     })
   }
 
+  packet(`${name}: asked at an address of the Service CIDR, which no other node would answer from`, {
+    config: hybrid,
+    world: answering(world(serviceOf('shop:80', { external: ['away:8080'] }))),
+    when: fromNetdev(tcp('outside:4000', 'shop:80', 'S')),
+    then: { verdict: 'redirect', tunnel: name === 'vxlan', translationFlags: [0x1, 0x10] },
+  })
+
   // -- The backend's node ------------------------------------------------------------------------------------------
 
   const here = world(pod('web'))
@@ -250,6 +257,14 @@ for (const [name, hybrid] of [
     given: [led(webSyn), webAnswer],
     when: led(webSyn),
     then: { ...delivered('web'), translationFlags: [0x23, 0x30] },
+  })
+
+  packet(`${name}: the client asked this node before, and goes on by another`, {
+    config: hybrid,
+    world: world(pod('web'), serviceOf('vip:80', { external: ['web:8080'] })),
+    given: [fromNetdev(tcp('outside:4000', 'vip:80', 'S')), led(webSyn)],
+    when: fromNetdev(between('n2', 'n1', tcp('outside:4000', 'web:8080', 'A'))),
+    then: { ...delivered('web'), translationFlags: [0x20, 0x21] },
   })
 
   packet(`${name}: the next connection from that port, to another pod here, replaces the last`, {
