@@ -63,6 +63,7 @@ enum {
 };
 
 enum {
+	BPF_F_RECOMPUTE_CSUM = 1 << 0,
 	BPF_F_PSEUDO_HDR = 1 << 4,
 	BPF_F_MARK_MANGLED_0 = 1 << 5,
 };

@@ -23,7 +23,7 @@ static __always_inline bool is_worth_entering(const struct packet *p)
 
 	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return false;
-	if (p->tuple.protocol == IPPROTO_TCP || p->tuple.protocol == IPPROTO_UDP)
+	if (protocol_has_ports(p->tuple.protocol))
 		return port >= self()->nat_port_min && port <= self()->nat_port_max;
 	return nat_may_choose_port(p);
 }

@@ -11,6 +11,7 @@
  * takes it from. All checksums follow. DROP_HEADER_WRITE. */
 #pragma once
 #include "checksum.h"
+#include "crc32c.h"
 #include "node.h"
 #include "parse.h"
 #include "tuple.h"
@@ -21,8 +22,7 @@ static __always_inline void icmp_quoted_ports(struct tuple *quoted, const __be16
 {
 	__u8 type = transport[0] & 0xff;
 
-	if (quoted->protocol == IPPROTO_TCP || quoted->protocol == IPPROTO_UDP ||
-	    quoted->protocol == IPPROTO_SCTP) {
+	if (protocol_has_ports(quoted->protocol)) {
 		quoted->source_port = transport[0];
 		quoted->destination_port = transport[1];
 	} else if (quoted->protocol == IPPROTO_ICMP || quoted->protocol == IPPROTO_ICMPV6) {
@@ -75,15 +75,37 @@ __noinline int icmp_parse_quoted(struct __sk_buff *skb, struct packet *p)
 	return true;
 }
 
+/* Bytes of the transport header at `at` and what follows it, as the IP header at `ip` says. */
+static __always_inline __u32 length_behind(struct __sk_buff *skb, __u8 family, __u32 ip, __u32 at)
+{
+	__be16 length = 0;
+
+	bpf_skb_load_bytes(skb, ip + (family == 4 ? 2 : 4), &length, sizeof(length));
+	return bpf_ntohs(length) + (family == 4 ? 0 : sizeof(struct ipv6hdr)) - (at - ip);
+}
+
+/* Behind the ports, where it is quoted. Returns what it adds to the sum over the ICMP message. */
+static __always_inline __u32 icmp_rewrite_sctp(struct __sk_buff *skb, const struct packet *p, __u32 transport,
+					       __u32 change)
+{
+	__u32 old, new, ip = p->transport + ICMP_HEADER;
+
+	if (bpf_skb_load_bytes(skb, transport + 8, &old, sizeof(old)) || !old) return 0;
+	new = old ^ crc32c_shift(change, length_behind(skb, p->family, ip, transport) & 0xffff);
+	bpf_skb_store_bytes(skb, transport + 8, &new, sizeof(new), 0);
+	return bpf_csum_diff(&old, 4, &new, 4, 0);
+}
+
 /* The quoted transport header: its ports (or echo id), and its checksum where it is
  * quoted. Returns what this adds to the sum over the ICMP message. */
 static __always_inline __u32 icmp_rewrite_transport(struct __sk_buff *skb, const struct packet *p,
 						    __u32 transport, __u32 address_diff)
 {
-	bool ports = p->to.protocol == IPPROTO_TCP || p->to.protocol == IPPROTO_UDP;
+	bool ports = protocol_has_ports(p->to.protocol);
 	bool echo = p->to.protocol == IPPROTO_ICMP || p->to.protocol == IPPROTO_ICMPV6;
 	__u32 checksum_at = transport + checksum_offset(p->to.protocol);
-	__be16 old_port[2], new_port[2] = { p->to.destination_port, p->to.source_port };
+	__be16 old_port[2] __attribute__((aligned(4)));
+	__be16 new_port[2] __attribute__((aligned(4))) = { p->to.destination_port, p->to.source_port };
 	__u32 at = transport, diff;
 	__u32 old = 0, new = 0;
 
@@ -96,6 +118,9 @@ static __always_inline __u32 icmp_rewrite_transport(struct __sk_buff *skb, const
 	if (echo) new_port[1] = old_port[1]; /* the sequence number */
 	diff = bpf_csum_diff((__be32 *)old_port, 4, (__be32 *)new_port, 4, 0);
 	bpf_skb_store_bytes(skb, at, new_port, sizeof(new_port), 0);
+	if (p->to.protocol == IPPROTO_SCTP)
+		return checksum_add(
+		    diff, icmp_rewrite_sctp(skb, p, transport, *(__u32 *)old_port ^ *(__u32 *)new_port));
 	if (bpf_skb_load_bytes(skb, checksum_at, &old, 2)) return diff;
 	if (p->to.protocol == IPPROTO_UDP && !old) return diff;
 	new = checksum_apply(old, p->to.protocol == IPPROTO_ICMP ? diff : checksum_add(diff, address_diff));

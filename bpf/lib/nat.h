@@ -32,7 +32,7 @@
  * NAT_PORT_FREE_TRIES also those of half-open connections. A host's own
  * flow (PACKET_HOST) keeps its port wherever it is free, as does one whose source
  * address stays. Towards a pod or another node no port is taken that a socket of this
- * node speaks from. Protocols other than TCP, UDP and ICMP echo keep what they have. */
+ * node speaks from. Protocols other than TCP, UDP, SCTP and ICMP echo keep what they have. */
 #pragma once
 #include "conntrack.h"
 #include "icmp.h"
@@ -358,15 +358,14 @@ static __always_inline bool nat_may_choose_port(const struct packet *p)
 	if (p->destination != TO_WORLD && !to_node && !(p->flags & PACKET_NETWORK)) return false;
 	if (p->tuple.protocol == IPPROTO_ICMP || p->tuple.protocol == IPPROTO_ICMPV6)
 		return p->icmp_type == ICMP_ECHO_REQUEST || p->icmp_type == ICMPV6_ECHO_REQUEST;
-	return p->tuple.protocol == IPPROTO_TCP || p->tuple.protocol == IPPROTO_UDP;
+	return protocol_has_ports(p->tuple.protocol);
 }
 
 static __always_inline bool nat_may_keep_port(const struct packet *p)
 {
 	__u16 port = bpf_ntohs(p->to.source_port);
 
-	if (p->flags & PACKET_HOST || (p->tuple.protocol != IPPROTO_TCP && p->tuple.protocol != IPPROTO_UDP))
-		return true;
+	if (p->flags & PACKET_HOST || !protocol_has_ports(p->tuple.protocol)) return true;
 	if (address_equal(&p->to.source, &p->tuple.source)) return true; /* not this node's port */
 	return port >= self()->nat_port_min && port <= self()->nat_port_max;
 }
@@ -378,7 +377,7 @@ __noinline int nat_is_of_socket(struct __sk_buff *skb, struct packet *p)
 	struct bpf_sock *sock;
 	__u32 size;
 
-	if (!p) return false;
+	if (!p || p->tuple.protocol == IPPROTO_SCTP) return false; /* nobody can ask for those */
 	if (p->family == 4) {
 		t.ipv4.saddr = address_ipv4(&p->to.destination);
 		t.ipv4.daddr = address_ipv4(&p->to.source);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Makes the headers of a translated packet what packet.to says, whatever they
- * were; lengths stay. DROP_HEADER_WRITE. */
+ * were; lengths stay. DROP_HEADER_WRITE, also for SCTP in fragments whose ports would change: its checksum
+ * changes by the length of the whole. */
 #pragma once
+#include "crc32c.h"
 #include "icmp.h"
 
 /* Flags of bpf_l4_csum_replace: UDP's 0 means none and stays so. */
@@ -39,6 +41,32 @@ __noinline int rewrite_addresses(struct __sk_buff *skb, struct packet *p)
 	if (p->flags & PACKET_LATER_FRAGMENT || !rewrite_has_checksum(p->tuple.protocol)) return NEXT;
 	if (bpf_l4_csum_replace(skb, p->transport + checksum_offset(p->tuple.protocol), 0, diff,
 				BPF_F_PSEUDO_HDR | rewrite_flags(p->tuple.protocol)))
+		return drop(p, DROP_HEADER_WRITE);
+	return NEXT;
+}
+
+/* A checksum of 0 is the device's to compute yet (CHECKSUM_PARTIAL, net/core/dev.c skb_crc32c_csum_help,
+ * v6.1), over what is there then; a computed one is 0 once in 2^32. */
+__noinline int rewrite_sctp(struct __sk_buff *skb, struct packet *p)
+{
+	struct {
+		__be16 ports[2];
+		__u32 tag, checksum;
+	} sctp;
+	__u32 old, new;
+
+	if (!p) return DROP;
+	if (bpf_skb_load_bytes(skb, p->transport, &sctp, sizeof(sctp))) return drop(p, DROP_HEADER_WRITE);
+	old = (__u32)sctp.ports[1] << 16 | sctp.ports[0];
+	new = (__u32)p->to.destination_port << 16 | p->to.source_port;
+	if (old == new) return NEXT;
+	if (p->flags & PACKET_FIRST_FRAGMENT) return drop(p, DROP_HEADER_WRITE);
+	if (sctp.checksum)
+		sctp.checksum ^=
+		    crc32c_shift(old ^ new, length_behind(skb, p->family, ETH_HLEN, p->transport) & 0xffff);
+	sctp.ports[0] = p->to.source_port;
+	sctp.ports[1] = p->to.destination_port;
+	if (bpf_skb_store_bytes(skb, p->transport, &sctp, sizeof(sctp), BPF_F_RECOMPUTE_CSUM))
 		return drop(p, DROP_HEADER_WRITE);
 	return NEXT;
 }
@@ -88,5 +116,6 @@ static __always_inline enum verdict rewrite(struct __sk_buff *skb, struct packet
 	if (p->flags & PACKET_ICMP_ERROR)
 		return p->family == 4 ? icmp_rewrite_ipv4(skb, p) : icmp_rewrite_ipv6(skb, p);
 	if (rewrite_addresses(skb, p) == DROP) return DROP;
-	return p->flags & PACKET_LATER_FRAGMENT ? NEXT : rewrite_ports(skb, p);
+	if (p->flags & PACKET_LATER_FRAGMENT) return NEXT;
+	return p->tuple.protocol == IPPROTO_SCTP ? rewrite_sctp(skb, p) : rewrite_ports(skb, p);
 }

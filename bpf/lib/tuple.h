@@ -25,3 +25,8 @@ static __always_inline bool tuple_equal(const struct tuple *a, const struct tupl
 	       a->source_port == b->source_port && a->destination_port == b->destination_port &&
 	       a->protocol == b->protocol;
 }
+
+static __always_inline bool protocol_has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}

@@ -19,12 +19,10 @@ export function forward(walk: Walk): Verdict {
   if (destination.kind === 'nobody') return drop(destination.reason)
   if (returns(walk) && isLastHop(walk)) return drop(DropReason.HOP_LIMIT)
   if (destination.kind === 'world') return forwardToWorld(walk)
-  if (destination.kind === 'stack' || isLastHop(walk)) {
-    rewrite(walk)
-    return toStack
-  }
+  if (destination.kind === 'stack' || isLastHop(walk)) return rewrite(walk) ?? toStack
   if (destination.kind === 'node') return forwardToNode(walk, destination.node)
-  rewrite(walk)
+  const refused = rewrite(walk)
+  if (refused) return refused
   spendHop(walk)
   note(walk, 'forward', `into the pod behind interface ${destination.ifindex}`)
   return { kind: 'pod', ifindex: destination.ifindex }
@@ -34,7 +32,8 @@ export function forward(walk: Walk): Verdict {
 function forwardToWorld(walk: Walk): Verdict {
   const { input, to } = walk
   if (!returns(walk) && (!to || isLastHop(walk) || !input.hasRoute || isTooLarge(walk, 0))) return toStack
-  rewrite(walk)
+  const refused = rewrite(walk)
+  if (refused) return refused
   spendHop(walk)
   walk.mark = PacketMark.MARK
   note(walk, 'forward', `to the world by interface ${input.config.uplink}`)
@@ -66,7 +65,8 @@ function forwardToNode(walk: Walk, node: bigint): Verdict {
   const tunnel = walk.isDsr || input.config.tunnelMode === TunnelMode.VXLAN
   const isLarge = isTooLarge(walk, (tunnel ? tunnelOverhead(packet) : 0) + (walk.isDsr ? ASKED_SERVICE_BYTES : 0))
   if (isLarge && returns(walk)) return drop(DropReason.TOO_LARGE)
-  rewrite(walk)
+  const refused = rewrite(walk)
+  if (refused) return refused
   if (isLarge) return toStack
   spendHop(walk)
   if (tunnel) encapsulate(walk, nexthop)

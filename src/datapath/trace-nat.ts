@@ -3,7 +3,7 @@
 // both directions: the packet's source, and the destination that the translation gives it.
 
 import { type Address, addressBytes, sameLeadingBits } from '../core/address.ts'
-import { Protocol } from '../core/protocol.ts'
+import { hasPorts, Protocol } from '../core/protocol.ts'
 import {
   type Backend,
   DropReason,
@@ -261,14 +261,18 @@ export function mayChoosePort({ packet, tuple, destination, isFromNetwork, isHos
   if (isDsr) return false // two nodes must agree on it
   const isHostToNode = isHost && destination.kind === 'node'
   if (destination.kind !== 'world' && !isHostToNode && !isFromNetwork) return false
-  if (tuple.protocol === Protocol.TCP || tuple.protocol === Protocol.UDP) return true
+  if (hasPorts(tuple.protocol)) return true
   const types = packet.family === 4 ? IcmpType : Icmpv6Type
   return tuple.protocol === icmpProtocol(packet.family) && icmpTypeAndCode(packet, tuple)[0] === types.EchoRequest
 }
 
 function mayKeepPort({ tuple, to, isHost, input: { config } }: Walk, port: number): boolean {
-  const hasPorts = tuple.protocol === Protocol.TCP || tuple.protocol === Protocol.UDP
-  return isHost || !hasPorts || to?.source === tuple.source || (port >= config.natPortMin && port <= config.natPortMax)
+  return (
+    isHost ||
+    !hasPorts(tuple.protocol) ||
+    to?.source === tuple.source ||
+    (port >= config.natPortMin && port <= config.natPortMax)
+  )
 }
 
 /** The SYN after a connection to a Service that has ended, from the same port: it gets a backend that is listed now. */
@@ -298,11 +302,16 @@ export function used(translation: Translation, { packet, input }: Walk): Transla
 
 // -- Headers -------------------------------------------------------------------------------------------------------
 
-/** Makes the headers what the translation says. */
-export function rewrite(walk: Walk) {
-  const { packet, to } = walk
-  if (!to) return
+/** Makes the headers what the translation says; refuses SCTP in fragments, whose checksum changes by the length of the whole. */
+export function rewrite(walk: Walk): Stage {
+  const { packet, to, asked } = walk
+  if (!to) return null
+  const { transport, fragment } = packet
+  const changes =
+    transport.kind === 'sctp' && (asked.sourcePort !== to.sourcePort || asked.destinationPort !== to.destinationPort)
+  if (changes && fragment?.offset === 0) return drop(DropReason.HEADER_WRITE)
   walk.packet = packet.transport.kind === 'icmpError' ? rewrittenError(walk, to) : rewritten(packet, to)
+  return null
 }
 
 function rewritten(packet: IpPacket, to: Tuple): IpPacket {
@@ -330,6 +339,7 @@ function withPorts(transport: Transport, { sourcePort, destinationPort }: Tuple)
   switch (transport.kind) {
     case 'tcp':
     case 'udp':
+    case 'sctp':
     case 'vxlan':
       return { ...transport, sourcePort, destinationPort }
     case 'icmp': {

@@ -42,12 +42,14 @@ export interface Udp {
   readonly payloadBytes: number
 }
 
-/** RFC 9260 3.1; its checksum is not looked at. */
+/** RFC 9260 3.1. */
 export interface Sctp {
   readonly kind: 'sctp'
   readonly sourcePort: number
   readonly destinationPort: number
   readonly payloadBytes: number
+  /** Its checksum is 0, for a device to compute. */
+  readonly isPartial?: true
 }
 
 /** What a client has asked for, before the packet in the tunnel (bpf/lib/dsr.h). */

@@ -3,7 +3,7 @@
 // plain where they are fast; test/packet runs every row through both, and they must agree.
 
 import { type Address, family, isIPv6Multicast } from '../core/address.ts'
-import { Protocol } from '../core/protocol.ts'
+import { hasPorts, Protocol } from '../core/protocol.ts'
 import { DropReason, PacketMark, TunnelMode } from '../generated/abi.ts'
 import { conntrack, FROM_STACK } from './trace-conntrack.ts'
 import { enterDsr, isOfDsr } from './trace-dsr.ts'
@@ -130,9 +130,7 @@ function toPod(walk: Walk): Verdict {
       lookupTranslation(walk, 'stack') ??
       conntrack(walk, (walk.input.ifindex | FROM_STACK) >>> 0),
   )
-  if (denied) return denied
-  rewrite(walk)
-  return toStack
+  return denied ?? rewrite(walk) ?? toStack
 }
 
 /** What the network sends: other nodes and the world, plain or in the tunnel. */
@@ -231,8 +229,7 @@ function toNetdev(walk: Walk): Verdict {
     const full = enterTranslation(walk)
     if (full) return full
   }
-  rewrite(walk)
-  return leave(walk, config.tunnelMode === TunnelMode.VXLAN)
+  return rewrite(walk) ?? leave(walk, config.tunnelMode === TunnelMode.VXLAN)
 }
 
 /** A host's flow to the world is entered where masquerading could choose its port, but not the answer to a SYN from there:
@@ -242,14 +239,14 @@ function isWorthEntering(walk: Walk): boolean {
   const flags = packet.transport.kind === 'tcp' ? packet.transport.flags : 0
   const isAnswer = (flags & (TcpFlag.SYN | TcpFlag.ACK)) === (TcpFlag.SYN | TcpFlag.ACK)
   if (flags & TcpFlag.RST || isAnswer) return false
-  if (tuple.protocol !== Protocol.TCP && tuple.protocol !== Protocol.UDP) return mayChoosePort(walk)
+  if (!hasPorts(tuple.protocol)) return mayChoosePort(walk)
   return tuple.sourcePort >= input.config.natPortMin && tuple.sourcePort <= input.config.natPortMax
 }
 
 /** What this node says to another one is left alone, but for what belongs to a Service: whole TCP or UDP packets. */
 function answersNode({ packet, input }: Walk): boolean {
-  const hasPorts = packet.protocol === Protocol.TCP || packet.protocol === Protocol.UDP
-  if (!hasPorts || packet.fragment || packet.optionBytes > 0 || packet.extensions.length > 0) return false
+  const isPlain = packet.protocol === Protocol.TCP || packet.protocol === Protocol.UDP
+  if (!isPlain || packet.fragment || packet.optionBytes > 0 || packet.extensions.length > 0) return false
   const { source, destination, protocol } = packet
   return input.state.translations.has(tupleText({ source, destination, protocol, ...ports(packet) }))
 }

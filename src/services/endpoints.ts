@@ -2,9 +2,8 @@
 // EndpointSlices of one Service -> the endpoints of one of its ports: slices merged, duplicates made one, what no packet
 // can be sent to left out. Source: discovery.k8s.io/v1 EndpointSlice.
 
-import { compareAddresses, type Family, family, type Port, specialAddress } from '../core/address.ts'
+import { compareAddresses, type Family, family, specialAddress } from '../core/address.ts'
 import { compareText } from '../core/names.ts'
-import { Protocol } from '../core/protocol.ts'
 import type { Balancing, EndpointSlice, ServicePort, SliceEndpoint } from '../world/objects.ts'
 import type { Backend } from './frontends.ts'
 
@@ -15,14 +14,7 @@ export interface PortEndpoint {
 }
 
 /** Why something that a slice says is not used, as `heddle status` and metrics print it. */
-export type Ignored =
-  | 'unknown port'
-  | 'SCTP port that would change'
-  | 'other family'
-  | 'unspecified'
-  | 'loopback'
-  | 'link-local'
-  | 'multicast'
+export type Ignored = 'unknown port' | 'other family' | 'unspecified' | 'loopback' | 'link-local' | 'multicast'
 
 /** What can be sent to behind the port in one family, whatever its conditions; sorted by address, then port. */
 export function endpointsOf(
@@ -66,10 +58,8 @@ export function ignoredIn(
   }
   for (const slice of slices) {
     for (const port of slice.ports) {
-      const asked = ports.find(({ name, protocol }) => name === port.name && protocol === port.protocol)
-      if (asked === undefined) count('unknown port')
-      else if ([asked.port, asked.nodePort ?? asked.port].some((asks) => !keepsPort({ ...asked, port: asks }, port)))
-        count('SCTP port that would change')
+      const isAsked = ports.some(({ name, protocol }) => name === port.name && protocol === port.protocol)
+      if (!isAsked) count('unknown port')
     }
     for (const endpoint of slice.endpoints) {
       const reason = ignoredBecause(slice.family, endpoint)
@@ -77,14 +67,6 @@ export function ignoredIn(
     }
   }
   return counts
-}
-
-/** The data plane changes no port of SCTP: its checksum, a CRC32c of the whole packet, would have to follow. */
-export function keepsPort(
-  { protocol, port }: Pick<ServicePort, 'protocol' | 'port'>,
-  backend: { port: Port },
-): boolean {
-  return protocol !== Protocol.SCTP || port === backend.port
 }
 
 export function ignoredBecause(sliceFamily: Family, { address }: SliceEndpoint): Ignored | null {

@@ -5,10 +5,10 @@
 import { type Address, compareAddresses, type Family, family, type Port, type Prefix } from '../core/address.ts'
 import { type Id64, id64 } from '../core/id64.ts'
 import { objectName } from '../core/names.ts'
-import { Protocol } from '../core/protocol.ts'
+import type { Protocol } from '../core/protocol.ts'
 import type { Balancing, EndpointSlice, ObjectName, Service, ServicePort } from '../world/objects.ts'
 import { type Choice, choose, type Place } from './choice.ts'
-import { endpointsOf, ignoredBecause, keepsPort } from './endpoints.ts'
+import { endpointsOf, ignoredBecause } from './endpoints.ts'
 import { hasSlotTable } from './slot-table.ts'
 
 export interface Backend {
@@ -80,7 +80,7 @@ export function serviceFrontends(
       const choice = choose(endpointsOf(port, slicesOfFamily.get(of) ?? [], place.nodeName, weights), place)
       for (const frontend of portFrontends(service, port, of, choice, place)) {
         const key = `${frontend.address} ${frontend.port} ${frontend.protocol}`
-        if (!frontends.has(key)) frontends.set(key, withoutPortChange(frontend))
+        if (!frontends.has(key)) frontends.set(key, frontend)
       }
     }
   }
@@ -127,15 +127,6 @@ function portFrontends(
       ? []
       : at(nodePortAddresses, { ...outside, kind: FrontendKind.NODE_PORT, port: port.nodePort })),
   ]
-}
-
-function withoutPortChange(frontend: Frontend): Frontend {
-  if (frontend.protocol !== Protocol.SCTP) return frontend
-  const kept = (candidates: Candidates): Candidates => ({
-    ...candidates,
-    backends: candidates.backends.filter((backend) => keepsPort(frontend, backend)),
-  })
-  return { ...frontend, internal: kept(frontend.internal), external: frontend.external && kept(frontend.external) }
 }
 
 function candidates({ cluster, local }: Choice, isLocal: boolean): Candidates {

@@ -14,8 +14,10 @@ import {
   icmpProtocol,
   isIcmpErrorType,
   type Packet,
+  type Sctp,
   type Transport,
 } from '../../src/datapath/trace-packet.ts'
+import { crc32c } from './crc32c.ts'
 
 const ETHERNET_BYTES = 14
 const VXLAN_PORT = 8472
@@ -181,12 +183,7 @@ function transportBytes(packet: IpPacket): Uint8Array {
     case 'udp':
       return udpBytes(packet, transport.sourcePort, transport.destinationPort, payloadBytes(transport.payloadBytes))
     case 'sctp':
-      return concat(
-        be16(transport.sourcePort),
-        be16(transport.destinationPort),
-        new Uint8Array(8),
-        payloadBytes(transport.payloadBytes),
-      )
+      return sctpBytes(transport)
     case 'vxlan': {
       const header = concat([0x08, 0, 0, 0], be32(transport.vni << 8))
       const body = concat(
@@ -208,6 +205,24 @@ function transportBytes(packet: IpPacket): Uint8Array {
   }
 }
 
+/** The checksum of a packet that a device is to complete is 0. */
+function sctpBytes({ sourcePort, destinationPort, payloadBytes: length, isPartial }: Sctp): Uint8Array {
+  const bytes = concat(be16(sourcePort), be16(destinationPort), new Uint8Array(8), payloadBytes(length))
+  if (!isPartial) new DataView(bytes.buffer).setUint32(8, crc32c(bytes), true)
+  return bytes
+}
+
+/** Of a first fragment nothing can be verified. */
+function parseSctp({ fragment }: Omit<IpPacket, 'transport'>, bytes: Uint8Array, problems: string[]): Transport {
+  const view = new DataView(bytes.slice().buffer)
+  const found = view.getUint32(8, true)
+  view.setUint32(8, 0)
+  if (found !== 0 && !fragment && found !== crc32c(new Uint8Array(view.buffer))) problems.push('SCTP checksum')
+  const [sourcePort, destinationPort] = [read16(bytes, 0), read16(bytes, 2)]
+  const isPartial = found === 0 ? { isPartial: true as const } : {}
+  return { kind: 'sctp', sourcePort, destinationPort, payloadBytes: bytes.length - 12, ...isPartial }
+}
+
 function udpBytes(packet: IpPacket, sourcePort: number, destinationPort: number, body: Uint8Array): Uint8Array {
   const header = concat(be16(sourcePort), be16(destinationPort), be16(8 + body.length), [0, 0])
   return checksummed(packet, concat(header, body), 6)
@@ -225,10 +240,7 @@ function parseTransport(header: Omit<IpPacket, 'transport'>, bytes: Uint8Array, 
       payloadBytes: bytes.length - 20,
     }
   }
-  if (header.protocol === Protocol.SCTP) {
-    const [sourcePort, destinationPort] = [read16(bytes, 0), read16(bytes, 2)]
-    return { kind: 'sctp', sourcePort, destinationPort, payloadBytes: bytes.length - 12 }
-  }
+  if (header.protocol === Protocol.SCTP) return parseSctp(header, bytes, problems)
   if (header.protocol === Protocol.UDP) return parseUdp(header, bytes, problems)
   if (header.protocol === icmpProtocol(header.family)) {
     verifyChecksum(header, bytes, problems)

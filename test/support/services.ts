@@ -135,7 +135,7 @@ const slices = fc
     part: fc.constantFrom('1', '2'),
     family: fc.constantFrom(4, 6),
     protocol: protocols,
-    port: fc.constantFrom(8080, 80), // SCTP leads to its own number only
+    port: fc.constantFrom(8080, 80),
     endpoints: fc.array(endpoints, { maxLength: 4 }),
   })
   .map(({ name, part, family, protocol, port, endpoints }) =>
