@@ -9,12 +9,16 @@ import type { Table } from './statistics.ts'
 
 type Floors = Readonly<Record<string, Readonly<Partial<Record<Test, number>>>>>
 
-/** Ratio to node-to-node without Heddle, by row of the table. Source: issue 3. */
+/** Its ratio is to the same way without policies. */
+export const policedName = 'Heddle: across, native, 100 policies, to none'
+
+/** Ratio to node-to-node without Heddle, by row of the table. Sources: issue 3; issue 6 for policies. */
 export const floors: Floors = {
   'Heddle: same node': { TCP_RR: 0.92, TCP_CRR: 0.86, TCP_STREAM: 0.9, UDP_RR: 0.92 },
   'Heddle: across, native': { TCP_RR: 0.85, TCP_CRR: 0.7, TCP_STREAM: 0.88, UDP_RR: 0.84 },
   'Heddle: across, vxlan': { TCP_RR: 0.8, TCP_CRR: 0.66, TCP_STREAM: 0.75, UDP_RR: 0.77 },
   'Heddle: node to node': { TCP_RR: 0.95, TCP_CRR: 0.92, TCP_STREAM: 0.93, UDP_RR: 0.95 },
+  [policedName]: { TCP_RR: 0.97, TCP_CRR: 0.97 },
 }
 
 /** By row of `floors` the bare forwarder's, which does nothing but forward the same way. */
@@ -52,13 +56,20 @@ function slackOf(test: Test, isShort: boolean): number {
 }
 
 /** Figures that do not reach their floor yet, and how bad they may be meanwhile: CI names each as missed and fails only when
- *  it gets worse than this; a full run fails. An entry goes when its figure reaches the floor. */
+ *  it gets worse than this; a full run fails. An entry goes when its figure reaches the floor. One tree on one machine
+ *  (f66d45a): NodePort .81, two hours later .76; a tree of the evening interleaved with it there: no difference. */
 const knownMisses: Readonly<Record<string, number>> = {
-  'Heddle: across, native TCP_RR': 0.78, // .818 and .840 within ten minutes on one machine
-  'Heddle: across, native UDP_RR': 0.76, // .794 and .839
-  'Heddle: across, vxlan TCP_RR': 0.75, // .787
-  'Heddle: across, vxlan UDP_RR': 0.73, // .766
-  'ADD against ptp + host-local': 0.65, // .60 where the kernel had reclaimed the idle agent's pages, .45 a minute later, .39 elsewhere
+  'Heddle: same node TCP_CRR': 0.74, // .80 and .83
+  'Heddle: across, native TCP_RR': 0.74, // .799 and .840
+  'Heddle: across, native TCP_CRR': 0.58, // .641 and .708
+  'Heddle: across, native UDP_RR': 0.72, // .788 and .839
+  'Heddle: across, vxlan TCP_RR': 0.71, // .765 and .787
+  'Heddle: across, vxlan TCP_CRR': 0.57, // .657 and .674
+  'Heddle: across, vxlan UDP_RR': 0.69, // .741 and .767
+  'Heddle: NodePort TCP_CRR among 10000 Services': 0.7, // .76 and .816
+  // .39 on a machine that keeps its memory; .91 and 1.0 where every page that is touched comes from the host again: then
+  // both sides take 16 ms instead of 3 and 8.
+  'ADD against ptp + host-local': 1.2,
 }
 
 export interface Bound {
