@@ -31,9 +31,11 @@ export interface HeddleLab {
 }
 
 const podNodes = { a: 'n1', b: 'n1', c: 'n2' } as const
-const kinds = { native: 'native', vxlan: 'vxlan', edge: 'native' } as const
-/** edge: n1 alone, what is outside beside it. */
+const kinds = { native: 'native', vxlan: 'vxlan', edge: 'native', policed: 'native' } as const
+/** edge: n1 alone, what is outside beside it. policed: POLICY_COUNT policies select every pod. */
 export type HeddleKind = keyof typeof kinds
+/** Source: issue 6. */
+export const POLICY_COUNT = 100
 /** Longest load of the greatest number of Services. */
 const syncTimeoutMs = 180_000
 
@@ -43,7 +45,10 @@ export async function makeHeddle(kind: HeddleKind): Promise<HeddleLab> {
   const cluster = await bringUp({ name, nodeCount, mode: kinds[kind], families: '4', wire: 'direct' }, () => {})
   try {
     const pods = Object.entries(podNodes).filter(([, node]) => cluster.state.nodes.some(({ name }) => name === node))
-    await cluster.apply(pods.map(([pod, node]) => podManifest(pod, node)))
+    await cluster.apply([
+      ...pods.map(([pod, node]) => podManifest(pod, node)),
+      ...(kind === 'policed' ? Array.from({ length: POLICY_COUNT }, (_, index) => policyManifest(index)) : []),
+    ])
     return heddleLab(cluster)
   } catch (error) {
     await takeDown(name)
@@ -82,6 +87,24 @@ async function announce(lab: string, subject: string, objects: readonly KubeMani
   const problems = reply.problems.map(({ field, message }) => `${field}: ${message}`)
   if (problems.length > 0) throw new Error(`the agent refused: ${problems.join('; ')}`)
   return reply
+}
+
+/** For both directions. Only the last admits the pods that are measured. */
+function policyManifest(index: number): KubeManifest {
+  const apps = index === POLICY_COUNT - 1 ? Object.keys(podNodes) : [`other-${index}`]
+  const peers = [{ podSelector: { matchExpressions: [{ key: 'app', operator: 'In', values: apps }] } }]
+  const ports = [{ port: 1, endPort: 65_535, protocol: 'TCP' }]
+  return {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { name: `policy-${index}`, namespace: 'default' },
+    spec: {
+      podSelector: {},
+      policyTypes: ['Ingress', 'Egress'],
+      ingress: [{ from: peers, ports }],
+      egress: [{ to: peers, ports }],
+    },
+  }
 }
 
 export function podManifest(name: string, node: string): KubeManifest {

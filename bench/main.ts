@@ -10,7 +10,7 @@ import { machine } from '../tools/machine.ts'
 import { type BareKind, makeBareForwarder } from './bare.ts'
 import { compare, type Method, type Row, say } from './blocks.ts'
 import { timeAdds } from './cni-add.ts'
-import { findingsOf, isKnownMiss, latencyTests } from './floors.ts'
+import { findingsOf, isKnownMiss, latencyTests, policedName } from './floors.ts'
 import { type HeddleLab, makeHeddle, removeHeddle } from './heddle.ts'
 import { type Server, startServer, type Test, tests } from './netperf.ts'
 import { saveResults, tableText } from './report.ts'
@@ -103,12 +103,19 @@ async function heddleRows(native: HeddleLab, vxlan: HeddleLab): Promise<readonly
     const { netns, cgroup } = lab.place(from)
     return { name, path: { netns, cgroup, server: target.address, controlPort: null, dataPort: null } }
   }
+  const across = await row('Heddle: across, native', native, 'a', 'c')
   return [
     await row('Heddle: same node', native, 'a', 'b'),
-    await row('Heddle: across, native', native, 'a', 'c'),
+    across,
     await row('Heddle: across, vxlan', vxlan, 'a', 'c'),
     await row('Heddle: node to node', native, 'n1', 'n2'),
+    ...(isShort ? [] : [await policedRow(across)]),
   ]
+
+  async function policedRow(unpoliced: Row): Promise<Row> {
+    const lab = await makeHeddle('policed')
+    return { ...(await row(policedName, lab, 'a', 'c')), against: unpoliced.name, tests: ['TCP_RR', 'TCP_CRR'] }
+  }
 }
 
 async function measurePaths(native: HeddleLab): Promise<Table> {
