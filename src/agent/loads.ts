@@ -8,7 +8,7 @@ import { objectName } from '../core/names.ts'
 import { backendLists } from '../datapath/service-tables.ts'
 import { protocolText } from '../datapath/tables.ts'
 import { type BackendKey, backendKey, LOAD_SCALE, load, maps } from '../generated/abi.ts'
-import { type Backend, type ServicePlace, serviceFrontends } from '../services/frontends.ts'
+import { type Backend, backendText, type ServicePlace, serviceFrontends } from '../services/frontends.ts'
 import type { ObjectName, Service } from '../world/objects.ts'
 import { backendTraffic, type TrafficSources } from './service-traffic.ts'
 
@@ -146,8 +146,4 @@ async function keysIn({ addon, fds }: TrafficSources): Promise<string[]> {
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')
-}
-
-function backendText({ address, port }: { readonly address: string; readonly port: number }): string {
-  return `${address} ${port}`
 }

@@ -24,7 +24,7 @@ import {
 import type { Addon } from '../kernel/addon.ts'
 import type { Datapath } from '../kernel/loader.ts'
 import { type ConnectedSocket, destroySockets, inEachNetns, type SocketPeer } from '../kernel/sock-diag.ts'
-import type { Backend } from '../services/frontends.ts'
+import { type Backend, backendText } from '../services/frontends.ts'
 import type { WorldView } from '../world/world.ts'
 
 export interface Cut {
@@ -133,8 +133,4 @@ async function deleteTranslations(
 function membership(removed: readonly Backend[]): (backend: SocketPeer) => boolean {
   const gone = new Set(removed.map(backendText))
   return (backend) => gone.has(backendText(backend))
-}
-
-function backendText({ address, port }: { readonly address: Address; readonly port: number }): string {
-  return `${address} ${port}`
 }

@@ -16,7 +16,7 @@ import type { Dirty, WorldView } from '../world/world.ts'
 import { type Admission, createAdmission } from './admission.ts'
 import type { ByteText } from './bytes.ts'
 import type { TableStore } from './desired.ts'
-import { createRemoval, type Removed } from './removed.ts'
+import { createUnnamed, type Removed } from './removed.ts'
 import { contributeService } from './service-tables.ts'
 import { idText, type TableEntry, type TableName, tableEntry } from './tables.ts'
 
@@ -80,17 +80,15 @@ export function createCompiler(
   const compilePolicies = createPolicyCompiler(policy)
   const services = createServiceCompiler()
   const admission = createAdmission(store, maxEntries)
-  const removedBy = createRemoval()
+  const unnamedBy = createUnnamed()
   let compiled: Compiled = { ...NOTHING_COMPILED, services: services.compiled, refusedServices: admission.refused }
   let routingInput: RoutingInput | undefined
 
   function compileServices(world: WorldView, dirty: Dirty, input: ServiceInput): Removed {
     const removed = { udp: [] as Backend[], unnamed: [] as Address[] }
     const contribute = (name: ObjectName, frontends: readonly Frontend[]): void => {
-      const left = contributeService(store, name, frontends, world.service(name)?.createdMs)
-      const { udp, unnamed } = removedBy(world, name, left)
-      removed.udp.push(...udp)
-      removed.unnamed.push(...unnamed)
+      removed.udp.push(...contributeService(store, name, frontends, world.service(name)?.createdMs))
+      removed.unnamed.push(...unnamedBy(world, name))
     }
     for (const [name, frontends] of services.compile(world, dirty, input)) {
       admission.forget(name)

@@ -3,11 +3,9 @@
 // once; a TCP connection may finish for as long as the Service's slices name its endpoint: while that terminates.
 
 import type { Address } from '../core/address.ts'
-import { Protocol } from '../core/protocol.ts'
 import type { Backend } from '../services/frontends.ts'
 import type { ObjectName } from '../world/objects.ts'
 import type { WorldView } from '../world/world.ts'
-import type { Left } from './service-tables.ts'
 
 export interface Removed {
   /** Of Services with a UDP port. */
@@ -16,20 +14,17 @@ export interface Removed {
   readonly unnamed: readonly Address[]
 }
 
-/** What is removed once the Service, of which World holds the slices as they are now, has left these backends. */
-export type RemovedBy = (world: WorldView, service: ObjectName, left: Left) => Removed
+/** What slices of the Service named when it was asked last and, as World holds them now, name no more. */
+export type UnnamedBy = (world: WorldView, service: ObjectName) => readonly Address[]
 
-export function createRemoval(): RemovedBy {
+export function createUnnamed(): UnnamedBy {
   const named = new Map<ObjectName, readonly Address[]>()
-  return (world, service, { backends, protocols }) => {
+  return (world, service) => {
     const before = named.get(service) ?? []
     const now = addressesOf(world, service)
     if (now.size > 0) named.set(service, [...now])
     else named.delete(service)
-    return {
-      udp: protocols.has(Protocol.UDP) ? backends : [],
-      unnamed: before.filter((address) => !now.has(address)),
-    }
+    return before.filter((address) => !now.has(address))
   }
 }
 

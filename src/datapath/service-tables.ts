@@ -4,8 +4,9 @@
 import { type Address, prefixToKey } from '../core/address.ts'
 import type { Id64 } from '../core/id64.ts'
 import { serviceId, servicePortName } from '../core/names.ts'
+import { Protocol } from '../core/protocol.ts'
 import { FrontendFlags, SLOT_CHUNK_SIZE, SLOT_TABLE_SIZE, SOURCE_RANGE_FIXED_BITS } from '../generated/abi.ts'
-import { type Backend, backendListId, type Frontend, FrontendKind } from '../services/frontends.ts'
+import { type Backend, backendListId, backendText, type Frontend, FrontendKind } from '../services/frontends.ts'
 import { hasSlotTable, slotTable } from '../services/slot-table.ts'
 import { Algorithm, AT_RANDOM, type Balancing, type ObjectName } from '../world/objects.ts'
 import type { TableStore } from './desired.ts'
@@ -14,22 +15,15 @@ import { readKey, readValue, type TableEntry, tableEntry } from './tables.ts'
 /** Ids of the lists of backends; the empty ones have 0. */
 export type BackendLists = ReadonlyMap<readonly Backend[], Id64>
 
-/** Of a Service: backends that it led to and does not lead to any more, and protocols of its ports then. */
-export interface Left {
-  readonly backends: readonly Backend[]
-  readonly protocols: ReadonlySet<number>
-}
-
-/** Replaces what the Service contributes. Returns what it leads to no more: sockets and translations may still. bornMs: the
- *  older of two Services has the frontends that both claim. */
+/** Replaces what the Service contributes. Returns the backends that it had and has no more, where a port of it was UDP:
+ *  connected sockets still lead there. bornMs: the older of two Services has the frontends that both claim. */
 export function contributeService(
   store: TableStore,
   name: ObjectName,
   frontends: readonly Frontend[],
   bornMs: number | undefined,
-): Left {
-  const protocols = new Set(store.contributions('frontends', name).map(({ key }) => readKey('frontends', key).protocol))
-  const before = store.contributions('backends', name).map(({ value }) => readValue('backends', value) as Backend)
+): Backend[] {
+  const before = udpBackendsOf(store, name)
   const balancing = frontends[0]?.balancing ?? AT_RANDOM
   const lists = backendLists(name, frontends, balancing)
   store.contribute('backends', name, [...lists].flatMap(backendEntries))
@@ -47,7 +41,7 @@ export function contributeService(
     bornMs,
   )
   const after = new Set([...lists.keys()].flatMap((backends) => backends.map(backendText)))
-  return { backends: before.filter((backend) => !after.has(backendText(backend))), protocols }
+  return before.filter((backend) => !after.has(backendText(backend)))
 }
 
 /** Each list once. */
@@ -155,6 +149,9 @@ function idOf({ service, portName, port }: Frontend): Id64 {
   return serviceId(servicePortName(service, portName, port))
 }
 
-function backendText({ address, port }: Backend): string {
-  return `${address} ${port}`
+/** Backends of the Service as last contributed; none where none of its ports is UDP. */
+function udpBackendsOf(store: TableStore, service: ObjectName): Backend[] {
+  const isUdp = ({ key }: TableEntry): boolean => readKey('frontends', key).protocol === Protocol.UDP
+  if (!store.contributions('frontends', service).some(isUdp)) return []
+  return store.contributions('backends', service).map(({ value }) => readValue('backends', value) as Backend)
 }

@@ -18,6 +18,11 @@ export interface Backend {
   readonly weight?: number
 }
 
+/** Backends by it are the same ones, whatever they weigh. */
+export function backendText({ address, port }: { readonly address: Address; readonly port: number }): string {
+  return `${address} ${port}`
+}
+
 export const FrontendKind = {
   CLUSTER_IP: 'ClusterIP',
   NODE_PORT: 'NodePort',
