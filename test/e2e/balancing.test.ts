@@ -7,7 +7,7 @@ import type { KubeManifest } from '../../src/lab/objects.ts'
 import { runProgram } from '../../src/lab/process.ts'
 import type { Reply, Target } from '../support/ask.ts'
 import { scriptArgv, startTestLab, type TestLab } from '../support/lab.ts'
-import { httpPort, idlePod, namespace, serverPod, udpPort } from '../support/manifests.ts'
+import { httpPort, idlePod, namespace, nodePortService, serverPod, udpPort } from '../support/manifests.ts'
 
 function balanced(
   name: string,
@@ -15,20 +15,11 @@ function balanced(
   annotations: Readonly<Record<string, string>>,
   selector: Readonly<Record<string, string>> = { app: 'web' },
 ): KubeManifest {
-  return {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { namespace, name, annotations },
-    spec: {
-      type: 'NodePort',
-      selector,
-      ipFamilyPolicy: 'PreferDualStack',
-      ports: [
-        { name: 'http', port: 80, targetPort: httpPort, protocol: 'TCP', nodePort: firstNodePort },
-        { name: 'udp', port: 53, targetPort: udpPort, protocol: 'UDP', nodePort: firstNodePort + 1 },
-      ],
-    },
-  }
+  const ports = [
+    { name: 'http', port: 80, targetPort: httpPort, protocol: 'TCP', nodePort: firstNodePort },
+    { name: 'udp', port: 53, targetPort: udpPort, protocol: 'UDP', nodePort: firstNodePort + 1 },
+  ]
+  return nodePortService(name, selector, ports, annotations)
 }
 
 let lab: TestLab

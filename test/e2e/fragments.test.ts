@@ -11,7 +11,7 @@ import { checkout } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { startTestLab, type TestLab } from '../support/lab.ts'
-import { idlePod, namespace, networkPolicy } from '../support/manifests.ts'
+import { idlePod, namespace, networkPolicy, nodePortService } from '../support/manifests.ts'
 
 const script = `${checkout}/test/support/pieces.py`
 const PORT = 7000
@@ -31,17 +31,7 @@ const interleaved: Order = [
 ]
 
 function service(name: keyof typeof nodePorts): KubeManifest {
-  return {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { namespace, name },
-    spec: {
-      type: 'NodePort',
-      selector: { app: name },
-      ipFamilyPolicy: 'PreferDualStack',
-      ports: [{ port: PORT, nodePort: nodePorts[name], protocol: 'UDP' }],
-    },
-  }
+  return nodePortService(name, { app: name }, [{ port: PORT, nodePort: nodePorts[name], protocol: 'UDP' }])
 }
 
 describe.each(['vxlan', 'native'] as const)('%s', (mode) => {

@@ -8,7 +8,7 @@ import { checkout } from '../../src/lab/names.ts'
 import { outsideIPs } from '../../src/lab/network.ts'
 import type { KubeManifest } from '../../src/lab/objects.ts'
 import { startTestLab, type TestLab } from '../support/lab.ts'
-import { idlePod, namespace } from '../support/manifests.ts'
+import { idlePod, namespace, nodePortService } from '../support/manifests.ts'
 
 const script = `${checkout}/test/support/sctp.py`
 const PORT = 80
@@ -18,17 +18,9 @@ const client = `${namespace}/client`
 let lab: TestLab
 
 function service(name: keyof typeof nodePorts): KubeManifest {
-  return {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { namespace, name },
-    spec: {
-      type: 'NodePort',
-      selector: { app: name },
-      ipFamilyPolicy: 'PreferDualStack',
-      ports: [{ port: PORT, targetPort: TARGET_PORT, nodePort: nodePorts[name], protocol: 'SCTP' }],
-    },
-  }
+  return nodePortService(name, { app: name }, [
+    { port: PORT, targetPort: TARGET_PORT, nodePort: nodePorts[name], protocol: 'SCTP' },
+  ])
 }
 
 beforeAll(async () => {

@@ -52,6 +52,21 @@ export function service(name: string, selector?: Readonly<Record<string, string>
   }
 }
 
+/** In every family of the lab, to the pods with these labels. */
+export function nodePortService(
+  name: string,
+  selector: Readonly<Record<string, string>>,
+  ports: readonly Readonly<Record<string, unknown>>[],
+  annotations: Readonly<Record<string, string>> = {},
+): KubeManifest {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { namespace, name, annotations },
+    spec: { type: 'NodePort', selector, ipFamilyPolicy: 'PreferDualStack', ports },
+  }
+}
+
 export function networkPolicy(name: string, spec: Readonly<Record<string, unknown>>): KubeManifest {
   return { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { namespace, name }, spec }
 }
